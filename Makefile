@@ -1,0 +1,49 @@
+# Two commands for a newcomer: `make demo` and `make test`. `make env` alone prepares .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test env lint browser clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   install and watch a classifier meet new classes (3 minutes after installing)"
+	@echo "make test   ruff, mypy and all tests"
+	@echo "make env    the environment for development, in .venv"
+
+demo: .venv/installed
+	$(BIN)/cl-suite run omniglot teen --overwrite
+	@echo "dashboard:  $(BIN)/tensorboard --logdir runs    (then open http://localhost:6006)"
+	@echo "again:      $(BIN)/cl-suite show runs/omniglot/teen"
+
+test: env browser
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+env: .venv/installed-dev
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "cl-suite needs Python 3.10 or newer; set PYTHON=python3.x"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv (torch is large: some minutes)"
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+# a build machine gets a browser for the dashboard's tests; on yours they skip where there is none
+browser:
+	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && ! command -v chromium >/dev/null \
+	    && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	fi
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,118 @@
+"""State on disk: one safetensors file, written atomically, with the plain values as JSON inside.
+
+Nothing is pickled. A tree of dicts, lists, tuples, sets, tensors and plain values is split into
+tensors and JSON that names them; a digest over both tells a damaged file from a good one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_suite.errors import UserError
+from cl_suite.run_folder import atomic_write
+
+FORMAT = "cl-suite-1"
+
+
+def save(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write a tree to `path`, whole or not at all.
+
+    Raises:
+        TypeError: if the tree holds something that is neither tensor nor plain.
+        UserError: if the disk is full.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_flatten(tree, tensors))
+    metadata = {"format": FORMAT, "tree": text, "digest": _digest(text, tensors)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, to_bytes(tensors, metadata))
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Return the tree that `save` wrote.
+
+    Raises:
+        UserError: if the file is missing, damaged, or not a checkpoint of this version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"checkpoint '{path}' does not exist")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"'{path}' is not a checkpoint of this version; start the run afresh")
+        if metadata.get("digest") != _digest(metadata["tree"], tensors):
+            raise UserError(_damaged(path, "its digest does not match"))
+        tree: dict[str, Any] = _unflatten(json.loads(metadata["tree"]), tensors)
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(_damaged(path, str(error))) from error
+    return tree
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return f"checkpoint '{path}' is damaged ({reason}); delete its run folder and start the run afresh"
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors)}"
+        # a clone: safetensors refuses tensors that share memory
+        tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
+        return {"$": "tensor", "name": name}
+    if isinstance(value, np.ndarray):
+        return {"$": "array", "of": _flatten(torch.from_numpy(value.copy()), tensors)}
+    if isinstance(value, list):
+        return [_flatten(item, tensors) for item in value]
+    if isinstance(value, tuple):
+        return {"$": "tuple", "items": [_flatten(item, tensors) for item in value]}
+    if isinstance(value, (set, frozenset)):
+        return {"$": "set", "items": [_flatten(item, tensors) for item in sorted(value)]}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value) and "$" not in value:
+            return {key: _flatten(item, tensors) for key, item in value.items()}
+        pairs = [[_flatten(k, tensors), _flatten(v, tensors)] for k, v in value.items()]
+        return {"$": "dict", "items": pairs}
+    raise TypeError(f"a {type(value).__module__}.{type(value).__name__} cannot be saved")
+
+
+def _unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unflatten(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    mark = value.get("$")
+    if mark == "tensor":
+        return tensors[value["name"]]
+    if mark == "array":
+        return tensors[value["of"]["name"]].cpu().numpy()
+    if mark == "tuple":
+        return tuple(_unflatten(item, tensors) for item in value["items"])
+    if mark == "set":
+        return {_unflatten(item, tensors) for item in value["items"]}
+    if mark == "dict":
+        return {_unflatten(k, tensors): _unflatten(v, tensors) for k, v in value["items"]}
+    return {key: _unflatten(item, tensors) for key, item in value.items()}

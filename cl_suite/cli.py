@@ -1,0 +1,146 @@
+"""The command line: parse, call, print. Imports of the engine happen in the commands."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from cl_suite import __version__
+from cl_suite.errors import UserError
+
+RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
+       cl-suite run --config FILE [options]
+
+Train and evaluate a strategy on a scenario.
+
+options:
+  --seed N [N ...]     one run for each seed (default: 0)
+  --out FOLDER         folder of all runs (default: runs)
+  --device NAME        cpu, cuda, cuda:1 or auto (default: auto)
+  --resume             go on with a run that was stopped
+  --overwrite          delete what the run folder holds, and run
+  --start-from RUN     begin after the finished base session of another run
+  --config FILE        settings from a YAML file, such as a run folder's config.yaml
+  --print_config       print the resolved settings and end
+  --scenario.X, --strategy.X, --model.X, --training.X
+                       parameters; `cl-suite run SCENARIO STRATEGY --help` lists a pair's
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _command(arguments)
+    except UserError as error:
+        _print_error(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _print_error("stopped; the same command with --resume goes on from the last epoch")
+        return 130
+    except BrokenPipeError:
+        # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _command(arguments: list[str]) -> int:
+    # the pair decides which options `run` has, so they are parsed once it is known
+    if arguments[:1] == ["run"]:
+        return _run(arguments[1:])
+    parsed = _parser().parse_args(arguments)
+    if parsed.command == "list":
+        return _list(parsed.kind)
+    return _show([Path(path) for path in parsed.runs])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cl-suite", description="Continual and few-shot class-incremental learning."
+    )
+    parser.add_argument("--version", action="version", version=f"cl-suite {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="list what can be named")
+    listing.add_argument(
+        "kind", nargs="?", choices=["scenarios", "strategies", "backbones"], default=None
+    )
+    commands.add_parser("run", help="train and evaluate a strategy on a scenario")
+    show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
+    show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
+    return parser
+
+
+def _run(arguments: list[str]) -> int:
+    names = []
+    while arguments and not arguments[0].startswith("-") and len(names) < 2:
+        names.append(arguments.pop(0))
+    if not names and (not arguments or set(arguments) & {"-h", "--help"}):
+        sys.stdout.write(RUN_HELP)
+        return 0 if arguments else 2
+    from cl_suite import registry
+
+    if len(names) == 1:
+        registry.get("scenario", names[0])
+        raise UserError(f"name a strategy too, as in `cl-suite run {names[0]} teen`")
+    from cl_suite.config import names_in, resolve
+
+    scenario_name, strategy_name = names or names_in(arguments)
+    scenario = registry.get("scenario", scenario_name)
+    strategy = registry.get("strategy", strategy_name)
+    configs, options = resolve(scenario, strategy, arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    from rich.console import Console
+
+    from cl_suite.logging.progress import ConsoleProgress
+    from cl_suite.run import run
+    from cl_suite.show import print_runs
+
+    console = Console(stderr=False)
+    folders = []
+    for config in configs:
+        console.print(f"[bold]{scenario_name} / {strategy_name}[/bold], seed {config.seed}, on "
+                      f"{config.device}", highlight=False)
+        folders.append(run(config, options, ConsoleProgress(console)).path)
+    print_runs(folders, console)
+    root = options.out / scenario_name / strategy_name
+    console.print(f"\nruns:      {root}\ndashboard: tensorboard --logdir {options.out}",
+                  highlight=False, soft_wrap=True)
+    return 0
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    # a polite kill ends like Ctrl-C
+    raise KeyboardInterrupt
+
+
+def _list(kind: str | None) -> int:
+    from cl_suite.listing import print_lists
+
+    print_lists(kind)
+    return 0
+
+
+def _show(paths: list[Path]) -> int:
+    from rich.console import Console
+
+    from cl_suite.show import print_runs
+
+    print_runs(paths, Console())
+    return 0
+
+
+def _print_error(text: str) -> None:
+    sys.stderr.write(f"cl-suite: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""One run's settings: resolved from constructors, YAML files and the command line, by jsonargparse.
+
+Later wins: constructor defaults, the scenario's YAML, the strategy's YAML, its settings for this
+scenario, a file given by `--config`, options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from cl_suite import registry
+from cl_suite.errors import UserError, suggestion
+from cl_suite.models.classifier import ModelConfig
+from cl_suite.training import TrainingConfig
+
+SECTIONS = ("scenario", "strategy", "model", "training")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A resolved run.
+
+    Attributes:
+        text: the whole configuration as YAML; given back by `--config` it repeats the run.
+        scenario, strategy: instances, parameters stored and nothing done yet.
+    """
+
+    scenario_name: str
+    strategy_name: str
+    seed: int
+    device: str
+    start_from: str | None
+    scenario: Any
+    strategy: Any
+    model: ModelConfig
+    training: TrainingConfig
+    text: str
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What says where and how to run, but not what: none of it changes a result."""
+
+    out: Path
+    resume: bool
+    overwrite: bool
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(" ".join(message.split())) from ex
+
+
+def names_in(arguments: Sequence[str]) -> tuple[str, str]:
+    """Return the scenario and strategy that the file given by `--config` names.
+
+    Raises:
+        UserError: if no file is given, or it lacks the names.
+    """
+    path = _option(arguments, "--config")
+    if path is None:
+        raise UserError("name a scenario and a strategy, as in `cl-suite run omniglot teen`, or "
+                        "give --config FILE; `cl-suite list` shows the names")
+    content = read_yaml(Path(path))
+    try:
+        return str(content["scenario_name"]), str(content["strategy_name"])
+    except KeyError as error:
+        raise UserError(f"config file '{path}' has no {error}; name the scenario and the strategy "
+                        "on the command line") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a YAML mapping from a file; raise `UserError` if it is none."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"config file '{path}' cannot be read ({reason})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"config file '{path}' must be a mapping of settings, such as that of "
+                        "`cl-suite run omniglot teen --print_config`")
+    return content
+
+
+def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> ArgumentParser:
+    """Return the parser of a pair: options from the constructors, defaults from the YAML files."""
+    prog = f"cl-suite run {scenario.name} {strategy.name}"
+    parser = _Parser(prog=prog, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file of settings")
+    parser.add_argument("--scenario_name", default=scenario.name, help="as named on the command line")
+    parser.add_argument("--strategy_name", default=strategy.name, help="as named on the command line")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run for each seed")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
+    parser.add_argument("--start_from", "--start-from", type=str | None, default=None,
+                        help="run folder whose finished base session to begin after")
+    parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    parser.add_argument("--overwrite", action="store_true", help="delete what the run folder holds")
+    parser.add_class_arguments(scenario.load(), "scenario", fail_untyped=False)
+    parser.add_class_arguments(strategy.load(), "strategy", fail_untyped=False)
+    parser.add_class_arguments(ModelConfig, "model")
+    parser.add_class_arguments(TrainingConfig, "training")
+    for key, value, origin in _defaults(scenario, strategy):
+        try:
+            parser.set_defaults({key: value})
+        except Exception as error:
+            raise UserError(f"the settings of {origin} set '{key}', which does not exist") from error
+    return parser
+
+
+def resolve(
+    scenario: registry.Entry, strategy: registry.Entry, arguments: Sequence[str]
+) -> tuple[list[RunConfig], RunOptions]:
+    """Return one resolved configuration a seed, and the options.
+
+    Raises:
+        UserError: for an unknown, missing, ill-typed or out-of-range parameter.
+    """
+    parser = build_parser(scenario, strategy)
+    known = set(parser.get_defaults().keys(branches=True))
+    _refuse_unknown(arguments, known)
+    with _clear_errors():
+        settings = parser.parse_args(list(arguments))
+    settings.scenario_name, settings.strategy_name = scenario.name, strategy.name
+    settings.device = _device(settings.device)
+    options = RunOptions(Path(settings.out), settings.resume, settings.overwrite)
+    if len(set(settings.seed)) != len(settings.seed) or min(settings.seed) < 0:
+        raise UserError(f"--seed must be distinct numbers from 0, got {settings.seed}")
+    return [_one(parser, settings, seed) for seed in settings.seed], options
+
+
+def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
+    resolved = settings.clone()
+    resolved.seed = [seed]
+    for key in ("config", "out", "resume", "overwrite"):
+        resolved.pop(key, None)
+    with _clear_errors():
+        # checks were made by parse_args; `out` and its like are left out on purpose
+        text = parser.dump(resolved, skip_validation=True)
+        made = parser.instantiate_classes(settings)
+    config = RunConfig(
+        scenario_name=settings.scenario_name,
+        strategy_name=settings.strategy_name,
+        seed=seed,
+        device=settings.device,
+        start_from=settings.start_from,
+        scenario=made.scenario,
+        strategy=made.strategy,
+        model=made.model,
+        training=made.training,
+        text=text,
+    )
+    config.model.check()
+    config.training.check()
+    return config
+
+
+def _defaults(
+    scenario: registry.Entry, strategy: registry.Entry
+) -> Iterator[tuple[str, Any, str]]:
+    own_strategy = strategy.settings.get("on", {}).get(scenario.name, {})
+    layers: list[tuple[Mapping[str, Any], str]] = [
+        ({**scenario.settings, "scenario": scenario.settings.get("params")}, scenario.name),
+        ({**strategy.settings, "strategy": strategy.settings.get("params")}, strategy.name),
+        (own_strategy, f"{strategy.name} on {scenario.name}"),
+    ]
+    for layer, origin in layers:
+        for section in SECTIONS:
+            for key, value in (layer.get(section) or {}).items():
+                yield f"{section}.{key}", value, origin
+
+
+def _refuse_unknown(arguments: Sequence[str], known: set[str]) -> None:
+    """Say which option is unknown, and the nearest one, before the parser's own words."""
+    options = [a.split("=")[0][2:] for a in arguments if re.match(r"--[A-Za-z]", a)]
+    path = _option(arguments, "--config")
+    in_file = list(_keys(read_yaml(Path(path)))) if path is not None else []
+    extra = {"help", "print_config", "start-from", "config", *SECTIONS}
+    for key, given in [(o, f"--{o}") for o in options] + [(k, f"'{k}' in the file") for k in in_file]:
+        key = key.removesuffix("+")
+        # below a typed value (a dict, a class with its arguments) the parser itself decides
+        if key in known | extra or any(key.startswith(f"{k}.") and k not in SECTIONS for k in known):
+            continue
+        section = key.split(".")[0] if "." in key else None
+        near = [k for k in known if k not in SECTIONS]
+        near = [k for k in near if k.startswith(f"{section}.")] if section in SECTIONS else near
+        raise UserError(f"parameter {given} is unknown{suggestion(key, near)}")
+
+
+def _keys(content: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in content.items():
+        if key in SECTIONS and isinstance(value, dict):
+            yield from (f"{key}.{inner}" for inner in value)
+        else:
+            yield str(key)
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn the parser's messages of several lines into one sentence, with exit code 2 at the end."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except UserError:
+        raise
+    except SystemExit as end:
+        if end.code not in (0, None):
+            raise UserError("the command line cannot be understood") from end
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        if found := re.match(r'Parser key "([^"]+)"(?: element \d+)?: (.*)', text):
+            key, reason = found.groups()
+            raise UserError(f"--{key}: {_in_words(reason)}") from error
+        if found := re.search(r"[Kk]ey '?\"?([\w.]+)'?\"? is required", text):
+            raise UserError(f"--{found.group(1)} is required; give its value") from error
+        raise UserError(text) from error
+
+
+def _in_words(reason: str) -> str:
+    reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
+    return re.sub(r"typing\.Literal(\[[^\]]*\])", r"one of \1", reason).rstrip(".")
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    for position, argument in enumerate(arguments):
+        if argument == name and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(f"{name}="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name} cannot be used ({reason}); use cpu or auto") from error
+    return name
+
+

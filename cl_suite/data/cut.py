@@ -1,0 +1,141 @@
+"""Pure functions that cut a data set's classes into sessions and pick the shots of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from cl_suite.errors import UserError, suggestion
+
+ClassOrder = Literal["natural", "1993", "seeded"]
+CLASS_ORDERS: tuple[ClassOrder, ...] = ("natural", "1993", "seeded")
+ShotSelection = Literal["first", "random"]
+SHOT_SELECTIONS: tuple[ShotSelection, ...] = ("first", "random")
+
+Sessions = tuple[tuple[int, ...], ...]
+
+
+def check_choice(parameter: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise `UserError` if a parameter's value is none of the allowed ones."""
+    if value not in allowed:
+        raise UserError(f"{parameter} cannot be '{value}'{suggestion(str(value), allowed)}")
+
+
+def check_at_least(parameter: str, value: int, lowest: int) -> None:
+    """Raise `UserError` if a count is below its lowest useful value."""
+    if value < lowest:
+        raise UserError(f"{parameter} must be at least {lowest}, got {value}")
+
+
+def class_order(num_classes: int, kind: ClassOrder, seed: int = 0) -> list[int]:
+    """Return the class ids in order of arrival.
+
+    "1993" is the permutation of the class-incremental literature (NumPy's legacy generator with
+    that seed), "seeded" one drawn from `seed`, "natural" the data set's own order.
+
+    Example:
+        >>> class_order(100, "1993")[:10]
+        [68, 56, 78, 8, 23, 84, 90, 65, 74, 76]
+    """
+    check_choice("class_order", kind, CLASS_ORDERS)
+    if kind == "natural":
+        return list(range(num_classes))
+    if kind == "1993":
+        # only the legacy generator gives the order that the published figures use
+        return [int(c) for c in np.random.RandomState(1993).permutation(num_classes)]
+    return [int(c) for c in np.random.default_rng(seed).permutation(num_classes)]
+
+
+def cut_classes(order: Sequence[int], *, base_classes: int, way: int) -> Sessions:
+    """Return the classes of each session: `base_classes` first, then `way` a session.
+
+    Where `way` does not divide the rest, the last session is smaller; no class is left out.
+
+    Raises:
+        UserError: if a size is below 1, or more base classes are asked than there are.
+
+    Example:
+        >>> cut_classes(range(7), base_classes=3, way=3)
+        ((0, 1, 2), (3, 4, 5), (6,))
+    """
+    check_at_least("way", way, 1)
+    check_at_least("base_classes", base_classes, 1)
+    if base_classes > len(order):
+        raise UserError(
+            f"base_classes is {base_classes}, but there are {len(order)} classes; ask for fewer"
+        )
+    starts = range(base_classes, len(order), way)
+    novel = (tuple(order[start : start + way]) for start in starts)
+    return (tuple(order[:base_classes]), *novel)
+
+
+def common_way(sessions: Sessions) -> int | None:
+    """Return the number of classes that every session after the base one brings, else None."""
+    sizes = {len(classes) for classes in sessions[1:]}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def remainder_notes(sessions: Sessions, way: int) -> tuple[str, ...]:
+    """Return a sentence if the last session is smaller than the others, else nothing."""
+    last = len(sessions[-1])
+    if len(sessions) == 1 or last == way:
+        return ()
+    return (f"the last session has {last} instead of {way} classes: way does not divide them",)
+
+
+def rows_by_class(targets: Sequence[int]) -> dict[int, list[int]]:
+    """Return the positions of each class's samples, in order."""
+    rows: dict[int, list[int]] = {}
+    for row, target in enumerate(targets):
+        rows.setdefault(target, []).append(row)
+    return rows
+
+
+def all_rows(
+    candidates: Mapping[int, Sequence[int]], classes: Sequence[int], limit: int | None = None
+) -> list[int]:
+    """Return the rows of these classes, class by class; the first `limit` of each where given."""
+    if limit is not None:
+        check_at_least("base_shots", limit, 1)
+    return [row for c in classes for row in list(candidates.get(c, ()))[:limit]]
+
+
+def shot_rows(
+    candidates: Mapping[int, Sequence[int]],
+    classes: Sequence[int],
+    *,
+    shots: int,
+    class_names: Sequence[str],
+    selection: ShotSelection = "first",
+    seed: int = 0,
+) -> list[int]:
+    """Return `shots` rows of each class, class by class.
+
+    A random draw depends on the seed and the class id alone, and fewer shots are a part of more:
+    neither another class order nor another number of shots changes the luck of the draw.
+
+    Args:
+        candidates: rows to choose from, by class id.
+        classes: class ids.
+        class_names: name of each class id, for the message.
+
+    Raises:
+        UserError: if a class has fewer rows than `shots`.
+    """
+    check_choice("shot_selection", selection, SHOT_SELECTIONS)
+    check_at_least("shots", shots, 1)
+    chosen: list[int] = []
+    for class_id in classes:
+        rows = list(candidates.get(class_id, ()))
+        if len(rows) < shots:
+            raise UserError(
+                f"class '{class_names[class_id]}' has {len(rows)} images to learn from, but "
+                f"{shots} shots are asked; ask for fewer shots or add images"
+            )
+        if selection == "random":
+            order = np.random.default_rng([seed, class_id]).permutation(len(rows))
+            rows = [rows[i] for i in order]
+        chosen += rows[:shots]
+    return chosen

@@ -1,0 +1,95 @@
+"""Batches of an Avalanche data set: sliced from tensors where it lies in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.transforms import Transform
+
+
+class BatchLoader(Protocol):
+    """What Avalanche's training loop iterates over, once an epoch."""
+
+    def __iter__(self) -> Iterator[list[Tensor]]: ...
+
+    def __len__(self) -> int: ...
+
+
+class TensorLoader:
+    """Batches `[inputs, class ids]` cut from tensors, transformed a batch at a time.
+
+    Args:
+        parts: (samples, transform, rows) that make up the data, in order.
+        shuffle: draw a new order each epoch, from torch's global generator.
+    """
+
+    def __init__(
+        self,
+        parts: list[tuple[TensorSamples, Transform, Tensor]],
+        batch_size: int,
+        *,
+        shuffle: bool,
+    ) -> None:
+        self.parts = [
+            (samples.inputs[rows], torch.tensor(samples.targets)[rows], transform)
+            for samples, transform, rows in parts
+        ]
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        sizes = [len(labels) for _, labels, _ in self.parts]
+        self.part_of = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        self.row_of = torch.cat([torch.arange(n) for n in sizes])
+
+    def __len__(self) -> int:
+        return -(-len(self.row_of) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        num = len(self.row_of)
+        order = torch.randperm(num) if self.shuffle else torch.arange(num)
+        for chosen in order.split(self.batch_size):
+            yield self._batch(chosen)
+
+    def _batch(self, chosen: Tensor) -> list[Tensor]:
+        inputs, labels = [], []
+        for part in self.part_of[chosen].unique().tolist():
+            images, targets, transform = self.parts[part]
+            rows = self.row_of[chosen[self.part_of[chosen] == part]]
+            inputs.append(transform(images[rows]))
+            labels.append(targets[rows])
+        return [torch.cat(inputs), torch.cat(labels)]
+
+
+def batches(
+    dataset: Any, batch_size: int, *, shuffle: bool = False, num_workers: int = 0
+) -> BatchLoader:
+    """Return batches `[inputs, class ids, ...]` of an Avalanche data set, transforms applied.
+
+    Without `shuffle` no random number is drawn from the global generator by the loader itself.
+    """
+    from cl_suite import avalanche_api
+
+    parts = avalanche_api.resolve(dataset)
+    if parts:
+        return TensorLoader(parts, batch_size, shuffle=shuffle)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        num_workers=num_workers,
+        collate_fn=getattr(dataset, "collate_fn", None),
+        # its own generator: an unshuffled pass must not move the training's random numbers
+        generator=None if shuffle else torch.Generator().manual_seed(0),
+    )
+
+
+def num_samples(loader: Iterable[Any]) -> int | None:
+    """Return how many samples a loader of ours passes on, None for a foreign one."""
+    if isinstance(loader, TensorLoader):
+        return len(loader.row_of)
+    return None

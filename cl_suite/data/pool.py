@@ -1,0 +1,107 @@
+"""What a reader gives: all samples of a data set, before any of it is cut into sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cl_suite.data.cut import Sessions, all_rows, common_way, rows_by_class
+from cl_suite.data.samples import FileSamples, Samples, TensorSamples
+from cl_suite.data.stream import Stream, build_stream
+from cl_suite.data.transforms import Transform
+from cl_suite.errors import UserError
+
+
+def as_is(samples: Samples) -> Samples:
+    """Return the samples themselves."""
+    return samples
+
+
+def decoded(samples: Samples) -> Samples:
+    """Return image files of one size as tensors; leave samples that are in memory already."""
+    return samples.decode() if isinstance(samples, FileSamples) else samples
+
+
+def checked(samples: Samples) -> Samples:
+    """Return image files as they are, once each has been looked at; raise `UserError` if bad."""
+    if isinstance(samples, FileSamples):
+        samples.check()
+    return samples
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A labelled data set with its transforms.
+
+    Attributes:
+        train, test: all samples; `targets` are class ids, the indices of `class_names`.
+        class_names: name of each class, in the data set's natural order.
+        train_transform, eval_transform: from a raw sample to the model's input.
+        load: turns the samples of one session into what the session keeps, for instance from
+            files into tensors; called once a session, so that nothing unused is ever read.
+        entries: what a published index list calls each training sample, where there are lists.
+        notes: sentences that the user must see.
+    """
+
+    train: Samples = field(repr=False)
+    test: Samples = field(repr=False)
+    class_names: tuple[str, ...]
+    train_transform: Transform
+    eval_transform: Transform
+    load: Callable[[Samples], Samples] = as_is
+    entries: tuple[str, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+
+    def stream(
+        self,
+        *,
+        name: str,
+        sessions: Sessions,
+        train_rows: Sequence[Sequence[int]],
+        shots: int | None = None,
+        notes: Sequence[str] = (),
+    ) -> Stream:
+        """Return the stream of these sessions, each tested on all test samples of its classes.
+
+        Args:
+            sessions: class ids of each session.
+            train_rows: positions in `train` of each session's training samples.
+
+        Raises:
+            UserError: if samples cannot be read, their sizes differ, or a class has no test sample.
+        """
+        test_candidates = rows_by_class(self.test.targets)
+        self._check_testable(sessions, test_candidates)
+        test_rows = [all_rows(test_candidates, classes) for classes in sessions]
+        train = [self.load(self.train.select(rows)) for rows in train_rows]
+        test = [self.load(self.test.select(rows)) for rows in test_rows]
+        _check_one_size([*train, *test])
+        return build_stream(
+            name=name,
+            class_names=self.class_names,
+            session_classes=sessions,
+            train=train,
+            test=test,
+            train_transform=self.train_transform,
+            eval_transform=self.eval_transform,
+            way=common_way(sessions),
+            shots=shots,
+            notes=(*self.notes, *notes),
+        )
+
+    def _check_testable(self, sessions: Sessions, candidates: Mapping[int, Sequence[int]]) -> None:
+        for class_id in (c for classes in sessions for c in classes):
+            if class_id not in candidates:
+                raise UserError(
+                    f"class '{self.class_names[class_id]}' has no test image, so it cannot be "
+                    "measured; add some or leave the class out"
+                )
+
+
+def _check_one_size(sets: Sequence[Samples]) -> None:
+    shapes = {tuple(s.inputs.shape[1:]) for s in sets if isinstance(s, TensorSamples)}
+    if len(shapes) > 1:
+        raise UserError(
+            f"the images come in different shapes, {' and '.join(map(str, sorted(shapes)))} "
+            "(channels, height, width); resize them, or use the image_folder scenario"
+        )

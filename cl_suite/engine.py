@@ -1,0 +1,360 @@
+"""The engine: hands a strategy one session at a time, and can stop and go on after any epoch.
+
+The training loop is Avalanche's. Two plugins of the engine enclose the strategy's: the opening one
+acts before it (batches from tensors, learning rate, restoring), the closing one after everything
+else (records, checkpoints).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite import avalanche_api, plugin_state
+from cl_suite.data.loader import batches
+from cl_suite.data.stream import Stream
+from cl_suite.evaluation import confusion_matrix
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import feature_function
+from cl_suite.models.modes import batchnorms, evaluating
+from cl_suite.models.stats import ClassStats, class_stats, extract
+from cl_suite.randomness import random_state, set_random_state
+from cl_suite.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch leaves in the log; times in seconds."""
+
+    session: int
+    epoch: int
+    loss: float | None
+    learning_rate: float
+    num_samples: int
+    seconds: float
+
+
+@dataclass
+class BaseArtefact:
+    """A finished base session, before any strategy acted on it: weights and class statistics."""
+
+    model: dict[str, Tensor]
+    stats: ClassStats
+
+
+@dataclass
+class SessionState:
+    """What of a session in progress must survive a stop."""
+
+    session: int
+    epochs_done: int = 0
+    finished: bool = False
+    seconds: float = 0.0
+    rows_at_start: int = 0
+    random_at_start: dict[str, Any] = field(default_factory=dict)
+
+
+class Engine:
+    """One stream, one classifier, one strategy.
+
+    Args:
+        stream: the sessions; only the current one's training data is handed to the strategy.
+        model: the classifier.
+        plugin: the strategy, any Avalanche plugin.
+        training: the recipe.
+        on_batch: called after each training step with (session, epoch, step, steps an epoch).
+        on_epoch: called after each epoch with its record; the state can be captured in it.
+        start: a base session to begin after, instead of training one.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        model: Classifier,
+        plugin: Any,
+        training: TrainingConfig,
+        *,
+        device: torch.device | str = "cpu",
+        on_batch: Callable[[int, int, int, int], None] | None = None,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+        start: BaseArtefact | None = None,
+    ) -> None:
+        self.stream = stream
+        self.model = model.to(device)
+        self.plugin = plugin
+        self.training = training
+        self.device = torch.device(device)
+        self.on_batch = on_batch
+        self.on_epoch = on_epoch
+        self.start = start
+        self.artefact: BaseArtefact | None = None
+        self.state = SessionState(session=-1, finished=True)
+        self.pending: dict[str, Any] | None = None  # a state that waits to be restored
+        self.opening = _Opening(self)
+        self.closing = _Closing(self)
+        with avalanche_api.quiet():
+            self.template = _make_template(self, model, plugin)
+        self.template.plugins.append(self.closing)  # after Avalanche's clock too
+
+    def train_session(self, session: int) -> None:
+        """Train on one session, or on the rest of it after a restore."""
+        if self.pending is None:
+            rows = len(self.model.head.classes)
+            self.state = SessionState(session, rows_at_start=rows, random_at_start=random_state())
+        num_epochs = self.num_epochs(session) - self.state.epochs_done
+        self.template.train_epochs = num_epochs
+        self.template.optimizer = self.training.make_optimizer(self.model.parameters(), session)
+        self.template.optimized_param_id = None
+        self.template.session_stats = None
+        experience = avalanche_api.lone_experience(
+            self.session_data(session),
+            session,
+            self.stream.info.seen_classes(session - 1) if session else (),
+        )
+        self.closing.clock_start = time.perf_counter()
+        with avalanche_api.quiet():
+            self.template.train([experience])
+        self.template.session_stats = None
+        self.state.seconds += self.closing.lap()
+        self.state.finished = True
+
+    def num_epochs(self, session: int) -> int:
+        """Return the epochs a session is trained for; none for a base session taken from a run."""
+        if session == 0 and self.start is not None:
+            return 0
+        return self.training.epochs(session)
+
+    def evaluate(self, session: int) -> Tensor:
+        """Return the confusion matrix over the test data of all classes seen, in one pass."""
+        info = self.stream.info
+        data = avalanche_api.concatenate(
+            [
+                avalanche_api.dataset(s, info.eval_transform, info.eval_transform, range(len(s)))
+                for s in self.stream.test[: session + 1]
+                if len(s)
+            ]
+        ).eval()
+        loader = batches(
+            data, self.training.eval_batch_size, num_workers=self.training.num_workers
+        )
+        return confusion_matrix(self.model, loader, info.num_classes, self.device)
+
+    def session_data(self, session: int, rows: Sequence[int] | None = None) -> Any:
+        """Return (some of) a session's training data, holding no sample beside these."""
+        info = self.stream.info
+        first = sum(len(s) for s in self.stream.train[:session])
+        samples = self.stream.train[session]
+        chosen = range(len(samples)) if rows is None else rows
+        if rows is not None:
+            samples = samples.select(rows)
+        ids = [first + row for row in chosen]
+        return avalanche_api.dataset(samples, info.train_transform, info.eval_transform, ids)
+
+    def gather(self, ids: list[int], group: str) -> Any:
+        """Return the training samples with these stream positions, in this order."""
+        if not ids:
+            return avalanche_api.empty_dataset()
+        starts = [0]
+        for samples in self.stream.train:
+            starts.append(starts[-1] + len(samples))
+        parts, order = [], []
+        for session in range(len(self.stream.train)):
+            rows = [i - starts[session] for i in ids if starts[session] <= i < starts[session + 1]]
+            if rows:
+                parts.append(self.session_data(session, rows))
+                order += [starts[session] + row for row in rows]
+        position = {sample: place for place, sample in enumerate(order)}
+        joined = avalanche_api.concatenate(parts).subset([position[i] for i in ids])
+        return joined.with_transforms(group)
+
+    def kept_data(self) -> tuple[int, int]:
+        """Return how many samples the strategy keeps for later, and their bytes."""
+        ids = plugin_state.kept_samples(plugin_state.capture(self.plugin))
+        num_bytes, first = 0, 0
+        for samples in self.stream.train:
+            num_bytes += samples.num_bytes([i for i in range(len(samples)) if first + i in ids])
+            first += len(samples)
+        return len(ids), num_bytes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that training goes on from, as a tree for `checkpoint.save`."""
+        optimizer = self.template.optimizer.state_dict() if not self.state.finished else None
+        clock = self.template.clock
+        return {
+            "progress": vars(self.state),
+            "model": dict(self.model.state_dict()),
+            "plugin": plugin_state.capture(self.plugin),
+            "optimizer": optimizer,
+            "clock": {k: v for k, v in vars(clock).items() if isinstance(v, int)},
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a captured state: at once between sessions, at the next `train` within one."""
+        self.state = SessionState(**state["progress"])
+        self._restore(state)
+        if not self.state.finished:
+            # prepare the session once more from where it began, then restore what came of it
+            self.pending = state
+            self.model.head.keep_first(self.state.rows_at_start)
+            set_random_state(self.state.random_at_start)
+
+    def restore_pending(self) -> None:
+        """Restore a state captured within a session, once every callback has prepared the session.
+
+        Only then: preparing draws random numbers and makes the optimiser afresh.
+        """
+        if self.pending is not None:
+            state, self.pending = self.pending, None
+            self._restore(state)
+            self.template.optimizer.load_state_dict(state["optimizer"])
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        plugin_state.restore(self.plugin, state["plugin"], self.gather, self.model)
+        vars(self.template.clock).update(state["clock"])
+        set_random_state(state["random"])
+
+
+class _Opening:
+    """Acts before the strategy's plugin."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        head = self.engine.model.head
+        head.grow(sorted(strategy.experience.classes_in_this_experience))
+        if strategy.experience.current_experience == 0 and self.engine.start is not None:
+            self.engine.model.load_state_dict(self.engine.start.model)
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        training = self.engine.training
+        strategy.dataloader = batches(
+            strategy.adapted_dataset,
+            training.batch_size,
+            shuffle=True,
+            num_workers=training.num_workers,
+        )
+        self._still_batchnorm(strategy.model)
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        engine = self.engine
+        engine.restore_pending()
+        session, epoch = engine.state.session, engine.state.epochs_done
+        factor = engine.training.factor(epoch, engine.num_epochs(session))
+        for group in strategy.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * factor
+        self._still_batchnorm(strategy.model)
+
+    def _still_batchnorm(self, model: nn.Module) -> None:
+        # the template puts the whole model in train mode before a session
+        if self.engine.state.session > 0 and self.engine.training.incremental_batchnorm == "eval":
+            for layer in batchnorms(model):
+                layer.eval()
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        engine = self.engine
+        engine.restore_pending()
+        if engine.state.session > 0:
+            return
+        stats = engine.start.stats if engine.start is not None else self._base_stats(strategy)
+        strategy.session_stats = stats
+        weights = {k: v.detach().cpu().clone() for k, v in engine.model.state_dict().items()}
+        engine.artefact = BaseArtefact(weights, stats)
+
+    def _base_stats(self, strategy: Any) -> ClassStats:
+        loader = batches(
+            strategy.experience.dataset.eval(),
+            self.engine.training.eval_batch_size,
+            num_workers=self.engine.training.num_workers,
+        )
+        with evaluating(strategy.model):
+            features = feature_function(strategy.model)
+            return class_stats(*extract(features, loader, device=strategy.device))
+
+
+class _Closing:
+    """Acts after the strategy's plugin and after Avalanche's own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.clock_start = time.perf_counter()
+        self.loss_sum: Tensor | None = None
+        self.num_samples = 0
+        self.step = 0
+
+    def lap(self) -> float:
+        """Return the seconds since the last lap."""
+        now = time.perf_counter()
+        seconds, self.clock_start = now - self.clock_start, now
+        return seconds
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        self.loss_sum, self.num_samples, self.step = None, 0, 0
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        num = len(strategy.mb_x)
+        loss = strategy.loss.detach().sum() * num
+        # summed on the device: a look at every step would wait for it
+        self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
+        self.num_samples += num
+        self.step += 1
+        if self.engine.on_batch is not None:
+            state = self.engine.state
+            steps = len(strategy.dataloader)
+            self.engine.on_batch(state.session, state.epochs_done, self.step, steps)
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        state = self.engine.state
+        mean_loss = None
+        if self.loss_sum is not None:
+            mean_loss = float(self.loss_sum) / self.num_samples
+        seconds = self.lap()
+        record = EpochRecord(
+            session=state.session,
+            epoch=state.epochs_done,
+            loss=mean_loss,
+            learning_rate=strategy.optimizer.param_groups[0]["lr"],
+            num_samples=self.num_samples,
+            seconds=seconds,
+        )
+        state.epochs_done += 1
+        state.seconds += seconds
+        if self.engine.on_epoch is not None:
+            self.engine.on_epoch(record)
+
+
+def _make_template(engine: Engine, model: nn.Module, plugin: Any) -> Any:
+    training = engine.training
+
+    class Template(avalanche_api.SupervisedTemplate):  # type: ignore[misc]
+        """Avalanche's loop; autocast has no hook of its own there."""
+
+        def forward(self) -> Tensor:
+            autocast = (
+                torch.autocast(engine.device.type, dtype=torch.bfloat16)
+                if training.precision == "bfloat16"
+                else contextlib.nullcontext()
+            )
+            with autocast:
+                return super().forward()
+
+    return Template(
+        model=model,
+        optimizer=training.make_optimizer(model.parameters(), 0),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=training.batch_size,
+        eval_mb_size=training.eval_batch_size,
+        train_epochs=training.base_epochs,
+        device=engine.device,
+        plugins=[engine.opening, plugin],
+        evaluator=avalanche_api.silent_evaluator,
+    )

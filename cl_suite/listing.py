@@ -1,0 +1,41 @@
+"""What `cl-suite list` prints; neither torch nor avalanche is imported for it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from cl_suite import registry
+
+BACKBONES = {
+    "conv4": "four convolution blocks of 64 channels, for 28 x 28 images (111,936 parameters)",
+    "resnet20": "the FSCIL literature's CIFAR network, 64 features (271,824 parameters)",
+    "identity": "the input itself, flattened: for streams of features",
+    "any timm name": "resnet18, vit_small_patch16_224, ...: timm.list_models() has them all",
+}
+
+
+def print_lists(kind: str | None) -> None:
+    """Print scenarios, strategies, backbones, or all three."""
+    console = Console()
+    if kind in (None, "scenarios"):
+        _print(console, "scenarios", _entries("scenario"))
+    if kind in (None, "strategies"):
+        _print(console, "strategies", _entries("strategy"))
+    if kind in (None, "backbones"):
+        _print(console, "backbones", BACKBONES)
+
+
+def _entries(kind: registry.Kind) -> dict[str, str]:
+    return {
+        name: entry.summary or f"from package {entry.origin} ({entry.class_path})"
+        for name, entry in registry.entries(kind).items()
+    }
+
+
+def _print(console: Console, title: str, rows: dict[str, str]) -> None:
+    table = Table(title, "", box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name, summary in rows.items():
+        table.add_row(name, summary)
+    console.print(table)
+    console.print()

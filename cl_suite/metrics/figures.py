@@ -1,0 +1,165 @@
+"""The published figures, as pure functions of the accuracy matrix and the number of test images.
+
+Throughout, `matrix` is `A` `(num_sessions, num_sessions)`: `A[i, j]` is the accuracy after session
+`i` on the classes of session `j`, NaN above the diagonal; `num_images` is `n` `(num_sessions,)`.
+Everything is a fraction, and NaN where a figure is undefined. Session accuracies are micro averages
+(hits over images), so they depend neither on batch size nor on the order of the images.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cl_suite.metrics.accuracy_matrix import FloatArray, Hits, IntArray
+
+
+def session_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
+    """Return the accuracy over all classes seen after each session, `(num_sessions,)`.
+
+    `a_i = sum_{j<=i} n_j A[i, j] / sum_{j<=i} n_j`; the mean of row `i` would let the base session
+    count as little as one few-shot session.
+
+    Example:
+        >>> matrix = np.array([[0.9, np.nan], [0.85, 0.6]])
+        >>> session_accuracy(matrix, np.array([600, 50])).round(4)
+        array([0.9   , 0.8308])
+    """
+    return np.array([
+        _weighted_mean(matrix[i, : i + 1], num_images[: i + 1]) for i in range(len(num_images))
+    ])
+
+
+def average_accuracy(matrix: FloatArray, num_images: IntArray) -> float:
+    """Return the plain mean of the session accuracies, base session included."""
+    _check(matrix, num_images)
+    return float(session_accuracy(matrix, num_images).mean())
+
+
+def last_accuracy(matrix: FloatArray, num_images: IntArray) -> float:
+    """Return the accuracy over all classes seen after the last session."""
+    _check(matrix, num_images)
+    return float(session_accuracy(matrix, num_images)[-1])
+
+
+def performance_drop(matrix: FloatArray, num_images: IntArray) -> float:
+    """Return `PD = a_0 - a_S`; lower is better."""
+    _check(matrix, num_images)
+    accuracy = session_accuracy(matrix, num_images)
+    return float(accuracy[0] - accuracy[-1])
+
+
+def base_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
+    """Return the accuracy on the base classes after each session, `B_i = A[i, 0]`."""
+    _check(matrix, num_images)
+    base: FloatArray = matrix[:, 0].copy()
+    return base
+
+
+def new_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
+    """Return the micro accuracy on the classes after the base session; NaN after session 0."""
+    return np.array([
+        _weighted_mean(matrix[i, 1 : i + 1], num_images[1 : i + 1]) for i in range(len(num_images))
+    ])
+
+
+def harmonic_mean(matrix: FloatArray, num_images: IntArray) -> FloatArray:
+    """Return `H_i = 2 B_i N_i / (B_i + N_i)` after each session; NaN after session 0.
+
+    It is 0 where either accuracy is, so it shows a failure on the new classes that the accuracy
+    over all classes hides.
+    """
+    base, new = base_accuracy(matrix, num_images), new_accuracy(matrix, num_images)
+    harmonic = np.where(np.isnan(base + new), np.nan, 0.0)
+    np.divide(2 * base * new, base + new, out=harmonic, where=base + new > 0)
+    return harmonic
+
+
+def retention(
+    matrix: FloatArray, num_images: IntArray, *, which: Literal["all", "base"] = "all"
+) -> float:
+    """Return the share of the first accuracy that is left: `a_S / a_0`, or `B_S / B_0`.
+
+    The literature uses the name for both, so print which. NaN if the first accuracy is 0.
+    """
+    _check(matrix, num_images)
+    values = (session_accuracy if which == "all" else base_accuracy)(matrix, num_images)
+    return float(values[-1] / values[0]) if values[0] > 0 else float("nan")
+
+
+def forgetting(matrix: FloatArray, num_images: IntArray, *, weighted: bool = False) -> float:
+    """Return how much accuracy the earlier sessions' classes have lost since their best.
+
+    `F = (1/S) sum_{j<S} (max_{j<=i<S} A[i, j] - A[S, j])` (Chaudhry et al., ECCV 2018, eq. 3).
+
+    Args:
+        matrix: see the module.
+        num_images: see the module.
+        weighted: weigh session `j` by its test images instead of equally, so that 60 base classes
+            outweigh five new ones.
+    """
+    last = len(num_images) - 1
+    lost = [matrix[j:last, j].max() - matrix[last, j] for j in range(last)]
+    return _over_sessions(np.array(lost), num_images[:last], weighted)
+
+
+def backward_transfer(matrix: FloatArray, num_images: IntArray, *, weighted: bool = False) -> float:
+    """Return `BWT = (1/S) sum_{j<S} (A[S, j] - A[j, j])` (Lopez-Paz and Ranzato, NeurIPS 2017).
+
+    Args:
+        matrix: see the module.
+        num_images: see the module.
+        weighted: weigh session `j` by its test images instead of equally.
+    """
+    last = len(num_images) - 1
+    return _over_sessions(
+        matrix[last, :last] - matrix.diagonal()[:last], num_images[:last], weighted
+    )
+
+
+def forward_transfer(matrix: FloatArray, untrained: ArrayLike) -> float:
+    """Return `FWT = (1/S) sum_{j>=1} (A[j-1, j] - r_j)` (Lopez-Paz and Ranzato, NeurIPS 2017).
+
+    Args:
+        matrix: with entries above the diagonal; NaN there makes the figure NaN, as it must be for
+            a head that grows.
+        untrained: accuracy `r_j` of the untrained model on each session's classes,
+            `(num_sessions,)`.
+    """
+    before = matrix.diagonal(offset=1)
+    if before.size == 0:
+        return float("nan")
+    return float((before - np.asarray(untrained, dtype=np.float64)[1:]).mean())
+
+
+def macro_accuracy(hits: Hits) -> FloatArray:
+    """Return the mean of the accuracies of the classes seen, after each session, `(num_sessions,)`.
+
+    It equals the micro average where all classes have the same number of test images.
+    """
+    values = np.full(hits.num_sessions, np.nan)
+    for session in range(hits.num_sessions):
+        seen = (hits.session_of_class >= 0) & (hits.session_of_class <= session) & (hits.counts > 0)
+        if seen.any():
+            values[session] = (hits.hits[session, seen] / hits.counts[seen]).mean()
+    return values
+
+
+def _check(matrix: FloatArray, num_images: IntArray) -> None:
+    if matrix.shape != (len(num_images), len(num_images)) or not len(num_images):
+        raise ValueError(
+            f"an accuracy matrix of shape {matrix.shape} and {len(num_images)} image counts; the "
+            "matrix must be square, with a row for each count, and at least one session done"
+        )
+
+
+def _weighted_mean(values: FloatArray, weights: IntArray) -> float:
+    # a session without test images has accuracy NaN and weight 0: it has no say
+    present = weights > 0
+    return float(np.average(values[present], weights=weights[present])) if present.any() else np.nan
+
+
+def _over_sessions(values: FloatArray, num_images: IntArray, weighted: bool) -> float:
+    return _weighted_mean(values, num_images if weighted else (num_images > 0).astype(np.int64))

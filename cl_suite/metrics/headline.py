@@ -1,0 +1,46 @@
+"""The few figures by which runs are compared, from the hits of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cl_suite.metrics import figures
+from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The figures of a whole run; fractions, NaN where undefined.
+
+    Attributes:
+        average: mean of the session accuracies, base session included.
+        last: accuracy over all classes after the last session.
+        drop: first session accuracy minus the last.
+        harmonic: harmonic mean of base and new accuracy after the last session.
+        forgetting: accuracy that the earlier sessions lost since their best, unweighted.
+        last_macro: mean of the accuracies of the classes after the last session.
+    """
+
+    average: float
+    last: float
+    drop: float
+    harmonic: float
+    forgetting: float
+    last_macro: float
+
+
+def headline(hits: Hits) -> Headline:
+    """Return the figures of a run from its hits.
+
+    Raises:
+        ValueError: if no session is done.
+    """
+    matrix, num_images = accuracy_matrix(hits)
+    return Headline(
+        average=figures.average_accuracy(matrix, num_images),
+        last=figures.last_accuracy(matrix, num_images),
+        drop=figures.performance_drop(matrix, num_images),
+        harmonic=float(figures.harmonic_mean(matrix, num_images)[-1]),
+        forgetting=figures.forgetting(matrix, num_images),
+        last_macro=float(figures.macro_accuracy(hits)[-1]),
+    )

@@ -1,0 +1,123 @@
+"""Heads that grow with the classes and keep the data set's own class ids.
+
+A head has one row a learned class, in order of arrival. Its output has one column a class id;
+columns of classes not learned are minus infinity, so they can neither win nor draw gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ClassHead(nn.Module):
+    """Rows of weights, one a learned class; subclasses say how a feature scores against them.
+
+    Args:
+        dim: dimension of a feature.
+        num_classes: columns of the output at least; the head widens by itself where a larger class
+            id is learned.
+    """
+
+    class_ids: Tensor
+
+    def __init__(self, dim: int, num_classes: int = 0) -> None:
+        super().__init__()
+        self.dim = dim
+        self.num_outputs = num_classes
+        self.weight = nn.Parameter(torch.empty(0, dim))
+        self.register_buffer("class_ids", torch.empty(0, dtype=torch.long))
+
+    @property
+    def classes(self) -> list[int]:
+        """Class ids learned so far, in order of arrival."""
+        ids: list[int] = self.class_ids.tolist()
+        return ids
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return scores `(batch, num_learned)` of features `(batch, dim)`."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits `(batch, num_outputs)`; column = class id, minus infinity if not learned."""
+        scores = self.scores(features)
+        logits = scores.new_full((len(features), self.num_outputs), -math.inf)
+        return logits.index_copy(1, self.class_ids, scores)
+
+    def grow(self, class_ids: Iterable[int]) -> list[int]:
+        """Add a randomly initialised row for each class that has none; return the new ids."""
+        known = set(self.classes)
+        new = [int(c) for c in class_ids if int(c) not in known]
+        if new:
+            rows = self.weight.new_empty(len(new), self.dim)
+            nn.init.kaiming_uniform_(rows, a=math.sqrt(5))
+            # a new Parameter: an optimiser made before this must be made again
+            self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
+            self.class_ids = torch.cat([self.class_ids, self.class_ids.new_tensor(new)])
+            self.widen(max(new) + 1)
+        return new
+
+    def keep_first(self, num_rows: int) -> None:
+        """Drop every row but the first `num_rows` learned."""
+        self.weight = nn.Parameter(self.weight.detach()[:num_rows].clone())
+        self.class_ids = self.class_ids[:num_rows].clone()
+
+    def widen(self, num_outputs: int) -> None:
+        """Give the output at least this many columns; no parameter changes."""
+        self.num_outputs = max(self.num_outputs, num_outputs)
+
+    @torch.no_grad()
+    def set_rows(self, class_ids: Sequence[int], rows: Tensor) -> None:
+        """Write `rows` `(len(class_ids), dim)`, growing for classes without a row."""
+        self.grow(class_ids)
+        position = {c: i for i, c in enumerate(self.classes)}
+        index = torch.tensor([position[int(c)] for c in class_ids], device=self.weight.device)
+        self.weight[index] = rows.to(self.weight)
+
+    def rows(self, class_ids: Sequence[int]) -> Tensor:
+        """Return the rows `(len(class_ids), dim)` of learned classes, detached."""
+        position = {c: i for i, c in enumerate(self.classes)}
+        return self.weight.detach()[[position[int(c)] for c in class_ids]]
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
+    ) -> None:
+        # a fresh head has no rows yet: take the size of what is loaded
+        weight = state_dict.get(f"{prefix}weight")
+        class_ids = state_dict.get(f"{prefix}class_ids")
+        if weight is not None and class_ids is not None:
+            if weight.shape != self.weight.shape:
+                self.weight = nn.Parameter(self.weight.new_empty(weight.shape))
+                self.class_ids = self.class_ids.new_empty(class_ids.shape)
+            self.widen(int(class_ids.max()) + 1 if len(class_ids) else 0)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+
+
+class CosineHead(ClassHead):
+    """Cosine classifier: `logit_k(x) = T cos(x, w_k)`.
+
+    Args:
+        temperature: `T`, larger is sharper; it never changes the prediction.
+    """
+
+    def __init__(self, dim: int, num_classes: int = 0, temperature: float = 16.0) -> None:
+        super().__init__(dim, num_classes)
+        self.temperature = temperature
+
+    def scores(self, features: Tensor) -> Tensor:
+        return self.temperature * F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+class LinearHead(ClassHead):
+    """Linear classifier with a bias: `logit_k(x) = w_k x + b_k`; the bias is the last column."""
+
+    def __init__(self, dim: int, num_classes: int = 0) -> None:
+        super().__init__(dim + 1, num_classes)
+
+    def scores(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.weight[:, :-1], self.weight[:, -1])

@@ -1,0 +1,27 @@
+"""Run a module in eval mode and leave every part in the mode it was found in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put `module` in eval mode inside the block, and restore each submodule's own mode after it."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def batchnorms(module: nn.Module) -> list[nn.Module]:
+    """Return the BatchNorm layers (whose statistics a few shots would spoil)."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return [part for part in module.modules() if isinstance(part, _BatchNorm)]

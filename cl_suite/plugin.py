@@ -1,0 +1,89 @@
+"""Base of our strategies: a duck-typed Avalanche plugin with learned state that can be saved.
+
+It imports no Avalanche: the library calls any object that has the right method names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from cl_suite.data.loader import batches
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import feature_function
+from cl_suite.models.modes import evaluating
+from cl_suite.models.stats import ClassStats, class_stats, extract
+
+Strategy = Any  # an Avalanche template; the library's own type needs seconds to import
+
+
+class StrategyPlugin:
+    """A method as a plugin: the constructor stores parameters, callbacks learn.
+
+    Class attributes state what the method needs, so that bad input is refused before training:
+        head: the head its classifier must have, None for any.
+        bounds: lowest and highest value of its numeric parameters, by name.
+    """
+
+    head: ClassVar[str | None] = None
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        check_bounds(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the learned state: tensors, plain values, and lists and dicts of them."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        # before the template gathers the parameters for its optimiser
+        if isinstance(strategy.model, Classifier):
+            strategy.model.head.grow(sorted(strategy.experience.classes_in_this_experience))
+
+    def before_eval_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        # columns without rows: the template computes a loss on classes that were never learned
+        if isinstance(strategy.model, Classifier):
+            strategy.model.head.widen(max(strategy.experience.classes_in_this_experience) + 1)
+
+
+def check_bounds(plugin: Any) -> None:
+    """Raise `UserError` if a parameter of a plugin lies outside its class's `bounds`."""
+    for name, (low, high) in getattr(plugin, "bounds", {}).items():
+        if not low <= (value := getattr(plugin, name)) <= high:
+            wanted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+            raise UserError(f"--strategy.{name} must be {wanted}, got {value}")
+
+
+def session_features(strategy: Strategy, *, normalize: bool = False) -> tuple[Tensor, Tensor]:
+    """Return features `(n, dim)` and labels `(n,)` of the current session's training data.
+
+    Evaluation transform and eval mode, one pass; the model's mode is left as it was.
+    """
+    data = strategy.experience.dataset.eval()
+    with evaluating(strategy.model), torch.no_grad():
+        return extract(
+            feature_function(strategy.model),
+            batches(data, strategy.eval_mb_size),
+            device=strategy.device,
+            normalize=normalize,
+        )
+
+
+def session_stats(strategy: Strategy, *, normalize: bool = False) -> ClassStats:
+    """Return the class statistics of the current session's training data.
+
+    Where the engine has them already (the base session's travel with its artefact), no second pass
+    is made.
+    """
+    known: ClassStats | None = getattr(strategy, "session_stats", None)
+    if known is not None and not normalize:
+        return known
+    return class_stats(*session_features(strategy, normalize=normalize))

@@ -1,0 +1,156 @@
+"""Plugins as trees of plain values: what a checkpoint keeps of a strategy.
+
+A plugin with `state_dict` / `load_state_dict` is asked for its state. Avalanche's own have neither,
+so their attributes are walked: tensors, containers, networks (as their state), Avalanche's helper
+objects, and data sets, which become sample ids and are gathered from the sessions seen so far.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_NAMED_FUNCTIONS: dict[str, Callable[..., Any]] = {"zeros": torch.zeros, "ones": torch.ones}
+_PLAIN = (bool, int, float, str, Tensor, np.ndarray)
+
+
+class Unsaveable(TypeError):
+    """A plugin keeps something that a checkpoint cannot hold."""
+
+
+def capture(plugin: Any) -> Any:
+    """Return the learned state of a plugin as a tree for `checkpoint.save`.
+
+    Raises:
+        Unsaveable: if it holds an object that is not known how to save.
+    """
+    if hasattr(plugin, "state_dict"):
+        return encode(plugin.state_dict())
+    return {name: encode(value) for name, value in vars(plugin).items() if not _is_code(value)}
+
+
+def restore(plugin: Any, tree: Any, gather: Callable[[list[int], str], Any], model: Any) -> None:
+    """Bring a freshly constructed plugin to a captured state.
+
+    Args:
+        gather: from (sample ids, transform group) to a data set.
+        model: the network, copied where the plugin kept one of its own.
+    """
+    decoder = _Decoder(gather, model)
+    if hasattr(plugin, "load_state_dict"):
+        plugin.load_state_dict(decoder.decode(tree))
+        return
+    for name, value in tree.items():
+        setattr(plugin, name, decoder.decode(value, getattr(plugin, name, None)))
+
+
+def kept_samples(tree: Any) -> set[int]:
+    """Return the ids of all samples that a captured state holds on to."""
+    if isinstance(tree, dict):
+        if tree.get("kind") == "samples":
+            return set(tree["ids"])
+        return set().union(*(kept_samples(value) for value in tree.values()))
+    if isinstance(tree, (list, tuple)):
+        return set().union(*(kept_samples(value) for value in tree))
+    return set()
+
+
+def encode(value: Any) -> Any:
+    """Return `value` with data sets, networks and Avalanche's objects turned into marked dicts."""
+    if value is None or isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, torch.device):
+        return {"kind": "device", "name": str(value)}
+    if isinstance(value, torch.Size):
+        return {"kind": "size", "sizes": list(value)}
+    if isinstance(value, (set, frozenset)):
+        return set(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)([encode(item) for item in value])
+    if isinstance(value, Mapping):
+        kind = "defaultdict" if isinstance(value, defaultdict) else "dict"
+        return {"kind": kind, "items": [(key, encode(item)) for key, item in value.items()]}
+    if isinstance(value, nn.Module):
+        training = [name for name, part in value.named_modules() if part.training]
+        return {"kind": "module", "state": dict(value.state_dict()), "training": training}
+    for name, function in _NAMED_FUNCTIONS.items():
+        if value is function:
+            return {"kind": "function", "name": name}
+    return _encode_avalanche(value)
+
+
+def _encode_avalanche(value: Any) -> Any:
+    from cl_suite import avalanche_api
+
+    if isinstance(value, avalanche_api.AvalancheDataset):
+        ids = avalanche_api.sample_ids(value)
+        return {"kind": "samples", "ids": ids, "group": avalanche_api.transform_group(value)}
+    cls = type(value)
+    if not cls.__module__.startswith("avalanche."):
+        raise Unsaveable(f"{cls.__module__}.{cls.__name__}")
+    attributes = {k: encode(v) for k, v in vars(value).items() if not _is_code(v)}
+    return {"kind": "object", "class": f"{cls.__module__}:{cls.__qualname__}", "of": attributes}
+
+
+def _is_code(value: Any) -> bool:
+    named = any(value is function for function in _NAMED_FUNCTIONS.values())
+    return callable(value) and hasattr(value, "__name__") and not named
+
+
+class _Decoder:
+    def __init__(self, gather: Callable[[list[int], str], Any], model: Any) -> None:
+        self.gather = gather
+        self.model = model
+
+    def decode(self, value: Any, present: Any = None) -> Any:
+        """Return the value of an encoded tree; `present` is what the fresh plugin holds there."""
+        if isinstance(value, (list, tuple)):
+            return type(value)([self.decode(item) for item in value])
+        if not isinstance(value, dict):
+            return value
+        kind = value.get("kind")
+        if kind in ("dict", "defaultdict"):
+            items = {key: self.decode(item) for key, item in value["items"]}
+            if kind == "defaultdict" and isinstance(present, defaultdict):
+                present.clear()
+                present.update(items)
+                return present
+            return items
+        if kind == "samples":
+            return self.gather(value["ids"], value["group"])
+        if kind == "device":
+            return torch.device(value["name"])
+        if kind == "size":
+            return torch.Size(value["sizes"])
+        if kind == "function":
+            return _NAMED_FUNCTIONS[value["name"]]
+        if kind == "module":
+            return self._module(value, present)
+        if kind == "object":
+            return self._object(value, present)
+        return {key: self.decode(item) for key, item in value.items()}
+
+    def _module(self, value: dict[str, Any], present: Any) -> nn.Module:
+        module = present if isinstance(present, nn.Module) else copy.deepcopy(self.model)
+        module.load_state_dict(value["state"])
+        for name, part in module.named_modules():
+            part.training = name in value["training"]
+        return module
+
+    def _object(self, value: dict[str, Any], present: Any) -> Any:
+        module_name, _, class_name = value["class"].partition(":")
+        if not module_name.startswith("avalanche."):
+            raise ValueError(f"a checkpoint may not name {module_name}")
+        cls = getattr(importlib.import_module(module_name), class_name)
+        # without __init__: the attributes are all that it held
+        target = present if type(present) is cls else cls.__new__(cls)
+        for name, item in value["of"].items():
+            setattr(target, name, self.decode(item, getattr(target, name, None)))
+        return target

@@ -1,0 +1,423 @@
+"""One run: build the pair, then for each session train, evaluate, log and checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import resource
+import shutil
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cl_suite import checkpoint
+from cl_suite.config import RunConfig, RunOptions
+from cl_suite.data.stream import Stream
+from cl_suite.engine import BaseArtefact, Engine, EpochRecord
+from cl_suite.errors import UserError
+from cl_suite.logging.progress import ConsoleProgress
+from cl_suite.logging.tensorboard import Dashboard
+from cl_suite.metrics.accuracy_matrix import Hits
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.stats import ClassStats
+from cl_suite.plugin import check_bounds
+from cl_suite.plugin_state import Unsaveable
+from cl_suite.randomness import seed_everything
+from cl_suite.run_folder import RunFolder, SessionRecord, atomic_write, session_record
+
+
+class Run:
+    """A run in its folder.
+
+    Args:
+        config: the resolved settings.
+        folder: where it lives; `prepare_folder` has checked it.
+        resume: go on from the folder's checkpoint, if it has one.
+        progress: the console.
+
+    Raises:
+        UserError: for bad input, before anything is trained or written.
+    """
+
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, *, resume: bool, progress: ConsoleProgress
+    ) -> None:
+        self.config, self.folder, self.progress = config, folder, progress
+        _check_pair(config)
+        self.stream: Stream = config.scenario.build()
+        seed_everything(config.seed)
+        info = self.stream.info
+        model = build_classifier(config.model, info.input_shape, info.num_classes)
+        self.engine = Engine(
+            self.stream,
+            model,
+            config.strategy,
+            config.training,
+            device=config.device,
+            on_batch=progress.batch,
+            on_epoch=self._after_epoch,
+            start=load_base(config, info.preprocessing, info) if config.start_from else None,
+        )
+        self.epochs: list[EpochRecord] = []
+        self.records: list[SessionRecord] = []
+        self.confusions: list[np.ndarray[Any, Any]] = []
+        self.hits = np.zeros((0, info.num_classes), dtype=np.int64)
+        self.run_info: dict[str, Any] = _run_info(self.stream, model)
+        self.resumable = True
+        if resume and folder.checkpoint_file.exists():
+            self._load()
+
+    def go(self) -> None:
+        """Run what is left of it."""
+        self._write_start()
+        self.dashboard = Dashboard.fresh(self.folder.path)
+        self._replay()
+        for note in self.stream.info.notes:
+            self.progress.say(f"note: {note}")
+        for session in range(len(self.records), self.stream.info.num_sessions):
+            self._session(session)
+        self._finish()
+
+    def _session(self, session: int) -> None:
+        state = self.engine.state
+        if not (state.session == session and state.finished):
+            done = state.epochs_done if state.session == session else 0
+            epochs = self.engine.num_epochs(session)
+            self.progress.session_starts(session, self.stream.info.num_sessions, epochs, done)
+            self.engine.train_session(session)
+            if session == 0 and self.engine.artefact is not None:
+                self._save_base(self.engine.artefact)
+            self._save()
+        start = time.perf_counter()
+        confusion = self.engine.evaluate(session).numpy()
+        self._record(session, confusion, time.perf_counter() - start)
+        self._save()
+
+    def _record(self, session: int, confusion: np.ndarray[Any, Any], seconds: float) -> None:
+        self.hits = np.concatenate([self.hits, confusion.diagonal()[None].astype(np.int64)])
+        self.confusions = [confusion]
+        info = self.stream.info
+        record = session_record(
+            self.figures(),
+            session,
+            seconds_train=self.engine.state.seconds,
+            seconds_eval=seconds,
+            seen_classes=len(info.seen_classes(session)),
+        )
+        self.records.append(record)
+        self.folder.write_metrics(self.records)
+        self.folder.write_hits(self.figures())
+        self._show_session(record, confusion)
+        self.progress.num_sessions = info.num_sessions
+        self.progress.session_ends(record)
+        self._say_kept()
+
+    def figures(self) -> Hits:
+        """Return the hits and counts of the sessions done."""
+        info = self.stream.info
+        counts = np.zeros(info.num_classes, dtype=np.int64)
+        session_of_class = np.full(info.num_classes, -1, dtype=np.int64)
+        for session, classes in enumerate(info.session_classes):
+            session_of_class[list(classes)] = session
+            targets = np.asarray(self.stream.test[session].targets, dtype=np.int64)
+            counts += np.bincount(targets, minlength=info.num_classes)
+        return Hits(self.hits, counts, session_of_class)
+
+    def _say_kept(self) -> None:
+        try:
+            num, num_bytes = self.engine.kept_data()
+        except Unsaveable:
+            return
+        self.run_info["kept_samples"], self.run_info["kept_bytes"] = num, num_bytes
+        if num:
+            self.progress.say(f"  {self.config.strategy_name} keeps {num:,} samples "
+                              f"({num_bytes:,} bytes) for later sessions")
+
+    def _after_epoch(self, record: EpochRecord) -> None:
+        self.epochs.append(record)
+        self._show_epoch(len(self.epochs) - 1, record)
+        self.progress.epoch(record)
+        self._save()
+
+    # --- what is on disk ---
+
+    def _save(self) -> None:
+        if not self.resumable:
+            return
+        try:
+            engine = self.engine.state_dict()
+        except Unsaveable as error:
+            self.resumable = False
+            self.progress.say(
+                f"note: strategy '{self.config.strategy_name}' keeps a {error} that cannot be "
+                "saved, so this run cannot be resumed; give it state_dict and load_state_dict"
+            )
+            return
+        tree = {
+            "fingerprint": self.stream.info.fingerprint,
+            "engine": engine,
+            "epochs": [dataclasses.asdict(record) for record in self.epochs],
+            "records": [dataclasses.asdict(record) for record in self.records],
+            "confusions": self.confusions,
+            "hits": self.hits,
+        }
+        checkpoint.save(self.folder.checkpoint_file, tree)
+
+    def _load(self) -> None:
+        tree = checkpoint.load(self.folder.checkpoint_file, self.config.device)
+        if tree["fingerprint"] != self.stream.info.fingerprint:
+            raise UserError(
+                f"the data of run '{self.folder.path}' has changed since it was stopped; put the "
+                "old data back, or start afresh with --overwrite"
+            )
+        self.epochs = [EpochRecord(**record) for record in tree["epochs"]]
+        self.records = [SessionRecord(**record) for record in tree["records"]]
+        self.confusions, self.hits = tree["confusions"], tree["hits"]
+        self.engine.load_state_dict(tree["engine"])
+
+    def _save_base(self, artefact: BaseArtefact) -> None:
+        info = self.stream.info
+        checkpoint.save(
+            self.folder.base_file,
+            {
+                "identity": base_identity(self.config, info),
+                "model": artefact.model,
+                "stats": artefact.stats.state_dict(),
+            },
+        )
+
+    def _write_start(self) -> None:
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.folder.config_file, self.config.text.encode())
+        self._write_run_info()
+
+    def _write_run_info(self) -> None:
+        atomic_write(self.folder.run_info_file, json.dumps(self.run_info, indent=2).encode())
+
+    def _finish(self) -> None:
+        info = self.stream.info
+        checkpoint.save(
+            self.folder.path / "model" / "model.safetensors",
+            {
+                "model": dict(self.engine.model.state_dict()),
+                "settings": dataclasses.asdict(self.config.model),
+                "class_names": list(info.class_names),
+                "input_shape": list(info.input_shape),
+                "preprocessing": info.preprocessing,
+            },
+        )
+        self._show_prototypes()
+        self.dashboard.finish(_hyperparameters(self.config), _final_figures(self.records))
+        self.dashboard.close()
+        self.run_info |= {
+            "finished": True,
+            "seconds_train": sum(r.seconds_train for r in self.records),
+            "seconds_eval": sum(r.seconds_eval for r in self.records),
+            "peak_memory_bytes": _peak_memory(),
+        }
+        self._write_run_info()
+
+    # --- the dashboard; all of it can be replayed from the checkpoint ---
+
+    def _replay(self) -> None:
+        for step, record in enumerate(self.epochs):
+            self._show_epoch(step, record)
+        for session, session_figures in enumerate(self.records):
+            last = session == len(self.records) - 1
+            self._show_session(session_figures, self.confusions[0] if last else None)
+
+    def _show_epoch(self, step: int, record: EpochRecord) -> None:
+        self.dashboard.epoch(
+            step=step,
+            session=record.session,
+            loss=math.nan if record.loss is None else record.loss,
+            learning_rate=record.learning_rate,
+            images_per_second=record.num_samples / record.seconds if record.seconds else 0.0,
+        )
+
+    def _show_session(
+        self, record: SessionRecord, confusion: np.ndarray[Any, Any] | None
+    ) -> None:
+        info, session = self.stream.info, record.session
+        seen = list(info.seen_classes(session))
+        hits = self.figures()
+        self.dashboard.session(
+            record,
+            Hits(hits.hits[: session + 1], hits.counts, hits.session_of_class),
+            None if confusion is None else confusion[np.ix_(seen, seen)],
+            [info.class_names[c] for c in seen],
+            info.session_classes[: session + 1],
+        )
+
+    def _show_prototypes(self) -> None:
+        head, info = self.engine.model.head, self.stream.info
+        of_class = {c: s for s, classes in enumerate(info.session_classes) for c in classes}
+        self.dashboard.prototypes(
+            head.rows(head.classes).cpu().numpy(),
+            [info.class_names[c] for c in head.classes],
+            [of_class[c] for c in head.classes],
+        )
+
+
+def run(config: RunConfig, options: RunOptions, progress: ConsoleProgress) -> RunFolder:
+    """Run one configuration to its end and return its folder.
+
+    Raises:
+        UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.
+    """
+    name = f"seed{config.seed}"
+    folder = RunFolder(options.out / config.scenario_name / config.strategy_name / name)
+    if not prepare_folder(folder, config, options):
+        progress.say(f"run '{folder.path}' is finished already; nothing to do")
+        return folder
+    try:
+        Run(config, folder, resume=options.resume, progress=progress).go()
+    finally:
+        progress.stop()
+    return folder
+
+
+def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) -> bool:
+    """Return whether there is something to run in this folder; delete it where asked to.
+
+    Raises:
+        UserError: if it holds a run of other settings, or an unfinished one without `--resume`.
+    """
+    if options.overwrite and folder.config_file.exists():
+        shutil.rmtree(folder.path)
+    if not folder.config_file.exists():
+        return True
+    if folder.config_file.read_text("utf-8") != config.text:
+        raise UserError(
+            f"run folder '{folder.path}' holds a run of other settings "
+            f"({_difference(folder.config_file.read_text('utf-8'), config.text)}); "
+            "choose another --out, or --overwrite it"
+        )
+    if json.loads(folder.run_info_file.read_text("utf-8")).get("finished"):
+        return False
+    if not options.resume:
+        raise UserError(f"run folder '{folder.path}' holds an unfinished run; go on with it by "
+                        "--resume, or --overwrite it")
+    return True
+
+
+def base_identity(config: RunConfig, info: Any) -> dict[str, Any]:
+    """Return what two runs must share to share a base session."""
+    return {
+        "base classes": [info.class_names[c] for c in info.session_classes[0]],
+        "class ids": list(info.session_classes[0]),
+        "backbone": config.model.backbone,
+        "head": config.model.head,
+        "preprocessing": info.preprocessing,
+        "input shape": list(info.input_shape),
+    }
+
+
+def load_base(config: RunConfig, preprocessing: str, info: Any) -> BaseArtefact:
+    """Return the base session of the run that `--start-from` names.
+
+    Raises:
+        UserError: if that run has none, or differs in classes, backbone or preprocessing.
+    """
+    folder = RunFolder(Path(str(config.start_from)).expanduser())
+    if not folder.base_file.exists():
+        raise UserError(f"--start-from '{folder.path}' has no finished base session; give a run "
+                        "folder such as runs/omniglot/teen/seed0")
+    tree = checkpoint.load(folder.base_file)
+    for key, value in base_identity(config, info).items():
+        if tree["identity"].get(key) != value:
+            raise UserError(
+                f"--start-from '{folder.path}' has another {key}: "
+                f"{_short(tree['identity'].get(key))}, where this run has {_short(value)}; start "
+                "from a run that agrees, or train the base session here"
+            )
+    return BaseArtefact(tree["model"], ClassStats.from_state_dict(tree["stats"]))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _check_pair(config: RunConfig) -> None:
+    check_bounds(config.strategy)
+    needed = getattr(config.strategy, "head", None)
+    if needed is not None and config.model.head != needed:
+        raise UserError(f"strategy '{config.strategy_name}' needs a {needed} head, got "
+                        f"'{config.model.head}'; pass --model.head {needed}")
+
+
+def _difference(old: str, new: str) -> str:
+    import yaml
+
+    a, b = yaml.safe_load(old) or {}, yaml.safe_load(new) or {}
+    flat_a, flat_b = _flat(a), _flat(b)
+    for key in {**flat_b, **flat_a}:
+        if flat_a.get(key) != flat_b.get(key):
+            return f"{key}: {flat_a.get(key)} there, {flat_b.get(key)} here"
+    return "written differently"
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _hyperparameters(config: RunConfig) -> dict[str, Any]:
+    import yaml
+
+    flat = _flat(yaml.safe_load(config.text))
+    plain = (bool, int, float, str)
+    kept = {k: v if isinstance(v, plain) else str(v) for k, v in flat.items() if v is not None}
+    return {**kept, "seed": config.seed}
+
+
+def _final_figures(records: list[SessionRecord]) -> dict[str, float]:
+    last = records[-1]
+    figures = {
+        "average accuracy": sum(r.accuracy for r in records) / len(records),
+        "last accuracy": last.accuracy,
+        "harmonic mean": last.harmonic,
+        "forgetting": last.forgetting,
+    }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
+    names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "numpy")
+    parameters = list(model.backbone.parameters())
+    return {
+        "finished": False,
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in names},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "stream": {
+            "fingerprint": stream.info.fingerprint,
+            "session_classes": [list(classes) for classes in stream.info.session_classes],
+            "shots": stream.info.shots,
+            "way": stream.info.way,
+            "notes": list(stream.info.notes),
+        },
+        "backbone_parameters": sum(p.numel() for p in parameters),
+        "backbone_trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+    }
+
+
+def _peak_memory() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

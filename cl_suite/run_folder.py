@@ -1,0 +1,280 @@
+"""A run's folder on disk: what lies where, written atomically and read back with clear errors."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import io
+import json
+import math
+import os
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cl_suite.errors import UserError
+from cl_suite.metrics import figures
+from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+
+HIT_ARRAYS = ("hits", "counts", "session_of_class")
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """The figures of one session, as they stand after it.
+
+    Attributes:
+        session: 0 is the base session.
+        accuracy: over the test images of all classes seen, a fraction.
+        base, new: over those of the base session's classes, and of all later ones.
+        harmonic: harmonic mean of base and new.
+        forgetting: of the sessions before, unweighted.
+        seconds_train, seconds_eval: duration of training and of evaluation.
+        seen_classes: number of classes seen.
+
+    A fraction is None where it is undefined, as `new` is after the base session.
+    """
+
+    session: int
+    accuracy: float | None
+    base: float | None
+    new: float | None
+    harmonic: float | None
+    forgetting: float | None
+    seconds_train: float
+    seconds_eval: float
+    seen_classes: int
+
+
+def session_record(
+    hits: Hits, session: int, *, seconds_train: float, seconds_eval: float, seen_classes: int
+) -> SessionRecord:
+    """Return the figures after `session`, from the hits of that session and those before."""
+    matrix, num_images = accuracy_matrix(hits.until(session))
+    return SessionRecord(
+        session=session,
+        accuracy=_defined(figures.session_accuracy(matrix, num_images)[session]),
+        base=_defined(figures.base_accuracy(matrix, num_images)[session]),
+        new=_defined(figures.new_accuracy(matrix, num_images)[session]),
+        harmonic=_defined(figures.harmonic_mean(matrix, num_images)[session]),
+        forgetting=_defined(figures.forgetting(matrix, num_images)),
+        seconds_train=float(seconds_train),
+        seconds_eval=float(seconds_eval),
+        seen_classes=int(seen_classes),
+    )
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, `runs/<scenario>/<strategy>/seed<k>`; it need not exist yet."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved settings, YAML; given back by `--config` they repeat the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def run_info_file(self) -> Path:
+        """Versions, machine, times and whether the run is finished, JSON."""
+        return self.path / "run.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a session."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def hits_file(self) -> Path:
+        """Hits and counts per class and session, from which every figure follows."""
+        return self.path / "hits.npz"
+
+    @property
+    def matrix_file(self) -> Path:
+        """The accuracy matrix, for other programs; it follows from the hits."""
+        return self.path / "accuracy_matrix.npy"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """The state to resume from."""
+        return self.path / "checkpoint" / "last.safetensors"
+
+    @property
+    def base_file(self) -> Path:
+        """The finished base session, for `--start-from`."""
+        return self.path / "checkpoint" / "base.safetensors"
+
+    @property
+    def model_file(self) -> Path:
+        """The finished classifier."""
+        return self.path / "model" / "model.safetensors"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has been started here."""
+        started = self.run_info_file.is_file() or self.metrics_file.is_file()
+        return self.config_file.is_file() and started
+
+    def write_metrics(self, records: Sequence[SessionRecord]) -> None:
+        """Write the sessions' figures, whole or not at all."""
+        lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) for record in records]
+        atomic_write(self.metrics_file, "".join(f"{line}\n" for line in lines).encode())
+
+    def write_hits(self, hits: Hits) -> None:
+        """Write the hits, and the accuracy matrix that follows from them."""
+        arrays, matrix = io.BytesIO(), io.BytesIO()
+        np.savez(
+            arrays,
+            hits=hits.hits.astype(np.int64),
+            counts=hits.counts.astype(np.int64),
+            session_of_class=hits.session_of_class.astype(np.int64),
+        )
+        np.save(matrix, accuracy_matrix(hits)[0], allow_pickle=False)
+        atomic_write(self.hits_file, arrays.getvalue())
+        atomic_write(self.matrix_file, matrix.getvalue())
+
+    def read_metrics(self) -> list[SessionRecord]:
+        """Return the figures of the sessions done; raise `UserError` if they cannot be read."""
+        path, records = self.metrics_file, []
+        for number, line in enumerate(_read_text(path).splitlines(), start=1):
+            try:
+                records.append(_record(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise _damaged(path, f"line {number}: {error}") from error
+        return records
+
+    def read_hits(self) -> Hits:
+        """Return the hits of the sessions done; raise `UserError` if they cannot be read."""
+        path = self.hits_file
+        if not path.is_file():
+            raise _missing(path)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return Hits(*(arrays[name].astype(np.int64) for name in HIT_ARRAYS))
+        except Exception as error:  # a damaged archive fails in more ways than can be listed
+            raise _damaged(path, str(error)) from error
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the resolved settings; raise `UserError` if they cannot be read."""
+        # yaml is slow to import, and only those who read settings need it
+        import yaml
+
+        try:
+            content = yaml.safe_load(_read_text(self.config_file))
+        except yaml.YAMLError as error:
+            raise _damaged(self.config_file, str(error)) from error
+        return _mapping(self.config_file, content)
+
+    def read_run_info(self) -> dict[str, Any]:
+        """Return versions, machine and times; raise `UserError` if they cannot be read."""
+        try:
+            content = json.loads(_read_text(self.run_info_file))
+        except ValueError as error:
+            raise _damaged(self.run_info_file, str(error)) from error
+        return _mapping(self.run_info_file, content)
+
+
+def find_runs(paths: Iterable[Path]) -> list[RunFolder]:
+    """Return the runs at and below these paths, each once, seed 2 before seed 10.
+
+    Raises:
+        UserError: if a path does not exist, or holds no run.
+    """
+    found: dict[Path, RunFolder] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"'{path}' is no folder; give a run folder, or a folder of runs")
+        runs = [RunFolder(path)] if RunFolder(path).is_run else _runs_below(path)
+        if not runs:
+            raise UserError(f"there is no run in '{path}'; a run folder holds config.yaml and "
+                            "run.json")
+        for run in runs:
+            found.setdefault(run.path.resolve(), run)
+    return list(found.values())
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a crash leaves the old content, or the new.
+
+    Raises:
+        UserError: if the disk is full, or the file cannot be written.
+    """
+    # in the same folder, as a rename is atomic within one file system only
+    mark = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{mark}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise write_error(path, error) from error
+        raise
+
+
+def write_error(path: Path, error: OSError) -> UserError:
+    """Return the sentence for a file that could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"the disk is full while writing '{path}'; free some space and resume "
+                         "with --resume")
+    return UserError(f"'{path}' cannot be written ({error.strerror or error}); check that its "
+                     "folder exists and is yours to write")
+
+
+def _record(content: dict[str, Any]) -> SessionRecord:
+    record = SessionRecord(**content)
+    for name, value in content.items():
+        may_be_undefined = name not in ("session", "seconds_train", "seconds_eval", "seen_classes")
+        if not (isinstance(value, (int, float)) or (value is None and may_be_undefined)):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+    return record
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _runs_below(path: Path) -> list[RunFolder]:
+    runs = [RunFolder(config.parent) for config in path.rglob("config.yaml")]
+    return sorted((run for run in runs if run.is_run), key=lambda run: _natural_order(run.path))
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise _missing(path)
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _mapping(path: Path, content: object) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise _damaged(path, "it is no mapping")
+    return content
+
+
+def _missing(path: Path) -> UserError:
+    return UserError(f"'{path}' does not exist; no session of this run is finished, or somebody "
+                     "deleted the file")
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"'{path}' cannot be read ({' '.join(reason.split())}); repeat the run with "
+                     "--overwrite, or leave it out")

@@ -1,0 +1,106 @@
+"""The training recipe: epochs, optimiser and schedule, apart from any method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from cl_suite.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of the training loop.
+
+    Args:
+        base_epochs: epochs of the base session.
+        incremental_epochs: epochs of every later session (prototype methods need 0); null: as many
+            as the base session.
+        batch_size: samples a training step.
+        eval_batch_size: samples a forward pass where nothing is trained.
+        optimizer: sgd or adamw, made afresh for each session.
+        lr: learning rate of the base session.
+        incremental_lr: learning rate of later sessions; null: that of the base session.
+        momentum: of SGD.
+        nesterov: Nesterov's form of momentum.
+        weight_decay: on every parameter.
+        schedule: cosine to zero, step (times `gamma` at each of `milestones`), or constant; stepped
+            once an epoch.
+        milestones: epochs at which the step schedule acts.
+        gamma: factor of the step schedule.
+        incremental_batchnorm: whether later sessions update BatchNorm's statistics (train) or keep
+            those of the base session (eval), which a handful of images would spoil.
+        num_workers: processes that load images which do not lie in memory.
+        precision: float32, or bfloat16 for autocast in the forward pass.
+    """
+
+    base_epochs: int = 50
+    incremental_epochs: int | None = 10
+    batch_size: int = 128
+    eval_batch_size: int = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    incremental_lr: float | None = 0.01
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.1
+    incremental_batchnorm: Literal["eval", "train"] = "eval"
+    num_workers: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def check(self) -> None:
+        """Raise `UserError` for a value out of range."""
+        for name in ("base_epochs", "incremental_epochs", "num_workers", "weight_decay"):
+            if (value := getattr(self, name)) is not None and value < 0:
+                raise UserError(f"--training.{name} must not be negative, got {value}")
+        for name in ("batch_size", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--training.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("lr", "incremental_lr"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise UserError(f"--training.{name} must be above 0, got {value}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"--training.momentum must lie in [0, 1), got {self.momentum}")
+
+    def epochs(self, session: int) -> int:
+        """Return the epochs of a session."""
+        if session == 0 or self.incremental_epochs is None:
+            return self.base_epochs
+        return self.incremental_epochs
+
+    def learning_rate(self, session: int) -> float:
+        """Return the learning rate that a session starts with."""
+        if session == 0 or self.incremental_lr is None:
+            return self.lr
+        return self.incremental_lr
+
+    def factor(self, epoch: int, num_epochs: int) -> float:
+        """Return what the learning rate is multiplied by in epoch `epoch`, counted from 0."""
+        if self.schedule == "cosine":
+            return (1 + math.cos(math.pi * epoch / num_epochs)) / 2
+        if self.schedule == "step":
+            return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+        return 1.0
+
+    def make_optimizer(
+        self, parameters: Iterable[nn.Parameter], session: int
+    ) -> torch.optim.Optimizer:
+        """Return a fresh optimiser for a session."""
+        lr = self.learning_rate(session)
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters,
+            lr=lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov and self.momentum > 0,
+            weight_decay=self.weight_decay,
+        )

@@ -1,0 +1,127 @@
+"""Any class-incremental benchmark of Avalanche, or of your own code, by its dotted name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from cl_suite.data.cut import all_rows, common_way, rows_by_class
+from cl_suite.data.readers.avalanche import Unwrapped, samples_and_transforms, unwrap
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import Stream, build_stream
+from cl_suite.errors import UserError
+
+
+class AvalancheBenchmark:
+    """The train and test streams of an Avalanche benchmark, one session an experience.
+
+    Classes keep the ids that the benchmark gives them; their names are these numbers. Test images
+    go to the session that has their class, however the benchmark divides them.
+
+    Limits: all samples are read into memory, as the benchmark's innermost data set returns them, so
+    a random transform of that data set acts only once. Where raw samples are tensors or pictures of
+    one shape and all experiences share their transforms, these go on working; otherwise the samples
+    are those of the eval transforms, and the stream's notes say so. Task labels are dropped.
+
+    Args:
+        factory: dotted name of a callable that returns a benchmark, for instance
+            `avalanche.benchmarks.classic.SplitMNIST`.
+        arguments: keyword arguments of the call.
+    """
+
+    def __init__(self, *, factory: str, arguments: dict[str, Any] | None = None) -> None:
+        self.factory = factory
+        self.arguments = arguments
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` if there is no such benchmark or it has no use."""
+        benchmark = self._call()
+        train = [unwrap(experience.dataset) for experience in benchmark.train_stream]
+        test = [unwrap(experience.dataset) for experience in benchmark.test_stream]
+        if not train or not test or not any(u.targets for u in test):
+            raise UserError(f"avalanche benchmark '{self.factory}' has no training or no test data")
+        session_classes = self._session_classes(train)
+        num_classes = 1 + max(c for classes in session_classes for c in classes)
+        train_samples, test_parts, train_transform, eval_transform, notes = samples_and_transforms(
+            train, [u for u in test if u.targets]
+        )
+        test_samples = self._by_session(test_parts, session_classes)
+        return build_stream(
+            name="avalanche",
+            class_names=[str(class_id) for class_id in range(num_classes)],
+            session_classes=session_classes,
+            train=train_samples,
+            test=test_samples,
+            train_transform=train_transform,
+            eval_transform=eval_transform,
+            way=common_way(session_classes),
+            notes=notes,
+        )
+
+    def _call(self) -> Any:
+        factory = self._import()
+        try:
+            benchmark = factory(**(self.arguments or {}))
+        except (TypeError, ValueError, RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"avalanche factory '{self.factory}' cannot make a benchmark of the arguments "
+                f"{self.arguments or {}} ({reason}); correct them"
+            ) from error
+        if not hasattr(benchmark, "train_stream") or not hasattr(benchmark, "test_stream"):
+            raise UserError(
+                f"'{self.factory}' returned a {type(benchmark).__name__}, not an Avalanche "
+                "benchmark with a train_stream and a test_stream; name a benchmark factory"
+            )
+        return benchmark
+
+    def _import(self) -> Any:
+        module, _, name = self.factory.rpartition(".")
+        try:
+            factory = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"avalanche factory '{self.factory}' cannot be imported ({error}); give a dotted "
+                "name such as avalanche.benchmarks.classic.SplitMNIST"
+            ) from error
+        if not callable(factory):
+            raise UserError(f"avalanche factory '{self.factory}' cannot be called; name a function")
+        return factory
+
+    def _session_classes(self, train: Sequence[Unwrapped]) -> tuple[tuple[int, ...], ...]:
+        seen: set[int] = set()
+        for session, unwrapped in enumerate(train):
+            classes = set(unwrapped.targets)
+            if not classes or min(classes) < 0:
+                raise UserError(
+                    f"experience {session} of '{self.factory}' has no samples, or class ids below 0"
+                )
+            if repeated := classes & seen:
+                raise UserError(
+                    f"class {min(repeated)} of '{self.factory}' comes again in experience "
+                    f"{session}; only class-incremental benchmarks work, where each class comes in "
+                    "one experience"
+                )
+            seen |= classes
+        return tuple(tuple(sorted(set(u.targets))) for u in train)
+
+    def _by_session(
+        self, parts: Sequence[TensorSamples], session_classes: Sequence[Sequence[int]]
+    ) -> list[TensorSamples]:
+        joined = _join(parts)
+        candidates = rows_by_class(joined.targets)
+        for class_id in (c for classes in session_classes for c in classes):
+            if class_id not in candidates:
+                raise UserError(
+                    f"class {class_id} of '{self.factory}' has no test sample, so it cannot be "
+                    "measured; take a benchmark that tests all its classes"
+                )
+        return [joined.select(all_rows(candidates, classes)) for classes in session_classes]
+
+
+def _join(parts: Sequence[TensorSamples]) -> TensorSamples:
+    import torch
+
+    targets = [target for part in parts for target in part.targets]
+    return TensorSamples(torch.cat([part.inputs for part in parts]), targets)

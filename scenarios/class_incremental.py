@@ -1,0 +1,85 @@
+"""Class-incremental learning with full data: equal sessions (B0), or a large first one (B50).
+
+The customary streams of, among others, Rebuffi et al., "iCaRL", CVPR 2017 (B0) and Hou et al.,
+"Learning a Unified Classifier Incrementally via Rebalancing", CVPR 2019 (B50).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from cl_suite.data.cut import (
+    ClassOrder,
+    all_rows,
+    check_choice,
+    class_order,
+    cut_classes,
+    remainder_notes,
+    rows_by_class,
+)
+from cl_suite.data.pool import Pool
+from cl_suite.data.readers import cifar100, cub200, image_folder, mini_imagenet, omniglot
+from cl_suite.data.stream import Stream
+from cl_suite.errors import UserError
+
+Source = Literal["omniglot", "cifar100", "mini_imagenet", "cub200", "image_folder"]
+READERS: dict[Source, Callable[[str], Pool]] = {
+    "cifar100": cifar100.read,
+    "mini_imagenet": mini_imagenet.read,
+    "cub200": cub200.read,
+    "image_folder": image_folder.read,
+}
+
+
+class ClassIncremental:
+    """Any of the data sets, cut into sessions that have all training images of their classes.
+
+    Args:
+        source: the data set; "omniglot" comes with the package.
+        root: folder of the data set, see the scenario of its name; unused by "omniglot".
+        base_classes: classes of session 0 (B50: 50); None for as many as the others (B0).
+        way: classes of each session.
+        class_order: "1993" is the customary permutation of the literature, "natural" the data
+            set's own order, "seeded" one drawn from `seed`.
+        seed: of the "seeded" class order.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source = "omniglot",
+        root: str | None = None,
+        base_classes: int | None = None,
+        way: int = 10,
+        class_order: ClassOrder = "1993",
+        seed: int = 0,
+    ) -> None:
+        self.source = source
+        self.root = root
+        self.base_classes = base_classes
+        self.way = way
+        self.class_order = class_order
+        self.seed = seed
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for data or parameters that do not fit."""
+        pool = self._read()
+        order = class_order(len(pool.class_names), self.class_order, self.seed)
+        base_classes = self.way if self.base_classes is None else self.base_classes
+        sessions = cut_classes(order, base_classes=base_classes, way=self.way)
+        candidates = rows_by_class(pool.train.targets)
+        return pool.stream(
+            name="class_incremental",
+            sessions=sessions,
+            train_rows=[all_rows(candidates, classes) for classes in sessions],
+            notes=remainder_notes(sessions, self.way),
+        )
+
+    def _read(self) -> Pool:
+        check_choice("source", self.source, ("omniglot", *READERS))
+        if self.source == "omniglot":
+            return omniglot.read()
+        if self.root is None:
+            raise UserError(f"source '{self.source}' needs a root: the folder of the data set")
+        return READERS[self.source](self.root)

@@ -1,0 +1,98 @@
+"""Few-shot class-incremental learning of your own pictures: a folder with one folder a class."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cl_suite.data.cut import (
+    all_rows,
+    check_choice,
+    class_order,
+    cut_classes,
+    remainder_notes,
+    rows_by_class,
+    shot_rows,
+)
+from cl_suite.data.pool import Pool
+from cl_suite.data.readers import image_folder
+from cl_suite.data.stream import Stream
+
+
+class ImageFolder:
+    """The classes of a folder of class folders: a base session, then sessions of a few shots.
+
+    What is no image is skipped and said in the stream's notes. Deterministic in `seed`.
+
+    Args:
+        root: folder that holds one folder of images a class.
+        base_classes: classes of session 0, which has all their training images.
+        way: classes of each later session.
+        shots: training images of each later class.
+        test_fraction: share of each class's images that is for testing, between 0 and 1.
+        class_order: order of arrival: "name", "random" (from `seed`), or a list of folder names;
+            a folder that a list does not name is left out.
+        seed: of the division into training and test images, the shots and the random class order.
+        image_size: height and width of the model's input in pixels.
+        augment: cut and flip the training images by a random draw each.
+        skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        base_classes: int,
+        way: int = 5,
+        shots: int = 5,
+        test_fraction: float = 0.3,
+        class_order: Literal["name", "random"] | list[str] = "name",
+        seed: int = 0,
+        image_size: int = 84,
+        augment: bool = True,
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.root = root
+        self.base_classes = base_classes
+        self.way = way
+        self.shots = shots
+        self.test_fraction = test_fraction
+        self.class_order = class_order
+        self.seed = seed
+        self.image_size = image_size
+        self.augment = augment
+        self.skip_unreadable = skip_unreadable
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
+        listed = None if isinstance(self.class_order, str) else self.class_order
+        if isinstance(self.class_order, str):
+            check_choice("class_order", self.class_order, ("name", "random"))
+        pool = image_folder.read(
+            self.root,
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+            image_size=self.image_size,
+            augment=self.augment,
+            skip_unreadable=self.skip_unreadable,
+            classes=listed,
+        )
+        order = self._order(pool, listed)
+        sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
+        candidates = rows_by_class(pool.train.targets)
+        novel = [
+            shot_rows(candidates, classes, shots=self.shots, class_names=pool.class_names)
+            for classes in sessions[1:]
+        ]
+        return pool.stream(
+            name="image_folder",
+            sessions=sessions,
+            train_rows=[all_rows(candidates, sessions[0]), *novel],
+            shots=self.shots,
+            notes=remainder_notes(sessions, self.way),
+        )
+
+    def _order(self, pool: Pool, listed: list[str] | None) -> list[int]:
+        if listed is not None:
+            return [pool.class_names.index(name) for name in listed]
+        kind: Literal["natural", "seeded"] = "natural" if self.class_order == "name" else "seeded"
+        return class_order(len(pool.class_names), kind, self.seed)

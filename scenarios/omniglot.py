@@ -1,0 +1,76 @@
+"""Few-shot class-incremental learning of handwritten characters; the data come with the package."""
+
+from __future__ import annotations
+
+from cl_suite.data.cut import (
+    ShotSelection,
+    all_rows,
+    class_order,
+    cut_classes,
+    remainder_notes,
+    rows_by_class,
+    shot_rows,
+)
+from cl_suite.data.readers import omniglot
+from cl_suite.data.stream import Stream
+
+
+class Omniglot:
+    """242 characters of 8 alphabets: 122 base classes, then 12 sessions of 10-way 5-shot.
+
+    A character's first ten drawings are for training, the other ten for testing. Classes arrive in
+    a seeded order over all alphabets. Images are `(1, 28, 28)` in [0, 1], ink bright.
+
+    Args:
+        base_classes: classes of session 0, which has all ten training drawings of each.
+        way: classes of each later session.
+        shots: training drawings of each later class, 1 to 10.
+        shot_selection: "first" takes the first drawings, "random" draws them from `shot_seed`.
+        shot_seed: seed of the random shots.
+        class_order_seed: seed of the order in which classes arrive.
+        augment: rotate, scale, shear and shift the training images by a random draw each.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_classes: int = 122,
+        way: int = 10,
+        shots: int = 5,
+        shot_selection: ShotSelection = "first",
+        shot_seed: int = 0,
+        class_order_seed: int = 0,
+        augment: bool = True,
+    ) -> None:
+        self.base_classes = base_classes
+        self.way = way
+        self.shots = shots
+        self.shot_selection = shot_selection
+        self.shot_seed = shot_seed
+        self.class_order_seed = class_order_seed
+        self.augment = augment
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for a parameter that the data cannot serve."""
+        pool = omniglot.read(augment=self.augment)
+        order = class_order(len(pool.class_names), "seeded", self.class_order_seed)
+        sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
+        candidates = rows_by_class(pool.train.targets)
+        novel = [
+            shot_rows(
+                candidates,
+                classes,
+                shots=self.shots,
+                class_names=pool.class_names,
+                selection=self.shot_selection,
+                seed=self.shot_seed,
+            )
+            for classes in sessions[1:]
+        ]
+        return pool.stream(
+            name="omniglot",
+            sessions=sessions,
+            train_rows=[all_rows(candidates, sessions[0]), *novel],
+            shots=self.shots,
+            notes=remainder_notes(sessions, self.way),
+        )

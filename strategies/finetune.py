@@ -1,0 +1,13 @@
+"""Fine-tuning: go on training on each session's data alone, the lower bound of every comparison.
+
+Cross-entropy over all classes seen so far, with no old sample and no other term: what is left of
+the old classes is what the new gradient spares.
+"""
+
+from __future__ import annotations
+
+from cl_suite.plugin import StrategyPlugin
+
+
+class FinetunePlugin(StrategyPlugin):
+    """Plain training on each session; how long and how fast is the training recipe's matter."""

@@ -1,0 +1,59 @@
+"""Joint training: keep every sample and train on all of them in each session, the upper bound.
+
+It breaks the few-shot class-incremental rules (old data is kept), and says so by reporting what it
+keeps. With `restart` each session begins from the initial weights, so that its result is that of
+one training on the union, whatever came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from cl_suite.plugin import Strategy, StrategyPlugin
+
+
+class JointPlugin(StrategyPlugin):
+    """Train on the data of all sessions so far.
+
+    Args:
+        restart: begin each session from the weights the network had before the first one.
+    """
+
+    def __init__(self, *, restart: bool = True) -> None:
+        self.restart = restart
+        self.kept_: list[Any] = []
+        self.initial_: dict[str, torch.Tensor] | None = None
+
+    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        for kept in reversed(self.kept_):
+            strategy.adapted_dataset = kept.train().concat(strategy.adapted_dataset)
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        if not self.restart:
+            return
+        if self.initial_ is None:
+            state = strategy.model.state_dict()
+            self.initial_ = {k: v.detach().clone() for k, v in state.items()}
+        else:
+            restore(strategy.model, self.initial_)
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        self.kept_.append(strategy.experience.dataset)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": self.kept_, "initial": self.initial_}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.kept_ = list(state["kept"])
+        self.initial_ = state["initial"]
+
+
+@torch.no_grad()
+def restore(model: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> None:
+    """Write the initial values back; rows of classes that came since keep their fresh ones."""
+    for name, tensor in model.state_dict().items():
+        if (start := initial.get(name)) is not None:
+            tensor[: len(start)].copy_(start) if start.dim() else tensor.copy_(start)

@@ -1,0 +1,325 @@
+"""What every registered strategy must do. A method added later inherits all of this."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_samples, make_stream
+from torch import Tensor, nn
+
+from cl_suite import avalanche_api, checkpoint, registry
+from cl_suite.config import build_parser, resolve
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import Stream
+from cl_suite.engine import Engine
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.plugin import StrategyPlugin
+from cl_suite.randomness import seed_everything
+from cl_suite.training import TrainingConfig
+
+STRATEGIES = sorted(registry.entries("strategy"))
+OURS = [n for n in STRATEGIES if "avalanche" not in registry.get("strategy", n).class_path]
+every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+
+
+def make_plugin(name: str) -> Any:
+    entry = registry.get("strategy", name)
+    return entry.load()(**(entry.settings.get("params") or {}))
+
+
+def make_engine(name: str, stream: Stream | None = None, **training: Any) -> Engine:
+    stream = stream or make_stream()
+    settings = registry.get("strategy", name).settings
+    recipe = {"base_epochs": 2, "incremental_epochs": 2, "batch_size": 16, "lr": 0.02}
+    seed_everything(0)
+    model = build_classifier(
+        ModelConfig(**settings.get("model") or {}), stream.info.input_shape, stream.info.num_classes
+    )
+    config = TrainingConfig(**{**recipe, **(settings.get("training") or {}), **training})
+    return Engine(stream, model, make_plugin(name), config)
+
+
+def train(engine: Engine, start: int = 0) -> Engine:
+    for session in range(start, engine.stream.info.num_sessions):
+        engine.train_session(session)
+    return engine
+
+
+def weights(engine: Engine) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in engine.model.state_dict().items()}
+
+
+def differences(engine: Engine, expected: dict[str, Tensor]) -> list[str]:
+    found = engine.model.state_dict()
+    return [k for k in expected if k not in found or not found[k].equal(expected[k])]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_constructor_only_stores_its_parameters(name: str) -> None:
+    cls = registry.get("strategy", name).load()
+    parameters = inspect.signature(cls).parameters.values()
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters)
+    plugin = cls()
+    for parameter in parameters:
+        assert parameter.default is not parameter.empty, f"{parameter.name} has no default"
+        assert getattr(plugin, parameter.name) is parameter.default
+    learned = set(vars(plugin)) - {p.name for p in parameters}
+    assert all(attribute.endswith("_") for attribute in learned), learned
+
+
+@every_strategy
+def test_an_unknown_parameter_is_refused_with_a_suggestion(name: str) -> None:
+    pair = registry.get("scenario", "omniglot"), registry.get("strategy", name)
+    known = [k for k in build_parser(*pair).get_defaults().keys() if k.startswith("strategy.")]
+    wrong = f"{known[0]}x" if known else "strategy.nonsense"
+    with pytest.raises(UserError, match=rf"--{wrong} is unknown; (did you mean|known)"):
+        resolve(*pair, [f"--{wrong}", "1"])
+
+
+@every_strategy
+def test_a_session_of_one_image_works(name: str) -> None:
+    stream = make_stream([[3, 0], [1]], base_shots=4, shots=1)
+    engine = train(make_engine(name, stream, batch_size=4))
+    assert sorted(engine.model.head.classes) == [0, 1, 3]
+    assert engine.evaluate(1).sum() == 15
+
+
+@every_strategy
+def test_a_base_session_of_one_image_a_class_works(name: str) -> None:
+    stream = make_stream([[3, 0, 2], [1]], base_shots=1, shots=1)
+    assert train(make_engine(name, stream)).evaluate(1).sum() == 20
+
+
+@every_strategy
+def test_only_classes_seen_are_predicted_whatever_their_order(name: str) -> None:
+    engine = make_engine(name)
+    for session in range(3):
+        engine.train_session(session)
+        seen = list(engine.stream.info.seen_classes(session))
+        confusion = engine.evaluate(session)
+        assert confusion[seen][:, seen].sum() == confusion.sum() == 5 * len(seen)
+
+
+@every_strategy
+def test_the_same_seed_gives_the_same_bits(name: str) -> None:
+    first, second = train(make_engine(name)), train(make_engine(name))
+    assert differences(second, weights(first)) == []
+
+
+@every_strategy
+def test_save_load_continue_equals_never_having_stopped(name: str, tmp_path: Path) -> None:
+    engine = make_engine(name)
+    saved: list[tuple[Path, int]] = []
+
+    def save(next_session: int) -> None:
+        path = tmp_path / f"{len(saved)}.safetensors"
+        checkpoint.save(path, engine.state_dict())
+        saved.append((path, next_session))
+
+    engine.on_epoch = lambda record: save(record.session)
+    for session in range(3):
+        engine.train_session(session)
+        save(session + 1)
+    expected, hits = weights(engine), engine.evaluate(2)
+    assert len(saved) > 3
+    for path, next_session in saved:
+        resumed = make_engine(name)
+        torch.rand(7)  # a resumed process has drawn other random numbers
+        resumed.load_state_dict(checkpoint.load(path))
+        train(resumed, next_session)
+        assert differences(resumed, expected) == [], f"resumed from {path.stem}"
+        assert resumed.evaluate(2).equal(hits)
+
+
+@every_strategy
+def test_training_and_evaluation_leave_the_models_mode_alone(name: str) -> None:
+    engine = make_engine(name)
+    engine.model.train()
+    engine.train_session(0)
+    assert engine.model.training
+    modes = [part.training for part in engine.model.modules()]
+    engine.evaluate(0)
+    assert [part.training for part in engine.model.modules()] == modes
+
+
+@every_strategy
+def test_bfloat16_autocast_trains_with_finite_losses(name: str) -> None:
+    losses: list[float | None] = []
+    engine = make_engine(name, precision="bfloat16")
+    engine.on_epoch = lambda record: losses.append(record.loss)
+    train(engine)
+    assert all(loss is None or torch.tensor(loss).isfinite() for loss in losses)
+    assert all(v.isfinite().all() for v in engine.model.state_dict().values())
+    assert all(v.dtype != torch.bfloat16 for v in engine.model.state_dict().values())
+
+
+@every_strategy
+def test_a_prediction_is_the_same_alone_and_in_any_batch(name: str) -> None:
+    engine = train(make_engine(name))
+    model = engine.model.eval()
+    samples = engine.stream.test[0]
+    images = torch.stack([samples[i][0] for i in range(len(samples))]).float() / 255
+    with torch.no_grad():
+        together = model(images)
+        alone = torch.cat([model(image[None]) for image in images])
+    # kernels for one image and for many round differently in the last bits
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4)
+    assert alone.argmax(1).equal(together.argmax(1))
+
+
+@every_strategy
+def test_evaluation_changes_nothing_learned(name: str) -> None:
+    engine = make_engine(name)
+    engine.train_session(0)
+    before = weights(engine)
+    engine.evaluate(2)  # classes to come included
+    assert differences(engine, before) == []
+    assert sorted(engine.model.head.classes) == [0, 2, 5, 7]
+
+
+class GuardedSamples(TensorSamples):
+    """Samples that may not be looked at while `locked`."""
+
+    locked = False
+
+    @property
+    def inputs(self) -> Tensor:
+        assert not type(self).locked, "test data was read while training"
+        return self._inputs
+
+    @inputs.setter
+    def inputs(self, value: Tensor) -> None:
+        self._inputs = value
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.inputs[index], self.targets[index]
+
+
+@every_strategy
+def test_test_data_is_never_read_while_training(name: str) -> None:
+    stream = make_stream()
+    guarded = tuple(GuardedSamples(s.inputs, s.targets) for s in stream.test)  # type: ignore[attr-defined]
+    stream = Stream(stream.info, stream.benchmark, stream.train, guarded)
+    engine = make_engine(name, stream)
+    for session in range(3):
+        GuardedSamples.locked = True
+        try:
+            engine.train_session(session)
+        finally:
+            GuardedSamples.locked = False
+        engine.evaluate(session)
+
+
+def reachable(roots: list[Any], forbidden: Callable[[Any], bool]) -> bool:
+    """Search everything that can be reached by attribute or item, code and modules left out."""
+    stop = (types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.FrameType)
+    seen: set[int] = set()
+    todo = list(roots)
+    while todo:
+        item = todo.pop()
+        if id(item) in seen or isinstance(item, stop):
+            continue
+        seen.add(id(item))
+        if forbidden(item):
+            return True
+        todo.extend(gc.get_referents(item))
+    return False
+
+
+class Spy:
+    """A plugin that notes, in each session, what it could get hold of."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.owners = {id(s.inputs): (kind, i)  # type: ignore[attr-defined]
+                       for kind, sets in (("train", stream.train), ("test", stream.test))
+                       for i, s in enumerate(sets)}
+        self.found: list[set[tuple[str, int]]] = []
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        found: set[tuple[str, int]] = set()
+
+        def note(item: Any) -> bool:
+            if id(item) in self.owners:
+                found.add(self.owners[id(item)])
+            return False
+
+        reachable([strategy.experience, strategy.adapted_dataset, strategy.dataloader], note)
+        self.found.append(found)
+
+
+def test_a_strategy_reaches_no_later_session_and_no_test_data() -> None:
+    stream = make_stream()
+    seed_everything(0)
+    model = build_classifier(ModelConfig(), stream.info.input_shape, stream.info.num_classes)
+    spy = Spy(stream)
+    recipe = TrainingConfig(base_epochs=1, incremental_epochs=1, batch_size=16)
+    train(Engine(stream, model, spy, recipe))
+    assert spy.found == [{("train", 0)}, {("train", 1)}, {("train", 2)}]
+
+
+def test_the_spy_would_have_found_a_whole_benchmark() -> None:
+    stream = make_stream()
+    spy = Spy(stream)
+    experience = stream.benchmark.train_stream[0]
+    strategy = types.SimpleNamespace(experience=experience, adapted_dataset=None, dataloader=[])
+    spy.after_training_exp(strategy)
+    assert ("train", 2) in spy.found[0]
+
+
+class Network(nn.Module):
+    """A network that knows nothing of cl-suite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU())
+        self.classifier = nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.body(x))
+
+
+def ours() -> Classifier:
+    return build_classifier(ModelConfig(), (1, 16, 16), 8)
+
+
+@pytest.mark.filterwarnings("ignore:No loggers specified")
+@pytest.mark.parametrize("network", [Network, ours])
+@every_strategy
+def test_it_works_as_a_plain_plugin_in_a_bare_template(
+    name: str, network: Callable[[], nn.Module]
+) -> None:
+    from avalanche.evaluation.metrics import accuracy_metrics
+
+    seed_everything(0)
+    model, plugin, stream = network(), make_plugin(name), make_stream()
+    if isinstance(model, Classifier) and not isinstance(plugin, StrategyPlugin):
+        model.head.grow(range(8))  # Avalanche's own plugins do not know our head
+    template = avalanche_api.SupervisedTemplate(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=16,
+        train_epochs=2,
+        plugins=[plugin],
+        evaluator=avalanche_api.EvaluationPlugin(accuracy_metrics(stream=True), loggers=[]),
+    )
+    for session, experience in enumerate(stream.benchmark.train_stream):
+        template.train(experience)
+        results = template.eval(stream.benchmark.test_stream[: session + 1])
+    assert 0 <= results["Top1_Acc_Stream/eval_phase/test_stream"] <= 1
+    # classes that were never learned may be evaluated too, as Avalanche programs do
+    template.eval(stream.benchmark.test_stream)
+
+
+def test_make_samples_gives_each_class_a_pattern_of_its_own() -> None:
+    samples = make_samples([1, 2], per_class=3, seed=0)
+    means = [samples.inputs[i : i + 3].float().mean(0) for i in (0, 3)]
+    assert (means[0] - means[1]).abs().mean() > 20
