@@ -102,14 +102,15 @@ def _run(arguments: list[str]) -> int:
 
     from cl_suite.logging.progress import ConsoleProgress
     from cl_suite.run import run
-    from cl_suite.show import print_runs
 
-    console = Console(stderr=False)
+    console = Console()
     folders = []
     for config in configs:
         console.print(f"[bold]{scenario_name} / {strategy_name}[/bold], seed {config.seed}, on "
                       f"{config.device}", highlight=False)
         folders.append(run(config, options, ConsoleProgress(console)).path)
+    from cl_suite.show import print_runs
+
     print_runs(folders, console)
     root = options.out / scenario_name / strategy_name
     console.print(f"\nruns:      {root}\ndashboard: tensorboard --logdir {options.out}",

@@ -57,7 +57,7 @@ class RunOptions:
 
 class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UserError(" ".join(message.split())) from ex
+        raise ValueError(message) from ex
 
 
 def names_in(arguments: Sequence[str]) -> tuple[str, str]:
@@ -145,7 +145,7 @@ def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
         resolved.pop(key, None)
     with _clear_errors():
         # checks were made by parse_args; `out` and its like are left out on purpose
-        text = parser.dump(resolved, skip_validation=True)
+        text = parser.dump(resolved, skip_validation=True, skip_unset=False)
         made = parser.instantiate_classes(settings)
     config = RunConfig(
         scenario_name=settings.scenario_name,
@@ -190,10 +190,16 @@ def _refuse_unknown(arguments: Sequence[str], known: set[str]) -> None:
         # below a typed value (a dict, a class with its arguments) the parser itself decides
         if key in known | extra or any(key.startswith(f"{k}.") and k not in SECTIONS for k in known):
             continue
-        section = key.split(".")[0] if "." in key else None
-        near = [k for k in known if k not in SECTIONS]
-        near = [k for k in near if k.startswith(f"{section}.")] if section in SECTIONS else near
-        raise UserError(f"parameter {given} is unknown{suggestion(key, near)}")
+        raise UserError(f"parameter {given} is unknown{_nearest(key, known)}")
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    section, _, name = key.rpartition(".")
+    if section not in SECTIONS:
+        return suggestion(key, [k for k in known if k not in SECTIONS])
+    # a section's names alone: the common prefix would make everything look near
+    names = [k.removeprefix(f"{section}.") for k in known if k.startswith(f"{section}.")]
+    return suggestion(name, names, cutoff=0.45)
 
 
 def _keys(content: Mapping[str, Any]) -> Iterator[str]:
@@ -221,14 +227,15 @@ def _clear_errors() -> Iterator[None]:
         if found := re.match(r'Parser key "([^"]+)"(?: element \d+)?: (.*)', text):
             key, reason = found.groups()
             raise UserError(f"--{key}: {_in_words(reason)}") from error
-        if found := re.search(r"[Kk]ey '?\"?([\w.]+)'?\"? is required", text):
+        if found := re.search(r"arguments are required: ([\w.]+)", text):
             raise UserError(f"--{found.group(1)} is required; give its value") from error
         raise UserError(text) from error
 
 
 def _in_words(reason: str) -> str:
     reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
-    return re.sub(r"typing\.Literal(\[[^\]]*\])", r"one of \1", reason).rstrip(".")
+    reason = re.sub(r"typing\.Literal\[([^\]]*)\]", r"one of \1", reason)
+    return re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, got '\2'", reason)
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:

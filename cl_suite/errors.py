@@ -13,8 +13,11 @@ class UserError(ValueError):
     """
 
 
-def suggestion(value: str, known: Iterable[str]) -> str:
+def suggestion(value: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return `; did you mean 'x'?`, or the known values where nothing is near.
+
+    Args:
+        cutoff: how alike a value must be to be offered, in [0, 1].
 
     Example:
         >>> suggestion("teeen", ["teen", "joint"])
@@ -23,5 +26,5 @@ def suggestion(value: str, known: Iterable[str]) -> str:
         '; known: joint, teen'
     """
     known = sorted(known)
-    near = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(value, known, n=1, cutoff=cutoff)
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known) or 'none'}"

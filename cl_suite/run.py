@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import platform
+import re
 import resource
 import shutil
 import sys
@@ -199,12 +200,15 @@ class Run:
         self._write_run_info()
 
     def _write_run_info(self) -> None:
-        atomic_write(self.folder.run_info_file, json.dumps(self.run_info, indent=2).encode())
+        text = json.dumps(self.run_info, indent=2)
+        # a line a session, not a line a class
+        text = re.sub(r"\[[\d,\s]+\]", lambda found: " ".join(found[0].split()), text)
+        atomic_write(self.folder.run_info_file, text.encode())
 
     def _finish(self) -> None:
         info = self.stream.info
         checkpoint.save(
-            self.folder.path / "model" / "model.safetensors",
+            self.folder.model_file,
             {
                 "model": dict(self.engine.model.state_dict()),
                 "settings": dataclasses.asdict(self.config.model),

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from cl_suite.data.cut import all_rows, common_way, rows_by_class
 from cl_suite.data.readers.avalanche import Unwrapped, samples_and_transforms, unwrap
 from cl_suite.data.samples import TensorSamples
@@ -121,7 +123,5 @@ class AvalancheBenchmark:
 
 
 def _join(parts: Sequence[TensorSamples]) -> TensorSamples:
-    import torch
-
     targets = [target for part in parts for target in part.targets]
     return TensorSamples(torch.cat([part.inputs for part in parts]), targets)

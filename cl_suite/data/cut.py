@@ -131,8 +131,8 @@ def shot_rows(
         rows = list(candidates.get(class_id, ()))
         if len(rows) < shots:
             raise UserError(
-                f"class '{class_names[class_id]}' has {len(rows)} images to learn from, but "
-                f"{shots} shots are asked; ask for fewer shots or add images"
+                f"class '{class_names[class_id]}' has too few images to learn from, {len(rows)} "
+                f"for {shots} shots; ask for fewer shots or add images"
             )
         if selection == "random":
             order = np.random.default_rng([seed, class_id]).permutation(len(rows))

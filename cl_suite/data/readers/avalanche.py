@@ -97,15 +97,9 @@ def samples_and_transforms(
     Raises:
         UserError: if the benchmark's evaluation samples are not tensors of one shape.
     """
-    first = train[0]
-    if all(_like(first, other) for other in (*train, *test)) and first.functions is not None:
-        return (
-            _raw(train),
-            _raw(test),
-            _transform(first, "train"),
-            _transform(first, "eval"),
-            (),
-        )
+    if _shared([*train, *test], "eval") and _shared(train, "train"):
+        transforms = _transform(train[0], "train"), _transform(train[0], "eval")
+        return _raw(train), _raw(test), *transforms, ()
     return [_evaluated(u) for u in train], [_evaluated(u) for u in test], *_plain()
 
 
@@ -159,13 +153,18 @@ def _as_tensor(value: Any) -> Tensor | None:
     return None
 
 
-def _like(first: Unwrapped, other: Unwrapped) -> bool:
-    return (
-        first.inputs is not None
-        and other.inputs is not None
-        and first.inputs.shape[1:] == other.inputs.shape[1:]
-        and first.as_picture == other.as_picture
-        and first.functions == other.functions
+def _shared(parts: Sequence[Unwrapped], group: str) -> bool:
+    """Return whether raw samples have one shape, and one group of transforms serves them all."""
+    first = parts[0]
+    return all(
+        part.inputs is not None
+        and first.inputs is not None
+        and part.inputs.shape[1:] == first.inputs.shape[1:]
+        and part.as_picture == first.as_picture
+        and part.functions is not None
+        and first.functions is not None
+        and part.functions[group] == first.functions[group]
+        for part in parts
     )
 
 

@@ -1,0 +1,110 @@
+"""A run folder, read: what was run and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cl_suite.errors import UserError
+from cl_suite.metrics.accuracy_matrix import Hits
+from cl_suite.run_folder import RunFolder, SessionRecord
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """What a run folder says.
+
+    Attributes:
+        folder: where it lies.
+        config: the resolved settings.
+        records: figures of the sessions done, at least one.
+        hits: of the same sessions.
+        seed: its seed.
+        finished: whether no session is missing.
+        fingerprint: of the data, empty where it is not known.
+    """
+
+    folder: RunFolder
+    config: Mapping[str, Any]
+    records: Sequence[SessionRecord]
+    hits: Hits
+    seed: int
+    finished: bool
+    fingerprint: str
+
+    @property
+    def scenario_name(self) -> str:
+        """Name of the scenario."""
+        return str(self.config["scenario_name"])
+
+    @property
+    def strategy_name(self) -> str:
+        """Name of the strategy."""
+        return str(self.config["strategy_name"])
+
+    @property
+    def scenario(self) -> dict[str, Any]:
+        """Everything that decides which stream it was: the parameters and the data itself."""
+        data = {"data": self.fingerprint[:12]} if self.fingerprint else {}
+        return {**_flat(self.config.get("scenario")), **data}
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """Everything else that decides the result, but the seed."""
+        sections = ("strategy", "model", "training")
+        settings = _flat({name: self.config.get(name) for name in sections})
+        if start := self.config.get("start_from"):
+            # the folder above the seed: seeds of one comparison start from runs of other seeds
+            settings["start_from"] = str(Path(str(start)).parent)
+        return settings
+
+
+def load(folder: RunFolder) -> LoadedRun:
+    """Return what a run folder says.
+
+    Raises:
+        UserError: if a file is missing or damaged, or no session is finished.
+    """
+    config, info = folder.read_config(), folder.read_run_info()
+    if missing := {"scenario_name", "strategy_name", "seed"} - set(config):
+        raise UserError(f"'{folder.config_file}' has no {min(missing)}; is it a run's file?")
+    records, hits = folder.read_metrics(), folder.read_hits()
+    # a run killed between the two writes has one session more in the first file
+    done = min(len(records), hits.num_sessions)
+    if not done:
+        raise UserError(f"no session of run '{folder.path}' is finished yet; wait, or go on with "
+                        "it by --resume")
+    stream = info.get("stream")
+    fingerprint = str(stream.get("fingerprint", "")) if isinstance(stream, dict) else ""
+    return LoadedRun(
+        folder=folder,
+        config=config,
+        records=records[:done],
+        hits=hits.until(done - 1),
+        seed=_seed(folder, config["seed"]),
+        finished=bool(info.get("finished")),
+        fingerprint=fingerprint,
+    )
+
+
+def _seed(folder: RunFolder, value: object) -> int:
+    # `--seed` takes several, so a run's settings hold a list of one
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, int):
+        raise UserError(f"'{folder.config_file}' has seed {value!r}, not a number; is it a run's "
+                        "file?")
+    return value
+
+
+def _flat(content: object, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names."""
+    if not isinstance(content, dict):
+        return {}
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat

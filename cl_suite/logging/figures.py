@@ -1,0 +1,141 @@
+"""The dashboard's pictures: accuracy matrix and confusion matrix, as matplotlib figures.
+
+They use no pyplot, so neither a display nor global state is touched.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+DOTS_PER_INCH = 100
+PLOT_PIXELS = 720  # a picture's matrix is at least this wide, so that the text around it fits
+MOST_NAMES = 36  # more class names than this do not fit beside the matrix
+MOST_VALUES = 16  # more sessions than this leave no room for a number in each cell
+LONGEST_NAME = 18
+
+
+def accuracy_matrix_figure(matrix: NDArray[np.float64]) -> Figure:
+    """Return a picture of the accuracy matrix.
+
+    Args:
+        matrix: fractions, `(num_sessions, num_sessions)`, NaN above the diagonal.
+    """
+    num_sessions = len(matrix)
+    figure, axes = _square_axes(PLOT_PIXELS, left=90, bottom=70)
+    image = axes.imshow(100 * matrix, vmin=0, vmax=100, cmap="viridis", interpolation="nearest")
+    if num_sessions <= MOST_VALUES:
+        for row, column in np.argwhere(~np.isnan(matrix)):
+            value = 100 * matrix[row, column]
+            # white on the dark half of the colours, black on the bright one
+            colour = "white" if value < 60 else "black"
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
+    ticks = range(0, num_sessions, 1 + num_sessions // 25)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    axes.set_xlabel("test images of the classes of session")
+    axes.set_ylabel("after session")
+    axes.set_title(f"accuracy after session {num_sessions - 1}, per cent")
+    _colour_bar(figure, axes, image, "accuracy, per cent", range(0, 101, 10))
+    return figure
+
+
+def confusion_figure(
+    confusion: NDArray[np.int64], class_names: Sequence[str], session_sizes: Sequence[int]
+) -> Figure:
+    """Return a picture of the confusion matrix, each row divided by its sum.
+
+    Colours grow with the square root, so that a mistake made once in a hundred is still seen.
+
+    Args:
+        confusion: images of class `i` predicted as class `j`, `(num_seen, num_seen)`, in order of
+            arrival.
+        class_names: one for each row; drawn if there is room.
+        session_sizes: number of classes of each session, in the same order; drawn as boundaries.
+    """
+    num_classes = len(confusion)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    named = num_classes <= MOST_NAMES
+    # a whole number of pixels for each class: otherwise some rows are drawn wider than others
+    pixels = num_classes * max(2, -(-PLOT_PIXELS // num_classes))
+    margin = 175 if named else 80
+    figure, axes = _square_axes(pixels, left=margin, bottom=margin)
+    image = axes.imshow(
+        100 * shares, norm=PowerNorm(0.5, vmin=0, vmax=100), cmap="magma", interpolation="nearest"
+    )
+    _draw_boundaries(axes, session_sizes)
+    if named:
+        _name_ticks(axes, class_names)
+    else:
+        _number_sessions(axes, session_sizes)
+    axes.set_title(f"confusion after session {len(session_sizes) - 1}, {num_classes} classes")
+    ticks = (0, 1, 5, 10, 25, 50, 75, 100)
+    _colour_bar(figure, axes, image, "share of the class's images, per cent", ticks)
+    return figure
+
+
+def to_image(figure: Figure) -> NDArray[np.uint8]:
+    """Return the picture's pixels, `(height, width, 3)`."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # a script that the font lacks is drawn as boxes; the user need not hear of each letter
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format="rgba", dpi=DOTS_PER_INCH)
+    width, height = figure.canvas.get_width_height()
+    pixels = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
+    return np.array(pixels.reshape(height, width, 4)[..., :3])
+
+
+def _square_axes(pixels: int, *, left: int, bottom: int) -> tuple[Figure, Axes]:
+    """Return a figure with square axes of this many pixels, and room for a colour bar."""
+    width, height = left + pixels + 120, bottom + pixels + 50
+    figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
+    axes = figure.add_axes((left / width, bottom / height, pixels / width, pixels / height))
+    return figure, axes
+
+
+def _colour_bar(
+    figure: Figure, axes: Axes, image: AxesImage, label: str, ticks: Sequence[int]
+) -> None:
+    box = axes.get_position()
+    bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.02, box.height))
+    figure.colorbar(image, cax=bar, ticks=list(ticks), format="%g", label=label)
+
+
+def _draw_boundaries(axes: Axes, session_sizes: Sequence[int]) -> None:
+    for end in np.cumsum(session_sizes)[:-1]:
+        axes.axhline(end - 0.5, color="deepskyblue", linewidth=0.6)
+        axes.axvline(end - 0.5, color="deepskyblue", linewidth=0.6)
+
+
+def _name_ticks(axes: Axes, class_names: Sequence[str]) -> None:
+    # a class may be called "$100 bill": that is no formula
+    names = [_shortened(name) for name in class_names]
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+
+
+def _number_sessions(axes: Axes, session_sizes: Sequence[int]) -> None:
+    ends = np.cumsum(session_sizes)
+    centres = ends - np.asarray(session_sizes) / 2 - 0.5
+    every = 1 + len(session_sizes) // 30
+    ticks, labels = centres[::every], [str(i) for i in range(0, len(session_sizes), every)]
+    axes.set_xticks(ticks, labels, fontsize=8)
+    axes.set_yticks(ticks, labels, fontsize=8)
+    axes.set_xlabel("session of the predicted class")
+    axes.set_ylabel("session of the true class")
+
+
+def _shortened(name: str) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."

@@ -1,0 +1,207 @@
+"""The TensorBoard dashboard of one run: curves, matrices, prototypes and hyper-parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.tensorboard import FileWriter, SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from cl_suite.logging.figures import accuracy_matrix_figure, confusion_figure, to_image
+from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+from cl_suite.run_folder import SessionRecord, atomic_write, write_error
+
+SECONDS_BETWEEN_FLUSHES = 10
+PROJECTOR_FOLDER = "projector"
+PROJECTOR_CONFIG = "projector_config.pbtxt"  # TensorBoard looks for this name
+PROJECTOR_TEXT = f"""embeddings {{
+  tensor_name: "prototypes"
+  tensor_path: "{PROJECTOR_FOLDER}/prototypes.tsv"
+  metadata_path: "{PROJECTOR_FOLDER}/classes.tsv"
+}}
+"""
+LAYOUT = {
+    "Accuracy": {
+        "accuracy": [
+            "Multiline", ["accuracy/all", "accuracy/base", "accuracy/new", "accuracy/harmonic"]
+        ]
+    },
+    "Forgetting": {"forgetting": ["Multiline", ["forgetting"]]},
+    "Training": {
+        "loss": ["Multiline", ["training/loss"]],
+        "learning rate": ["Multiline", ["training/learning_rate"]],
+        "images a second": ["Multiline", ["training/images_per_second"]],
+    },
+}
+
+
+class Dashboard:
+    """Writes one run's event file.
+
+    Figures of sessions have the session on the x axis, those of training the epoch, counted over
+    all sessions. Undefined figures are left out.
+
+    Args:
+        folder: the run's folder; it must exist.
+
+    Raises:
+        UserError: if the disk is full; so does every method.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with self._writing():
+            self.writer = SummaryWriter(str(folder), flush_secs=SECONDS_BETWEEN_FLUSHES)
+            self.writer.add_custom_scalars(LAYOUT)
+
+    @classmethod
+    def fresh(cls, folder: Path) -> Dashboard:
+        """Return a dashboard in place of the one that an earlier start left in this folder."""
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        (folder / PROJECTOR_CONFIG).unlink(missing_ok=True)
+        shutil.rmtree(folder / PROJECTOR_FOLDER, ignore_errors=True)
+        return cls(folder)
+
+    def epoch(
+        self,
+        *,
+        step: int,
+        session: int,
+        loss: float,
+        learning_rate: float,
+        images_per_second: float,
+    ) -> None:
+        """Show one epoch of training.
+
+        Args:
+            step: epochs done before it, over all sessions.
+            session: session under way.
+            loss: mean over the epoch; NaN where a strategy has none.
+            learning_rate: at its end.
+            images_per_second: training rate.
+        """
+        with self._writing():
+            self._scalars(step, {
+                "training/loss": loss,
+                "training/learning_rate": learning_rate,
+                "training/images_per_second": images_per_second,
+                "training/session": session,
+            })
+
+    def session(
+        self,
+        record: SessionRecord,
+        hits: Hits,
+        confusion: NDArray[np.int64] | None,
+        class_names: Sequence[str],
+        session_classes: Sequence[Sequence[int]],
+    ) -> None:
+        """Show a session's figures, the accuracy matrix and the confusion matrix.
+
+        Args:
+            record: the figures.
+            hits: of this session and those before.
+            confusion: images of class `i` predicted as class `j`, `(num_seen, num_seen)`, classes
+                in order of arrival; None leaves the picture out.
+            class_names: of the classes seen, in the same order.
+            session_classes: class ids of each session so far.
+        """
+        matrix, _ = accuracy_matrix(hits)
+        with self._writing():
+            self._scalars(record.session, {
+                "accuracy/all": record.accuracy,
+                "accuracy/base": record.base,
+                "accuracy/new": record.new,
+                "accuracy/harmonic": record.harmonic,
+                "forgetting": record.forgetting,
+            })
+            picture = to_image(accuracy_matrix_figure(matrix))
+            self._picture("matrix/accuracy", picture, record.session)
+            if confusion is not None:
+                sizes = [len(classes) for classes in session_classes]
+                picture = to_image(confusion_figure(confusion, class_names, sizes))
+                self._picture("matrix/confusion", picture, record.session)
+            self.writer.flush()
+
+    def prototypes(
+        self, matrix: NDArray[np.floating], labels: Sequence[str], sessions: Sequence[int]
+    ) -> None:
+        """Hand prototypes to the projector.
+
+        Args:
+            matrix: one row a class, `(num_classes, dim)`.
+            labels: name of each row's class.
+            sessions: session that brought it.
+        """
+        if not len(matrix) == len(labels) == len(sessions):
+            raise ValueError(
+                f"{len(matrix)} prototypes, {len(labels)} labels and {len(sessions)} sessions"
+            )
+        folder = self.folder / PROJECTOR_FOLDER
+        rows = ["\t".join(f"{value:.7g}" for value in row) for row in matrix]
+        names = [" ".join(label.split()) for label in labels]  # a tab would begin a new column
+        cells = [f"{name}\t{session}" for name, session in zip(names, sessions, strict=True)]
+        # not by `add_embedding`: it names a folder by the step, and prints when that exists
+        with self._writing():
+            folder.mkdir(exist_ok=True)
+        atomic_write(folder / "prototypes.tsv", _lines(rows))
+        atomic_write(folder / "classes.tsv", _lines(["class\tsession", *cells]))
+        atomic_write(self.folder / PROJECTOR_CONFIG, PROJECTOR_TEXT.encode())
+
+    def finish(
+        self,
+        hyperparameters: Mapping[str, bool | int | float | str],
+        figures: Mapping[str, float],
+    ) -> None:
+        """Show the run in the table of hyper-parameters, with the figures it ended with."""
+        values = {name: _table_value(value) for name, value in hyperparameters.items()}
+        # the first of the three summaries, a list of columns, is left out: TensorBoard would read
+        # it from one run only and hide what other strategies' runs have besides
+        _, start, end = hparams(values, {})  # type: ignore[no-untyped-call]
+        with self._writing():
+            file_writer = cast("FileWriter", self.writer.file_writer)
+            file_writer.add_summary(start)
+            file_writer.add_summary(end)
+            self._scalars(0, {f"final/{name}": value for name, value in figures.items()})
+            self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        with self._writing():
+            self.writer.close()
+
+    def _scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        for name, value in values.items():
+            if value is not None and math.isfinite(value):
+                self.writer.add_scalar(name, value, step)
+
+    def _picture(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
+        self.writer.add_image(name, pixels, step, dataformats="HWC")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+
+
+def _table_value(value: bool | int | float | str) -> float | str:
+    # the table knows no truth values, and its JSON no infinity
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _lines(lines: Sequence[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -1,0 +1,93 @@
+"""The tables of one run: its sessions, its accuracy matrix and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cl_suite.loaded_run import LoadedRun
+from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+from cl_suite.metrics.headline import headline
+from cl_suite.run_folder import SessionRecord
+
+# what fits into 80 columns: so many sessions with a digit after the point, so many without
+MOST_WITH_DIGIT, MOST_WITHOUT = 11, 16
+
+
+def one_run(run: LoadedRun) -> Group:
+    """Return a run's figures by session, its accuracy matrix and what they come to."""
+    title = Text(f"{run.scenario_name} / {run.strategy_name}, seed {run.seed}", style="bold")
+    if not run.finished:
+        title.append(f"  (unfinished: {len(run.records)} sessions done)", style="yellow")
+    return Group(
+        title, Text(), _session_table(run.records), Text(),
+        *_matrix_table(run.hits), Text(), _headline_table(run.hits),
+    )
+
+
+def _session_table(records: Sequence[SessionRecord]) -> Table:
+    table = empty_table("session", "classes", "all", "base", "new", "harmonic", "forgetting",
+                        "train s", "test s")
+    for record in records:
+        fractions = (record.accuracy, record.base, record.new, record.harmonic, record.forgetting)
+        table.add_row(
+            str(record.session),
+            str(record.seen_classes),
+            *map(per_cent, fractions),
+            f"{record.seconds_train:.1f}",
+            f"{record.seconds_eval:.1f}",
+        )
+    return table
+
+
+def _matrix_table(hits: Hits) -> Iterator[RenderableType]:
+    matrix, _ = accuracy_matrix(hits)
+    num_sessions = len(matrix)
+    digits = 1 if num_sessions <= MOST_WITH_DIGIT else 0
+    num_shown = min(num_sessions, MOST_WITHOUT)
+    shown = np.linspace(0, num_sessions - 1, num_shown).round().astype(int).tolist()
+    yield Text("accuracy matrix, per cent: after a session (row) on the classes of one (column)")
+    table = empty_table("after", *map(str, shown))
+    for row in shown:
+        values = [100 * matrix[row, column] for column in shown if column <= row]
+        table.add_row(str(row), *("-" if np.isnan(v) else f"{v:.{digits}f}" for v in values))
+    yield table
+    if num_shown < num_sessions:
+        yield Text(f"{num_shown} of {num_sessions} sessions; all are in accuracy_matrix.npy")
+
+
+def _headline_table(hits: Hits) -> Table:
+    figures = headline(hits)
+    rows = [
+        ("average accuracy", figures.average, "%", "mean over sessions, the base one included"),
+        ("last accuracy", figures.last, "%", "over the test images of all classes"),
+        ("performance drop", figures.drop, "points", "first session minus last"),
+        ("harmonic mean", figures.harmonic, "%", "of base and new, after the last session"),
+        ("forgetting", figures.forgetting, "points", "since the best, mean over sessions"),
+    ]
+    if len(set(hits.counts[hits.session_of_class >= 0])) > 1:
+        rows.insert(2, ("last, macro", figures.last_macro, "%", "mean over classes"))
+    table = Table.grid(padding=(0, 1))
+    for justify in ("left", "right", "left", "left"):
+        table.add_column(justify=justify)
+    for name, value, unit, meaning in rows:
+        table.add_row(name, per_cent(value), unit, f"  {meaning}")
+    return table
+
+
+def empty_table(first: str, *columns: str) -> Table:
+    """Return a table of these columns, numbers to the right, that fits into 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column(first, overflow="fold", max_width=16)
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    return table
+
+
+def per_cent(fraction: float | None) -> str:
+    """Return a fraction in per cent, or a dash where it is undefined."""
+    return "-" if fraction is None or np.isnan(fraction) else f"{100 * fraction:.2f}"

@@ -1,0 +1,93 @@
+"""Tiny folders in the layouts of the data sets, with the published lists' file names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cl_suite.data.readers import published
+
+
+def write_image(path: Path, colour: int = 0, size: tuple[int, int] = (8, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (colour % 256, 40, 200)).save(path)
+
+
+def write_mini_imagenet(root: Path) -> Path:
+    listed = [Path(line.entry) for line in published.load("mini_imagenet")]
+    base = [f"n{number:08d}" for number in range(60)]
+    novel = list(dict.fromkeys(path.parent.name for path in listed))
+    train = [(f"{label}{i:08d}.jpg", label) for label in base for i in range(3)]
+    train += [(path.name, path.parent.name) for path in listed]
+    test = [(f"{label}9{i:07d}.jpg", label) for label in [*base, *novel] for i in range(2)]
+    for part, rows in (("train", train), ("test", test)):
+        lines = ["filename,label", *(f"{name},{label}" for name, label in rows)]
+        (root / "split").mkdir(parents=True, exist_ok=True)
+        (root / "split" / f"{part}.csv").write_text("\n".join(lines) + "\n")
+        for index, (name, _) in enumerate(rows):
+            write_image(root / "images" / name, index)
+    return root
+
+
+def write_cub200(root: Path) -> Path:
+    listed = [line.entry.removeprefix("CUB_200_2011/images/") for line in published.load("cub200")]
+    base = [f"{number:03d}.Base_bird" for number in range(1, 101)]
+    classes = [*base, *dict.fromkeys(entry.split("/")[0] for entry in listed)]
+    train = [f"{name}/{name}_{i}.jpg" for name in base for i in range(2)] + listed
+    test = [f"{name}/test_{i}.jpg" for name in classes for i in range(2)]
+    images = [(path, "1") for path in train] + [(path, "0") for path in test]
+    number = {name: i for i, name in enumerate(classes, start=1)}
+    tables = {
+        "classes": list(classes),
+        "images": [path for path, _ in images],
+        "train_test_split": [part for _, part in images],
+        "image_class_labels": [str(number[path.split("/")[0]]) for path, _ in images],
+    }
+    for index, (path, _) in enumerate(images):
+        write_image(root / "images" / path, index, size=(12 + index % 3, 10))
+    for name, values in tables.items():
+        lines = [f"{i} {value}" for i, value in enumerate(values, start=1)]
+        (root / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def mini_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete tiny miniImageNet; tests must not change it."""
+    return write_mini_imagenet(tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(scope="session")
+def cub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete tiny CUB-200; tests must not change it."""
+    return write_cub200(tmp_path_factory.mktemp("cub") / "CUB_200_2011")
+
+
+@pytest.fixture
+def own_mini_root(tmp_path: Path) -> Path:
+    """A tiny miniImageNet to spoil."""
+    return write_mini_imagenet(tmp_path)
+
+
+@pytest.fixture
+def own_cub_root(tmp_path: Path) -> Path:
+    """A tiny CUB-200 to spoil."""
+    return write_cub200(tmp_path)
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """Seven classes of ten pictures of several sizes."""
+    for class_id in range(7):
+        for index in range(10):
+            size = (20 + 4 * (index % 3), 24)
+            write_image(tmp_path / f"kind{class_id}" / f"{index}.png", 30 * class_id + index, size)
+    return tmp_path
+
+
+@pytest.fixture
+def seeded() -> None:
+    """Random transforms draw from torch's global generator."""
+    torch.manual_seed(0)

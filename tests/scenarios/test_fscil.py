@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from cl_suite.scenarios.fscil import CIFAR100, CUB200, MiniImageNet
+
+from cl_suite.data.readers import cifar100, published
+from cl_suite.data.samples import FileSamples, TensorSamples
+from cl_suite.data.stream import Stream
+from cl_suite.errors import UserError
+
+# numpy views of 50,000 images of zeros cost no memory until they are copied
+EMPTY_PIXEL = np.zeros((1, 1, 1, 3), dtype=np.uint8)
+
+
+def labels_that_fit_the_lists() -> list[int]:
+    labels = np.arange(50_000) % 60
+    for position, listed in enumerate(published.load("cifar100")):
+        labels[int(listed.entry)] = 60 + position // 5
+    return [int(label) for label in labels]
+
+
+@pytest.fixture
+def fake_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The archive's labels without its files, as the published lists need all 50,000."""
+    for entry in cifar100.LAYOUT:
+        (tmp_path / entry).parent.mkdir(exist_ok=True)
+        (tmp_path / entry).touch()
+    train = SimpleNamespace(
+        data=np.broadcast_to(EMPTY_PIXEL, (50_000, 4, 4, 3)).copy(),
+        targets=labels_that_fit_the_lists(),
+        classes=[f"fine {i}" for i in range(100)],
+    )
+    test = SimpleNamespace(
+        data=np.broadcast_to(EMPTY_PIXEL, (10_000, 4, 4, 3)).copy(),
+        targets=[i % 100 for i in range(10_000)],
+        classes=train.classes,
+    )
+    monkeypatch.setattr(cifar100, "_archive", lambda root, train: parts[train])
+    parts = {True: train, False: test}
+    return SimpleNamespace(root=str(tmp_path), train=train, test=test)
+
+
+@pytest.fixture
+def pickled_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tiny archive in the original format whose checksums are taken as good."""
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for file, per_class in (("train", 6), ("test", 2)):
+        labels = [i % 100 for i in range(100 * per_class)]
+        data = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+        (folder / file).write_bytes(pickle.dumps({"data": data, "fine_labels": labels}))
+    names = [f"fine {i}" for i in range(100)]
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
+    return str(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def mini(mini_root: Path) -> Stream:
+    return MiniImageNet(root=str(mini_root)).build()
+
+
+@pytest.fixture(scope="module")
+def cub(cub_root: Path) -> Stream:
+    return CUB200(root=str(cub_root), image_size=8).build()
+
+
+def listed(name: published.Lists, session: int) -> list[str]:
+    return [line.entry for line in published.load(name) if line.session == session]
+
+
+# --- the published lists
+
+
+@pytest.mark.parametrize(
+    ("name", "sessions", "per_session"),
+    [("mini_imagenet", 8, 25), ("cifar100", 8, 25), ("cub200", 10, 50)],
+)
+def test_lists_have_the_protocols_sessions(
+    name: published.Lists, sessions: int, per_session: int
+) -> None:
+    counts = Counter(line.session for line in published.load(name))
+    assert counts == dict.fromkeys(range(1, sessions + 1), per_session)
+    assert len({line.entry for line in published.load(name)}) == sessions * per_session
+
+
+def test_a_list_in_session_one_comes_from_file_two() -> None:
+    first = published.load("cifar100")[0]
+    assert (first.entry, first.file, first.session) == ("29774", "session_2.txt", 1)
+
+
+def test_last_list_begins_as_published() -> None:
+    assert listed("cifar100", 8)[:5] == ["30463", "34580", "5230", "6813", "48605"]
+
+
+def test_a_damaged_list_is_refused() -> None:
+    with pytest.raises(UserError, match=r"index list 'session_2.txt' .* is damaged; reinstall"):
+        published._lines(b"1\n2\n", "session_2.txt", "0" * 40)
+
+
+# --- CIFAR-100
+
+
+def test_cifar_has_the_protocols_sizes(fake_cifar: SimpleNamespace) -> None:
+    fake_cifar.train.targets = [label for label in labels_that_fit_the_lists()]
+    stream = CIFAR100(root=fake_cifar.root).build()
+    assert [len(s) for s in stream.train][1:] == 8 * [25]
+    assert [len(s) for s in stream.test] == [6000] + 8 * [500]
+    assert sum(len(s) for s in stream.test[:4]) == 7500
+    assert sum(len(s) for s in stream.test) == 10_000
+    assert (stream.info.way, stream.info.shots) == (5, 5)
+
+
+def test_cifar_classes_come_in_label_order(fake_cifar: SimpleNamespace) -> None:
+    classes = CIFAR100(root=fake_cifar.root).build().info.session_classes
+    assert classes[0] == tuple(range(60))
+    assert classes[8] == (95, 96, 97, 98, 99)
+
+
+def test_cifar_shots_are_the_published_ones(fake_cifar: SimpleNamespace) -> None:
+    rows = [int(entry) for entry in listed("cifar100", 3)]
+    for rank, row in enumerate(rows):
+        fake_cifar.train.data[row] = rank + 1
+    shots = CIFAR100(root=fake_cifar.root).build().train[3]
+    assert [int(shots[i][0][0, 0, 0]) for i in range(25)] == list(range(1, 26))
+
+
+def test_cifar_labels_that_do_not_fit_the_lists_are_refused(fake_cifar: SimpleNamespace) -> None:
+    fake_cifar.train.targets[29774] = 80
+    with pytest.raises(UserError, match="labels of the data set do not fit the published lists"):
+        CIFAR100(root=fake_cifar.root).build()
+
+
+def test_cifar_files_are_read_in_order(pickled_cifar: str) -> None:
+    stream = CIFAR100(root=pickled_cifar, shot_selection="random").build()
+    assert stream.info.class_names[60] == "fine 60"
+    assert stream.info.input_shape == (3, 32, 32)
+    assert [len(s) for s in stream.train] == [360] + 8 * [25]
+    # the archive stores red, green and blue planes one after another
+    raw = pickle.loads((Path(pickled_cifar) / "cifar-100-python" / "train").read_bytes())
+    image, label = stream.train[0][0]
+    assert label == 0
+    assert torch.equal(image.flatten(), torch.from_numpy(raw["data"][0]))
+
+
+def test_cifar_image_size_enlarges_the_input(pickled_cifar: str) -> None:
+    stream = CIFAR100(root=pickled_cifar, shot_selection="random", image_size=48).build()
+    assert stream.info.input_shape == (3, 48, 48)
+
+
+def test_cifar_autoaugment_goes_on_the_training_images(pickled_cifar: str) -> None:
+    stream = CIFAR100(
+        root=pickled_cifar, shot_selection="random", augmentation="autoaugment"
+    ).build()
+    assert "AutoAugment(policy='cifar10'" in repr(stream.info.train_transform)
+    assert "AutoAugment" not in stream.info.preprocessing
+    assert stream.info.train_transform(stream.train[0][0][0]).shape == (3, 32, 32)
+
+
+def test_cifar_with_a_wrong_checksum_is_never_unpickled(
+    pickled_cifar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: False)
+    monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("a bad file was unpickled"))
+    with pytest.raises(UserError, match="damaged or not the original .* MD5 .*; get it again"):
+        CIFAR100(root=pickled_cifar).build()
+
+
+# --- miniImageNet
+
+
+def test_mini_has_the_protocols_sessions(mini: Stream) -> None:
+    assert [len(c) for c in mini.info.session_classes] == [60] + 8 * [5]
+    assert [len(s) for s in mini.train] == [180] + 8 * [25]
+    assert [len(s) for s in mini.test] == [120] + 8 * [10]
+    assert mini.info.input_shape == (3, 84, 84)
+
+
+def test_mini_classes_are_those_of_first_appearance(mini: Stream) -> None:
+    assert mini.info.class_names[60] == "n03544143"
+    assert mini.info.class_names[99] == "n13133613"
+
+
+def test_mini_shots_are_the_published_ones(mini_root: Path) -> None:
+    pool = MiniImageNet(root=str(mini_root)).read()
+    assert isinstance(pool.train, FileSamples)
+    stream = MiniImageNet(root=str(mini_root)).build()
+    wanted = [Path(entry).name for entry in listed("mini_imagenet", 2)]
+    by_name = {path.name: i for i, path in enumerate(pool.train.paths)}
+    expected = torch.stack([pool.train[by_name[name]][0] for name in wanted])
+    assert torch.equal(torch.stack([stream.train[2][i][0] for i in range(25)]), expected)
+
+
+def test_mini_sessions_own_their_data_alone(mini: Stream) -> None:
+    for samples in (*mini.train, *mini.test):
+        assert isinstance(samples, TensorSamples)
+        assert samples.inputs.untyped_storage().nbytes() == len(samples) * 3 * 8 * 8
+
+
+def test_incomplete_data_are_said(mini: Stream) -> None:
+    assert len(mini.info.notes) == 1
+    assert "180 instead of 30000 training images" in mini.info.notes[0]
+    assert "200 instead of 10000 test images" in mini.info.notes[0]
+
+
+def test_random_shots_are_said_not_to_be_comparable(mini_root: Path) -> None:
+    info = MiniImageNet(root=str(mini_root), shot_selection="random", shot_seed=4).build().info
+    assert info.notes[0] == (
+        "not comparable with published miniImageNet figures: the shots are drawn at random "
+        "(shot_seed 4)"
+    )
+
+
+def test_random_shots_follow_their_seed(mini_root: Path) -> None:
+    def shots(seed: int) -> str:
+        scenario = MiniImageNet(
+            root=str(mini_root), shots=2, shot_selection="random", shot_seed=seed
+        )
+        return scenario.build().info.fingerprint
+
+    assert shots(1) == shots(1)
+    assert shots(1) != shots(2)
+
+
+def test_fewer_published_shots_are_the_first_of_each_class(mini_root: Path, mini: Stream) -> None:
+    stream = MiniImageNet(root=str(mini_root), shots=2).build()
+    assert len(stream.train[1]) == 10
+    assert torch.equal(stream.train[1][2][0], mini.train[1][5][0])
+    assert "base_classes, way or shots are not the protocol's" in stream.info.notes[0]
+
+
+def test_base_shots_cap_the_images_of_a_base_class(mini_root: Path) -> None:
+    stream = MiniImageNet(root=str(mini_root), base_shots=2).build()
+    assert set(Counter(stream.train[0].targets).values()) == {2}
+    assert any("at most 2 images" in note for note in stream.info.notes)
+
+
+def test_a_root_may_begin_with_a_tilde(
+    mini_root: Path, mini: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(mini_root.parent))
+    stream = MiniImageNet(root=f"~/{mini_root.name}").build()
+    assert stream.info.fingerprint == mini.info.fingerprint
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_missing_published_shot_is_named(own_mini_root: Path) -> None:
+    name = Path(listed("mini_imagenet", 1)[0]).name
+    replace_in(own_mini_root / "split" / "train.csv", f"{name},n03544143\n", "")
+    with pytest.raises(UserError, match=rf"published shot '.*{name}' \(session_2.txt\) is not"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_a_label_other_than_the_lists_is_refused(own_mini_root: Path) -> None:
+    # such as the wrong files with the right names
+    name = Path(listed("mini_imagenet", 1)[0]).name
+    replace_in(own_mini_root / "split" / "train.csv", f"{name},n03544143", f"{name},other")
+    with pytest.raises(UserError, match=rf"labels '{name}' as 'other', the published list"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_a_label_other_than_the_file_names_is_refused(own_mini_root: Path) -> None:
+    replace_in(
+        own_mini_root / "split" / "test.csv",
+        "n0000000090000000.jpg,n00000000",
+        "n0000000090000000.jpg,n00000001",
+    )
+    with pytest.raises(UserError, match="'n0000000090000000.jpg' as 'n00000001', its name says"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_another_class_order_is_refused(own_mini_root: Path) -> None:
+    path = own_mini_root / "split" / "train.csv"
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *sorted(lines, reverse=True)]))
+    with pytest.raises(UserError, match="labels of the data set do not fit the published lists"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_an_image_in_both_splits_is_refused(own_mini_root: Path) -> None:
+    with (own_mini_root / "split" / "test.csv").open("a") as file:
+        file.write("n0000000000000000.jpg,n00000000\n")
+    with pytest.raises(UserError, match=r"is in split/train.csv and in split/test.csv"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_an_unknown_test_class_is_refused(own_mini_root: Path) -> None:
+    with (own_mini_root / "split" / "test.csv").open("a") as file:
+        file.write("x.jpg,wolf\n")
+    with pytest.raises(UserError, match="has class 'wolf', which split/train.csv has not"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name,class\na.jpg,b\n", "must begin with the line 'filename,label'"),
+        ("filename,label\n", "lists no image"),
+        ("filename,label\na.jpg,\n", "has a line without file name or label"),
+        ("filename,label\n../a.jpg,b\n", "names '../a.jpg', which lies outside its folder"),
+    ],
+)
+def test_a_bad_split_file_is_refused(own_mini_root: Path, text: str, sentence: str) -> None:
+    (own_mini_root / "split" / "train.csv").write_text(text)
+    if "outside" in sentence:
+        (own_mini_root / "split" / "test.csv").write_text("filename,label\nb.jpg,b\n")
+    with pytest.raises(UserError, match=sentence):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_a_missing_image_is_named(own_mini_root: Path) -> None:
+    (own_mini_root / "images" / "n0000000000000001.jpg").unlink()
+    with pytest.raises(UserError, match=r"n0000000000000001.jpg' cannot be read .*; replace"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_images_of_another_size_are_refused(own_mini_root: Path) -> None:
+    from PIL import Image
+
+    # a whole session of another size: within the session all agree
+    for entry in listed("mini_imagenet", 1):
+        Image.new("RGB", (9, 9)).save(own_mini_root / "images" / Path(entry).name)
+    with pytest.raises(UserError, match=r"different shapes, \(3, 8, 8\) and \(3, 9, 9\)"):
+        MiniImageNet(root=str(own_mini_root)).build()
+
+
+def test_real_subset_follows_the_protocol(shared: Path) -> None:
+    root = shared / "data" / "miniimagenet"
+    if not root.is_dir():
+        pytest.skip("needs ../shared/data/miniimagenet, a subset for research only")
+    stream = MiniImageNet(root=str(root), base_shots=2).build()
+    assert stream.info.class_names[0] == "n01532829"
+    assert stream.info.class_names[59] == "n03535780"
+    assert [len(s) for s in stream.train] == [120] + 8 * [25]
+    assert stream.train[0][0][0].shape == (3, 84, 84)
+
+
+# --- CUB-200
+
+
+def test_cub_has_the_protocols_sessions(cub: Stream) -> None:
+    assert [len(c) for c in cub.info.session_classes] == [100] + 10 * [10]
+    assert [len(s) for s in cub.train] == [200] + 10 * [50]
+    assert [len(s) for s in cub.test] == [200] + 10 * [20]
+    assert (cub.info.way, cub.info.shots) == (10, 5)
+
+
+def test_cub_shots_are_the_published_ones(cub: Stream) -> None:
+    shots = cub.train[1]
+    assert isinstance(shots, FileSamples)
+    names = ["CUB_200_2011/" + path.relative_to(shots.root).as_posix() for path in shots.paths]
+    assert names == listed("cub200", 1)
+
+
+def test_cub_photos_stay_files_of_their_own_size(cub: Stream) -> None:
+    shapes = {tuple(cub.train[0][i][0].shape) for i in range(6)}
+    assert len(shapes) > 1
+    assert cub.info.input_shape == (3, 8, 8)
+    assert cub.info.train_transform(cub.train[0][1][0]).shape == (3, 8, 8)
+
+
+def test_cub_root_may_be_the_folder_above(cub_root: Path, cub: Stream) -> None:
+    above = CUB200(root=str(cub_root.parent), image_size=8).build()
+    assert above.info.fingerprint == cub.info.fingerprint
+
+
+def test_a_truncated_cub_photo_is_named(own_cub_root: Path) -> None:
+    photo = own_cub_root / "images" / "001.Base_bird" / "001.Base_bird_0.jpg"
+    photo.write_bytes(photo.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"001.Base_bird_0.jpg' cannot be read"):
+        CUB200(root=str(own_cub_root)).build()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("train_test_split.txt", "1 1\n", "", "image 1 has no 0 or 1 in train_test_split.txt"),
+        ("image_class_labels.txt", "1 1\n", "1 900\n", "image 1 has no class of classes.txt"),
+        ("images.txt", "1 001.Base_bird/", "1 ../", "lies outside its folder"),
+        ("classes.txt", "1 001.Base_bird\n", "1\n", "has the line '1'; expected '<number>"),
+    ],
+)
+def test_contradicting_cub_files_are_refused(
+    own_cub_root: Path, file: str, old: str, new: str, sentence: str
+) -> None:
+    path = own_cub_root / file
+    text = path.read_text()
+    assert text.startswith(old)
+    path.write_text(new + text[len(old) :])
+    with pytest.raises(UserError, match=sentence):
+        CUB200(root=str(own_cub_root)).build()
+
+
+# --- all three
+
+SCENARIOS: list[Any] = [MiniImageNet, CIFAR100, CUB200]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "expected"),
+    [
+        (MiniImageNet, "split/train.csv"),
+        (CIFAR100, "cifar-100-python/train"),
+        (CUB200, "train_test_split.txt"),
+    ],
+)
+def test_a_missing_root_says_the_expected_layout(
+    scenario: Any, expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"is not a folder; it must hold .*{expected}"):
+        scenario(root=str(tmp_path / "nowhere")).build()
+    with pytest.raises(UserError, match=f"is missing in .*; the folder must hold .*{expected}"):
+        scenario(root=str(tmp_path)).build()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_an_empty_root_is_not_the_current_folder(scenario: Any) -> None:
+    with pytest.raises(UserError, match="root '' is not a folder"):
+        scenario(root="").build()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_constructor_only_stores(scenario: Any) -> None:
+    made = scenario(root="nowhere", way=-1, shot_selection="none")
+    assert (made.root, made.way, made.shot_selection) == ("nowhere", -1, "none")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"shots": 6}, "shots must be at most 5 for the published shots, got 6; use shot_sel"),
+        ({"base_classes": 50}, "base_classes must be at least 60 for the published shots, got 50"),
+        ({"base_classes": 101}, "base_classes is 101, but there are 100 classes"),
+        ({"shot_selection": "cec"}, "shot_selection cannot be 'cec'; known: published, random"),
+        ({"augmentation": "strong"}, "augmentation cannot be 'strong'"),
+        ({"image_size": 0}, "image_size must be at least 1, got 0"),
+        ({"shot_selection": "random", "shots": 9}, "too few images to learn from"),
+        ({"base_shots": 0}, "base_shots must be at least 1, got 0"),
+    ],
+)
+def test_a_bad_parameter_is_refused(
+    mini_root: Path, parameters: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        MiniImageNet(root=str(mini_root), **parameters).build()
+
+
+def test_a_class_without_test_images_is_refused(own_mini_root: Path) -> None:
+    path = own_mini_root / "split" / "test.csv"
+    lines = [line for line in path.read_text().splitlines() if not line.endswith(",n00000003")]
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="'n00000003' has no test image, so it cannot be measured"):
+        MiniImageNet(root=str(own_mini_root)).build()
