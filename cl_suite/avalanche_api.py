@@ -83,7 +83,7 @@ def empty_dataset() -> AvalancheDataset[Any]:
     return concat_datasets([])
 
 
-class SampleTransforms(TransformGroups):
+class SampleTransforms(TransformGroups):  # type: ignore[misc]  # avalanche has no types
     """Transform groups that remember the transforms themselves, so whole batches can use them."""
 
     def __init__(self, train: Transform, eval: Transform) -> None:

@@ -33,9 +33,10 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
 
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_flatten(tree, tensors))
-    metadata = {"format": FORMAT, "tree": text, "digest": _digest(text, tensors)}
+    header = json.dumps({"format": FORMAT, "digest": _digest(text, tensors), "tree": text})
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, to_bytes(tensors, metadata))
+    # one entry only: safetensors writes several in random order, and equal states in equal bytes
+    atomic_write(path, to_bytes(tensors, {"cl_suite": header}))
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -50,20 +51,22 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise UserError(f"checkpoint '{path}' does not exist")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get("cl_suite", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != FORMAT:
-            raise UserError(f"'{path}' is not a checkpoint of this version; start the run afresh")
-        if metadata.get("digest") != _digest(metadata["tree"], tensors):
+        if header.get("format") != FORMAT:
+            raise UserError(f"checkpoint '{path}' is not of this version; start the run afresh")
+        if header["digest"] != _digest(header["tree"], tensors):
             raise UserError(_damaged(path, "its digest does not match"))
-        tree: dict[str, Any] = _unflatten(json.loads(metadata["tree"]), tensors)
+        tree: dict[str, Any] = _unflatten(json.loads(header["tree"]), tensors)
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise UserError(_damaged(path, str(error))) from error
     return tree
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return f"checkpoint '{path}' is damaged ({reason}); delete its run folder and start the run afresh"
+    return (
+        f"checkpoint '{path}' is damaged ({reason}); delete its run folder and start the run afresh"
+    )
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

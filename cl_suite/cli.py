@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: list[str]) -> int:
-    names = []
+    names: list[str] = []
     while arguments and not arguments[0].startswith("-") and len(names) < 2:
         names.append(arguments.pop(0))
     if not names and (not arguments or set(arguments) & {"-h", "--help"}):
@@ -106,15 +106,21 @@ def _run(arguments: list[str]) -> int:
     console = Console()
     folders = []
     for config in configs:
-        console.print(f"[bold]{scenario_name} / {strategy_name}[/bold], seed {config.seed}, on "
-                      f"{config.device}", highlight=False)
+        console.print(
+            f"[bold]{scenario_name} / {strategy_name}[/bold], seed {config.seed}, on "
+            f"{config.device}",
+            highlight=False,
+        )
         folders.append(run(config, options, ConsoleProgress(console)).path)
     from cl_suite.show import print_runs
 
     print_runs(folders, console)
     root = options.out / scenario_name / strategy_name
-    console.print(f"\nruns:      {root}\ndashboard: tensorboard --logdir {options.out}",
-                  highlight=False, soft_wrap=True)
+    console.print(
+        f"\nruns:      {root}\ndashboard: tensorboard --logdir {options.out}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return 0
 
 

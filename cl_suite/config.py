@@ -55,7 +55,7 @@ class RunOptions:
     overwrite: bool
 
 
-class _Parser(ArgumentParser):
+class _Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse is read as untyped
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise ValueError(message) from ex
 
@@ -68,14 +68,18 @@ def names_in(arguments: Sequence[str]) -> tuple[str, str]:
     """
     path = _option(arguments, "--config")
     if path is None:
-        raise UserError("name a scenario and a strategy, as in `cl-suite run omniglot teen`, or "
-                        "give --config FILE; `cl-suite list` shows the names")
+        raise UserError(
+            "name a scenario and a strategy, as in `cl-suite run omniglot teen`, or "
+            "give --config FILE; `cl-suite list` shows the names"
+        )
     content = read_yaml(Path(path))
     try:
         return str(content["scenario_name"]), str(content["strategy_name"])
     except KeyError as error:
-        raise UserError(f"config file '{path}' has no {error}; name the scenario and the strategy "
-                        "on the command line") from error
+        raise UserError(
+            f"config file '{path}' has no {error}; name the scenario and the strategy "
+            "on the command line"
+        ) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -86,8 +90,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise UserError(f"config file '{path}' cannot be read ({reason})") from error
     if not isinstance(content, dict):
-        raise UserError(f"config file '{path}' must be a mapping of settings, such as that of "
-                        "`cl-suite run omniglot teen --print_config`")
+        raise UserError(
+            f"config file '{path}' must be a mapping of settings, such as that of "
+            "`cl-suite run omniglot teen --print_config`"
+        )
     return content
 
 
@@ -96,12 +102,21 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
     prog = f"cl-suite run {scenario.name} {strategy.name}"
     parser = _Parser(prog=prog, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file of settings")
-    parser.add_argument("--scenario_name", default=scenario.name, help="as named on the command line")
-    parser.add_argument("--strategy_name", default=strategy.name, help="as named on the command line")
+    parser.add_argument(
+        "--scenario_name", default=scenario.name, help="as named on the command line"
+    )
+    parser.add_argument(
+        "--strategy_name", default=strategy.name, help="as named on the command line"
+    )
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run for each seed")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
-    parser.add_argument("--start_from", "--start-from", type=str | None, default=None,
-                        help="run folder whose finished base session to begin after")
+    parser.add_argument(
+        "--start_from",
+        "--start-from",
+        type=str | None,
+        default=None,
+        help="run folder whose finished base session to begin after",
+    )
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.add_argument("--overwrite", action="store_true", help="delete what the run folder holds")
@@ -113,7 +128,9 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
         try:
             parser.set_defaults({key: value})
         except Exception as error:
-            raise UserError(f"the settings of {origin} set '{key}', which does not exist") from error
+            raise UserError(
+                f"the settings of {origin} set '{key}', which does not exist"
+            ) from error
     return parser
 
 
@@ -164,9 +181,7 @@ def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
     return config
 
 
-def _defaults(
-    scenario: registry.Entry, strategy: registry.Entry
-) -> Iterator[tuple[str, Any, str]]:
+def _defaults(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tuple[str, Any, str]]:
     own_strategy = strategy.settings.get("on", {}).get(scenario.name, {})
     layers: list[tuple[Mapping[str, Any], str]] = [
         ({**scenario.settings, "scenario": scenario.settings.get("params")}, scenario.name),
@@ -185,10 +200,14 @@ def _refuse_unknown(arguments: Sequence[str], known: set[str]) -> None:
     path = _option(arguments, "--config")
     in_file = list(_keys(read_yaml(Path(path)))) if path is not None else []
     extra = {"help", "print_config", "start-from", "config", *SECTIONS}
-    for key, given in [(o, f"--{o}") for o in options] + [(k, f"'{k}' in the file") for k in in_file]:
+    for key, given in [(o, f"--{o}") for o in options] + [
+        (k, f"'{k}' in the file") for k in in_file
+    ]:
         key = key.removesuffix("+")
         # below a typed value (a dict, a class with its arguments) the parser itself decides
-        if key in known | extra or any(key.startswith(f"{k}.") and k not in SECTIONS for k in known):
+        if key in known | extra or any(
+            key.startswith(f"{k}.") and k not in SECTIONS for k in known
+        ):
             continue
         raise UserError(f"parameter {given} is unknown{_nearest(key, known)}")
 
@@ -212,7 +231,7 @@ def _keys(content: Mapping[str, Any]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _clear_errors() -> Iterator[None]:
-    """Turn the parser's messages of several lines into one sentence, with exit code 2 at the end."""
+    """Turn the parser's messages of several lines into one sentence."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
@@ -258,5 +277,3 @@ def _device(name: str) -> str:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {name} cannot be used ({reason}); use cpu or auto") from error
     return name
-
-

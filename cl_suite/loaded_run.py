@@ -74,8 +74,9 @@ def load(folder: RunFolder) -> LoadedRun:
     # a run killed between the two writes has one session more in the first file
     done = min(len(records), hits.num_sessions)
     if not done:
-        raise UserError(f"no session of run '{folder.path}' is finished yet; wait, or go on with "
-                        "it by --resume")
+        raise UserError(
+            f"no session of run '{folder.path}' is finished yet; wait, or go on with it by --resume"
+        )
     stream = info.get("stream")
     fingerprint = str(stream.get("fingerprint", "")) if isinstance(stream, dict) else ""
     return LoadedRun(
@@ -94,8 +95,9 @@ def _seed(folder: RunFolder, value: object) -> int:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, int):
-        raise UserError(f"'{folder.config_file}' has seed {value!r}, not a number; is it a run's "
-                        "file?")
+        raise UserError(
+            f"'{folder.config_file}' has seed {value!r}, not a number; is it a run's file?"
+        )
     return value
 
 

@@ -21,7 +21,7 @@ _NAMED_FUNCTIONS: dict[str, Callable[..., Any]] = {"zeros": torch.zeros, "ones":
 _PLAIN = (bool, int, float, str, Tensor, np.ndarray)
 
 
-class Unsaveable(TypeError):
+class UnsaveableError(TypeError):
     """A plugin keeps something that a checkpoint cannot hold."""
 
 
@@ -29,7 +29,7 @@ def capture(plugin: Any) -> Any:
     """Return the learned state of a plugin as a tree for `checkpoint.save`.
 
     Raises:
-        Unsaveable: if it holds an object that is not known how to save.
+        UnsaveableError: if it holds an object that is not known how to save.
     """
     if hasattr(plugin, "state_dict"):
         return encode(plugin.state_dict())
@@ -94,7 +94,7 @@ def _encode_avalanche(value: Any) -> Any:
         return {"kind": "samples", "ids": ids, "group": avalanche_api.transform_group(value)}
     cls = type(value)
     if not cls.__module__.startswith("avalanche."):
-        raise Unsaveable(f"{cls.__module__}.{cls.__name__}")
+        raise UnsaveableError(f"{cls.__module__}.{cls.__name__}")
     attributes = {k: encode(v) for k, v in vars(value).items() if not _is_code(v)}
     return {"kind": "object", "class": f"{cls.__module__}:{cls.__qualname__}", "of": attributes}
 

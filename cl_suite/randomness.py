@@ -10,7 +10,7 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch (all devices); a run calls it once, before the model is built."""
+    """Seed Python, numpy and torch (all devices); once a run, before its model is built."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -5,33 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import platform
 import re
-import resource
-import shutil
-import sys
 import time
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import yaml
 
 from cl_suite import checkpoint
+from cl_suite.base_session import BaseArtefact, base_identity, load_base, save_base
 from cl_suite.config import RunConfig, RunOptions
 from cl_suite.data.stream import Stream
-from cl_suite.engine import BaseArtefact, Engine, EpochRecord
+from cl_suite.engine import Engine
+from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.accuracy_matrix import Hits
-from cl_suite.models.classifier import Classifier, build_classifier
-from cl_suite.models.stats import ClassStats
-from cl_suite.plugin import check_bounds
-from cl_suite.plugin_state import Unsaveable
+from cl_suite.metrics.headline import headline
+from cl_suite.models.classifier import build_classifier
+from cl_suite.plugin_state import UnsaveableError
 from cl_suite.randomness import seed_everything
 from cl_suite.run_folder import RunFolder, SessionRecord, atomic_write, session_record
+from cl_suite.run_info import peak_memory, run_info
+from cl_suite.run_setup import check_pair, flatten, prepare_folder
 
 
 class Run:
@@ -51,7 +48,7 @@ class Run:
         self, config: RunConfig, folder: RunFolder, *, resume: bool, progress: ConsoleProgress
     ) -> None:
         self.config, self.folder, self.progress = config, folder, progress
-        _check_pair(config)
+        check_pair(config)
         self.stream: Stream = config.scenario.build()
         seed_everything(config.seed)
         info = self.stream.info
@@ -64,13 +61,13 @@ class Run:
             device=config.device,
             on_batch=progress.batch,
             on_epoch=self._after_epoch,
-            start=load_base(config, info.preprocessing, info) if config.start_from else None,
+            start=load_base(config, info) if config.start_from else None,
         )
         self.epochs: list[EpochRecord] = []
         self.records: list[SessionRecord] = []
         self.confusions: list[np.ndarray[Any, Any]] = []
         self.hits = np.zeros((0, info.num_classes), dtype=np.int64)
-        self.run_info: dict[str, Any] = _run_info(self.stream, model)
+        self.run_info = run_info(self.stream, model)
         self.resumable = True
         if resume and folder.checkpoint_file.exists():
             self._load()
@@ -134,12 +131,14 @@ class Run:
     def _say_kept(self) -> None:
         try:
             num, num_bytes = self.engine.kept_data()
-        except Unsaveable:
+        except UnsaveableError:
             return
         self.run_info["kept_samples"], self.run_info["kept_bytes"] = num, num_bytes
         if num:
-            self.progress.say(f"  {self.config.strategy_name} keeps {num:,} samples "
-                              f"({num_bytes:,} bytes) for later sessions")
+            self.progress.say(
+                f"  {self.config.strategy_name} keeps {num:,} samples "
+                f"({num_bytes:,} bytes) for later sessions"
+            )
 
     def _after_epoch(self, record: EpochRecord) -> None:
         self.epochs.append(record)
@@ -154,7 +153,7 @@ class Run:
             return
         try:
             engine = self.engine.state_dict()
-        except Unsaveable as error:
+        except UnsaveableError as error:
             self.resumable = False
             self.progress.say(
                 f"note: strategy '{self.config.strategy_name}' keeps a {error} that cannot be "
@@ -184,15 +183,7 @@ class Run:
         self.engine.load_state_dict(tree["engine"])
 
     def _save_base(self, artefact: BaseArtefact) -> None:
-        info = self.stream.info
-        checkpoint.save(
-            self.folder.base_file,
-            {
-                "identity": base_identity(self.config, info),
-                "model": artefact.model,
-                "stats": artefact.stats.state_dict(),
-            },
-        )
+        save_base(self.folder, artefact, base_identity(self.config, self.stream.info))
 
     def _write_start(self) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
@@ -218,13 +209,13 @@ class Run:
             },
         )
         self._show_prototypes()
-        self.dashboard.finish(_hyperparameters(self.config), _final_figures(self.records))
+        self.dashboard.finish(_hyperparameters(self.config), _final_figures(self.figures()))
         self.dashboard.close()
         self.run_info |= {
             "finished": True,
             "seconds_train": sum(r.seconds_train for r in self.records),
             "seconds_eval": sum(r.seconds_eval for r in self.records),
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
         }
         self._write_run_info()
 
@@ -246,9 +237,7 @@ class Run:
             images_per_second=record.num_samples / record.seconds if record.seconds else 0.0,
         )
 
-    def _show_session(
-        self, record: SessionRecord, confusion: np.ndarray[Any, Any] | None
-    ) -> None:
+    def _show_session(self, record: SessionRecord, confusion: np.ndarray[Any, Any] | None) -> None:
         info, session = self.stream.info, record.session
         seen = list(info.seen_classes(session))
         hits = self.figures()
@@ -288,140 +277,18 @@ def run(config: RunConfig, options: RunOptions, progress: ConsoleProgress) -> Ru
     return folder
 
 
-def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) -> bool:
-    """Return whether there is something to run in this folder; delete it where asked to.
-
-    Raises:
-        UserError: if it holds a run of other settings, or an unfinished one without `--resume`.
-    """
-    if options.overwrite and folder.config_file.exists():
-        shutil.rmtree(folder.path)
-    if not folder.config_file.exists():
-        return True
-    if folder.config_file.read_text("utf-8") != config.text:
-        raise UserError(
-            f"run folder '{folder.path}' holds a run of other settings "
-            f"({_difference(folder.config_file.read_text('utf-8'), config.text)}); "
-            "choose another --out, or --overwrite it"
-        )
-    if json.loads(folder.run_info_file.read_text("utf-8")).get("finished"):
-        return False
-    if not options.resume:
-        raise UserError(f"run folder '{folder.path}' holds an unfinished run; go on with it by "
-                        "--resume, or --overwrite it")
-    return True
-
-
-def base_identity(config: RunConfig, info: Any) -> dict[str, Any]:
-    """Return what two runs must share to share a base session."""
-    return {
-        "base classes": [info.class_names[c] for c in info.session_classes[0]],
-        "class ids": list(info.session_classes[0]),
-        "backbone": config.model.backbone,
-        "head": config.model.head,
-        "preprocessing": info.preprocessing,
-        "input shape": list(info.input_shape),
-    }
-
-
-def load_base(config: RunConfig, preprocessing: str, info: Any) -> BaseArtefact:
-    """Return the base session of the run that `--start-from` names.
-
-    Raises:
-        UserError: if that run has none, or differs in classes, backbone or preprocessing.
-    """
-    folder = RunFolder(Path(str(config.start_from)).expanduser())
-    if not folder.base_file.exists():
-        raise UserError(f"--start-from '{folder.path}' has no finished base session; give a run "
-                        "folder such as runs/omniglot/teen/seed0")
-    tree = checkpoint.load(folder.base_file)
-    for key, value in base_identity(config, info).items():
-        if tree["identity"].get(key) != value:
-            raise UserError(
-                f"--start-from '{folder.path}' has another {key}: "
-                f"{_short(tree['identity'].get(key))}, where this run has {_short(value)}; start "
-                "from a run that agrees, or train the base session here"
-            )
-    return BaseArtefact(tree["model"], ClassStats.from_state_dict(tree["stats"]))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _check_pair(config: RunConfig) -> None:
-    check_bounds(config.strategy)
-    needed = getattr(config.strategy, "head", None)
-    if needed is not None and config.model.head != needed:
-        raise UserError(f"strategy '{config.strategy_name}' needs a {needed} head, got "
-                        f"'{config.model.head}'; pass --model.head {needed}")
-
-
-def _difference(old: str, new: str) -> str:
-    import yaml
-
-    a, b = yaml.safe_load(old) or {}, yaml.safe_load(new) or {}
-    flat_a, flat_b = _flat(a), _flat(b)
-    for key in {**flat_b, **flat_a}:
-        if flat_a.get(key) != flat_b.get(key):
-            return f"{key}: {flat_a.get(key)} there, {flat_b.get(key)} here"
-    return "written differently"
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
 def _hyperparameters(config: RunConfig) -> dict[str, Any]:
-    import yaml
-
-    flat = _flat(yaml.safe_load(config.text))
+    flat = flatten(yaml.safe_load(config.text))
     plain = (bool, int, float, str)
     kept = {k: v if isinstance(v, plain) else str(v) for k, v in flat.items() if v is not None}
     return {**kept, "seed": config.seed}
 
 
-def _final_figures(records: list[SessionRecord]) -> dict[str, float]:
-    last = records[-1]
-    figures = {
-        "average accuracy": sum(r.accuracy for r in records) / len(records),
-        "last accuracy": last.accuracy,
-        "harmonic mean": last.harmonic,
-        "forgetting": last.forgetting,
-    }
-    return {name: value for name, value in figures.items() if value is not None}
-
-
-def _run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
-    names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "numpy")
-    parameters = list(model.backbone.parameters())
+def _final_figures(hits: Hits) -> dict[str, float]:
+    final = headline(hits)
     return {
-        "finished": False,
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in names},
-        "machine": {
-            "platform": platform.platform(),
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "stream": {
-            "fingerprint": stream.info.fingerprint,
-            "session_classes": [list(classes) for classes in stream.info.session_classes],
-            "shots": stream.info.shots,
-            "way": stream.info.way,
-            "notes": list(stream.info.notes),
-        },
-        "backbone_parameters": sum(p.numel() for p in parameters),
-        "backbone_trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "average accuracy": final.average,
+        "last accuracy": final.last,
+        "harmonic mean": final.harmonic,
+        "forgetting": final.forgetting,
     }
-
-
-def _peak_memory() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -193,8 +193,9 @@ def find_runs(paths: Iterable[Path]) -> list[RunFolder]:
             raise UserError(f"'{path}' is no folder; give a run folder, or a folder of runs")
         runs = [RunFolder(path)] if RunFolder(path).is_run else _runs_below(path)
         if not runs:
-            raise UserError(f"there is no run in '{path}'; a run folder holds config.yaml and "
-                            "run.json")
+            raise UserError(
+                f"there is no run in '{path}'; a run folder holds config.yaml and run.json"
+            )
         for run in runs:
             found.setdefault(run.path.resolve(), run)
     return list(found.values())
@@ -226,10 +227,13 @@ def atomic_write(path: Path, content: bytes) -> None:
 def write_error(path: Path, error: OSError) -> UserError:
     """Return the sentence for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"the disk is full while writing '{path}'; free some space and resume "
-                         "with --resume")
-    return UserError(f"'{path}' cannot be written ({error.strerror or error}); check that its "
-                     "folder exists and is yours to write")
+        return UserError(
+            f"the disk is full while writing '{path}'; free some space and resume with --resume"
+        )
+    return UserError(
+        f"'{path}' cannot be written ({error.strerror or error}); check that its "
+        "folder exists and is yours to write"
+    )
 
 
 def _record(content: dict[str, Any]) -> SessionRecord:
@@ -271,10 +275,13 @@ def _mapping(path: Path, content: object) -> dict[str, Any]:
 
 
 def _missing(path: Path) -> UserError:
-    return UserError(f"'{path}' does not exist; no session of this run is finished, or somebody "
-                     "deleted the file")
+    return UserError(
+        f"'{path}' does not exist; no session of this run is finished, or somebody deleted the file"
+    )
 
 
 def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"'{path}' cannot be read ({' '.join(reason.split())}); repeat the run with "
-                     "--overwrite, or leave it out")
+    return UserError(
+        f"'{path}' cannot be read ({' '.join(reason.split())}); repeat the run with "
+        "--overwrite, or leave it out"
+    )

@@ -55,6 +55,8 @@ def _comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str
             continue
         runs[key] = run
     if not runs:
-        raise UserError(f"none of these {len(folders)} runs is finished; go on with them by "
-                        "--resume, or show one of them alone")
+        raise UserError(
+            f"none of these {len(folders)} runs is finished; go on with them by "
+            "--resume, or show one of them alone"
+        )
     return list(runs.values()), notes

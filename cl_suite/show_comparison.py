@@ -35,11 +35,18 @@ def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> G
     streams = _grouped(runs, lambda run: [run.scenario_name, run.scenario])
     parts: list[RenderableType] = []
     for same in streams:
-        others = [group[0].scenario for group in streams
-                  if group[0].scenario_name == same[0].scenario_name]
+        others = [
+            group[0].scenario
+            for group in streams
+            if group[0].scenario_name == same[0].scenario_name
+        ]
         parts += [_stream_title(same[0], others), Text(), *_stream_tables(same, sign), Text()]
-    parts.append(Text(f"Per cent and points; mean over the seeds {sign} half the 95 % confidence "
-                      "interval (Student's t)."))
+    parts.append(
+        Text(
+            f"Per cent and points; mean over the seeds {sign} half the 95 % confidence "
+            "interval (Student's t)."
+        )
+    )
     return Group(*parts, *(Text(note, style="yellow") for note in notes))
 
 
@@ -64,9 +71,7 @@ def _stream_tables(runs: Sequence[LoadedRun], sign: str) -> Iterator[RenderableT
         yield from _settings(rows, methods)
 
 
-def _differences(
-    rows: Mapping[str, Mapping[int, Headline]], sign: str
-) -> Iterator[RenderableType]:
+def _differences(rows: Mapping[str, Mapping[int, Headline]], sign: str) -> Iterator[RenderableType]:
     best = max(rows, key=lambda label: np.mean([f.average for f in rows[label].values()]))
     yield Text(f"difference to {best} (highest average accuracy), paired by seed")
     table = empty_table("strategy", "pairs", *COMPARED)

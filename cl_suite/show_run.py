@@ -24,14 +24,20 @@ def one_run(run: LoadedRun) -> Group:
     if not run.finished:
         title.append(f"  (unfinished: {len(run.records)} sessions done)", style="yellow")
     return Group(
-        title, Text(), _session_table(run.records), Text(),
-        *_matrix_table(run.hits), Text(), _headline_table(run.hits),
+        title,
+        Text(),
+        _session_table(run.records),
+        Text(),
+        *_matrix_table(run.hits),
+        Text(),
+        _headline_table(run.hits),
     )
 
 
 def _session_table(records: Sequence[SessionRecord]) -> Table:
-    table = empty_table("session", "classes", "all", "base", "new", "harmonic", "forgetting",
-                        "train s", "test s")
+    table = empty_table(
+        "session", "classes", "all", "base", "new", "harmonic", "forgetting", "train s", "test s"
+    )
     for record in records:
         fractions = (record.accuracy, record.base, record.new, record.harmonic, record.forgetting)
         table.add_row(

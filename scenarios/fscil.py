@@ -8,15 +8,14 @@ its classes and nothing else. After a session all test images of all classes see
 
 from __future__ import annotations
 
+from cl_suite.data.pool import Pool
+from cl_suite.data.readers import cifar100, cub200, mini_imagenet
+from cl_suite.data.readers.folders import Augmentation
 from cl_suite.scenarios.published_benchmark import (
     Protocol,
     PublishedBenchmark,
     PublishedOrRandom,
 )
-
-from cl_suite.data.pool import Pool
-from cl_suite.data.readers import cifar100, cub200, mini_imagenet
-from cl_suite.data.readers.folders import Augmentation
 
 
 class MiniImageNet(PublishedBenchmark):

@@ -14,7 +14,7 @@ from cl_suite.data.transforms import Compose, RandomAffine, ToFloat
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.fixture()
+@pytest.fixture
 def shared() -> Path:
     """The development data; a newcomer's checkout has none."""
     if not SHARED.is_dir():

@@ -52,12 +52,12 @@ class TensorLoader:
     def __iter__(self) -> Iterator[list[Tensor]]:
         num = len(self.row_of)
         order = torch.randperm(num) if self.shuffle else torch.arange(num)
-        for chosen in order.split(self.batch_size):
+        for chosen in torch.split(order, self.batch_size):
             yield self._batch(chosen)
 
     def _batch(self, chosen: Tensor) -> list[Tensor]:
         inputs, labels = [], []
-        for part in self.part_of[chosen].unique().tolist():
+        for part in torch.unique(self.part_of[chosen]).tolist():
             images, targets, transform = self.parts[part]
             rows = self.row_of[chosen[self.part_of[chosen] == part]]
             inputs.append(transform(images[rows]))

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from cl_suite.errors import UserError
@@ -150,7 +150,8 @@ def read_image(path: Path) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            # phones store pictures as the sensor lay, and say in a tag how to turn them
+            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(_unreadable(path, error)) from error
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
@@ -187,5 +188,3 @@ def _tail(path: Path, num_bytes: int) -> bytes:
 def _unreadable(path: Path, error: Exception) -> str:
     reason = str(error).replace(str(path), path.name).splitlines()[0] if str(error) else "no reason"
     return f"image '{path}' cannot be read ({reason}); replace the file or take it out of the data"
-
-

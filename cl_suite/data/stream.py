@@ -168,9 +168,13 @@ def _check_sessions(
             )
         for kind, samples in (("training", train[session]), ("test", test[session])):
             if stray := set(samples.targets) - wanted:
-                raise UserError(f"session {session} has {kind} samples of class {min(stray)}, "
-                                "which is not one of its classes")
+                raise UserError(
+                    f"session {session} has {kind} samples of class {min(stray)}, "
+                    "which is not one of its classes"
+                )
         if missing := wanted - set(train[session].targets):
-            raise UserError(f"session {session} has no training sample of class "
-                            f"'{class_names[min(missing)]}'; add some or leave the class out")
+            raise UserError(
+                f"session {session} has no training sample of class "
+                f"'{class_names[min(missing)]}'; add some or leave the class out"
+            )
         seen |= wanted

@@ -6,10 +6,17 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:
-    from cl_suite.engine import EpochRecord
+    from cl_suite.engine_plugins import EpochRecord
     from cl_suite.run_folder import SessionRecord
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -25,7 +32,7 @@ class ConsoleProgress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bar: Progress | None = None
-        self.task = None
+        self.task: TaskID | None = None
         self.last_line = time.monotonic()
         self.started = time.monotonic()
         self.epochs_at_start = 0
@@ -72,19 +79,27 @@ class ConsoleProgress:
             done = record.epoch + 1
             pace = (now - self.started) / (done - self.epochs_at_start)
             left = pace * (self.num_epochs - done)
-            self.say(f"session {record.session}: epoch {done}/{self.num_epochs}  {detail}  "
-                     f"{left:.0f} s left")
+            self.say(
+                f"session {record.session}: epoch {done}/{self.num_epochs}  {detail}  "
+                f"{left:.0f} s left"
+            )
 
     def session_ends(self, record: SessionRecord) -> None:
         """Print the session's figures."""
         self.stop()
         parts = [f"all {_percent(record.accuracy)}"]
         if record.new is not None:
-            parts += [f"base {_percent(record.base)}", f"new {_percent(record.new)}",
-                      f"harmonic {_percent(record.harmonic)}"]
-        self.say(f"session {record.session:>2}/{self.num_sessions - 1}  "
-                 f"{record.seen_classes:>4} classes  " + "  ".join(parts) +
-                 f"  (train {record.seconds_train:.1f} s, test {record.seconds_eval:.1f} s)")
+            parts += [
+                f"base {_percent(record.base)}",
+                f"new {_percent(record.new)}",
+                f"harmonic {_percent(record.harmonic)}",
+            ]
+        self.say(
+            f"session {record.session:>2}/{self.num_sessions - 1}  "
+            f"{record.seen_classes:>4} classes  "
+            + "  ".join(parts)
+            + f"  (train {record.seconds_train:.1f} s, test {record.seconds_eval:.1f} s)"
+        )
 
     def stop(self) -> None:
         """Take the bar off the screen."""

@@ -7,18 +7,16 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.tensorboard import FileWriter, SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard import summary
 
+from cl_suite.logging.event_file import EventFile
 from cl_suite.logging.figures import accuracy_matrix_figure, confusion_figure, to_image
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.run_folder import SessionRecord, atomic_write, write_error
 
-SECONDS_BETWEEN_FLUSHES = 10
 PROJECTOR_FOLDER = "projector"
 PROJECTOR_CONFIG = "projector_config.pbtxt"  # TensorBoard looks for this name
 PROJECTOR_TEXT = f"""embeddings {{
@@ -30,7 +28,8 @@ PROJECTOR_TEXT = f"""embeddings {{
 LAYOUT = {
     "Accuracy": {
         "accuracy": [
-            "Multiline", ["accuracy/all", "accuracy/base", "accuracy/new", "accuracy/harmonic"]
+            "Multiline",
+            ["accuracy/all", "accuracy/base", "accuracy/new", "accuracy/harmonic"],
         ]
     },
     "Forgetting": {"forgetting": ["Multiline", ["forgetting"]]},
@@ -58,8 +57,8 @@ class Dashboard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with self._writing():
-            self.writer = SummaryWriter(str(folder), flush_secs=SECONDS_BETWEEN_FLUSHES)
-            self.writer.add_custom_scalars(LAYOUT)
+            self.events = EventFile(folder)
+            self.events.add(summary.custom_scalars(LAYOUT))  # type: ignore[no-untyped-call]
 
     @classmethod
     def fresh(cls, folder: Path) -> Dashboard:
@@ -89,12 +88,15 @@ class Dashboard:
             images_per_second: training rate.
         """
         with self._writing():
-            self._scalars(step, {
-                "training/loss": loss,
-                "training/learning_rate": learning_rate,
-                "training/images_per_second": images_per_second,
-                "training/session": session,
-            })
+            self._scalars(
+                step,
+                {
+                    "training/loss": loss,
+                    "training/learning_rate": learning_rate,
+                    "training/images_per_second": images_per_second,
+                    "training/session": session,
+                },
+            )
 
     def session(
         self,
@@ -116,25 +118,27 @@ class Dashboard:
         """
         matrix, _ = accuracy_matrix(hits)
         with self._writing():
-            self._scalars(record.session, {
-                "accuracy/all": record.accuracy,
-                "accuracy/base": record.base,
-                "accuracy/new": record.new,
-                "accuracy/harmonic": record.harmonic,
-                "forgetting": record.forgetting,
-            })
+            self._scalars(
+                record.session,
+                {
+                    "accuracy/all": record.accuracy,
+                    "accuracy/base": record.base,
+                    "accuracy/new": record.new,
+                    "accuracy/harmonic": record.harmonic,
+                    "forgetting": record.forgetting,
+                },
+            )
             picture = to_image(accuracy_matrix_figure(matrix))
             self._picture("matrix/accuracy", picture, record.session)
             if confusion is not None:
                 sizes = [len(classes) for classes in session_classes]
                 picture = to_image(confusion_figure(confusion, class_names, sizes))
                 self._picture("matrix/confusion", picture, record.session)
-            self.writer.flush()
 
     def prototypes(
         self, matrix: NDArray[np.floating], labels: Sequence[str], sessions: Sequence[int]
     ) -> None:
-        """Hand prototypes to the projector.
+        """Hand prototypes to the projector; none at all are left out.
 
         Args:
             matrix: one row a class, `(num_classes, dim)`.
@@ -145,6 +149,8 @@ class Dashboard:
             raise ValueError(
                 f"{len(matrix)} prototypes, {len(labels)} labels and {len(sessions)} sessions"
             )
+        if not len(matrix):
+            return  # the projector breaks down at a table without rows
         folder = self.folder / PROJECTOR_FOLDER
         rows = ["\t".join(f"{value:.7g}" for value in row) for row in matrix]
         names = [" ".join(label.split()) for label in labels]  # a tab would begin a new column
@@ -165,32 +171,37 @@ class Dashboard:
         values = {name: _table_value(value) for name, value in hyperparameters.items()}
         # the first of the three summaries, a list of columns, is left out: TensorBoard would read
         # it from one run only and hide what other strategies' runs have besides
-        _, start, end = hparams(values, {})  # type: ignore[no-untyped-call]
+        _, start, end = summary.hparams(values, {})  # type: ignore[no-untyped-call]
         with self._writing():
-            file_writer = cast("FileWriter", self.writer.file_writer)
-            file_writer.add_summary(start)
-            file_writer.add_summary(end)
+            self.events.add(start)
+            self.events.add(end)
             self._scalars(0, {f"final/{name}": value for name, value in figures.items()})
-            self.writer.flush()
 
     def close(self) -> None:
         """Write what is pending and close the file."""
-        with self._writing():
-            self.writer.close()
+        try:
+            self.events.close()
+        except OSError as error:
+            raise write_error(self.folder, error) from error
 
     def _scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         for name, value in values.items():
             if value is not None and math.isfinite(value):
-                self.writer.add_scalar(name, value, step)
+                self.events.add(summary.scalar(name, value), step)  # type: ignore[no-untyped-call]
 
     def _picture(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
-        self.writer.add_image(name, pixels, step, dataformats="HWC")
+        image = summary.image(name, pixels, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self.events.add(image, step)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
+            self.events.flush()
         except OSError as error:
+            # otherwise it would try again to write the rest when the program ends
+            with contextlib.suppress(AttributeError, OSError):
+                self.events.close()
             raise write_error(self.folder, error) from error
 
 

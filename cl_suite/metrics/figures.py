@@ -27,9 +27,9 @@ def session_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
         >>> session_accuracy(matrix, np.array([600, 50])).round(4)
         array([0.9   , 0.8308])
     """
-    return np.array([
-        _weighted_mean(matrix[i, : i + 1], num_images[: i + 1]) for i in range(len(num_images))
-    ])
+    return np.array(
+        [_weighted_mean(matrix[i, : i + 1], num_images[: i + 1]) for i in range(len(num_images))]
+    )
 
 
 def average_accuracy(matrix: FloatArray, num_images: IntArray) -> float:
@@ -60,9 +60,12 @@ def base_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
 
 def new_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
     """Return the micro accuracy on the classes after the base session; NaN after session 0."""
-    return np.array([
-        _weighted_mean(matrix[i, 1 : i + 1], num_images[1 : i + 1]) for i in range(len(num_images))
-    ])
+    return np.array(
+        [
+            _weighted_mean(matrix[i, 1 : i + 1], num_images[1 : i + 1])
+            for i in range(len(num_images))
+        ]
+    )
 
 
 def harmonic_mean(matrix: FloatArray, num_images: IntArray) -> FloatArray:

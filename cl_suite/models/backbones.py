@@ -125,8 +125,10 @@ def create_backbone(
     """
     if name in OWN_BACKBONES:
         if pretrained:
-            raise UserError(f"backbone '{name}' has no published weights; use --model.weights FILE "
-                            "or --model.pretrained false")
+            raise UserError(
+                f"backbone '{name}' has no published weights; use --model.weights FILE "
+                "or --model.pretrained false"
+            )
         body = OWN_BACKBONES[name](input_shape[0])
     else:
         body = _timm_model(name, input_shape[0], pretrained and weights is None)
@@ -155,8 +157,10 @@ def load_weights(body: nn.Module, path: Path, name: str) -> None:
     # counters that some exports leave out
     wrong = [k for k in wrong if not k.endswith("num_batches_tracked")]
     if wrong:
-        raise UserError(f"weights file '{path}' does not fit backbone '{name}': '{wrong[0]}' is "
-                        "missing or has another shape; name the backbone that the file belongs to")
+        raise UserError(
+            f"weights file '{path}' does not fit backbone '{name}': '{wrong[0]}' is "
+            "missing or has another shape; name the backbone that the file belongs to"
+        )
     body.load_state_dict({k: state[k].to(own[k].dtype) for k in own if k in state}, strict=False)
 
 
@@ -192,11 +196,15 @@ def _feature_dim(body: nn.Module, name: str, input_shape: tuple[int, ...]) -> in
         features = body(torch.zeros(1, *input_shape))
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"backbone '{name}' cannot take inputs of shape {input_shape} ({reason}); "
-                        "choose another backbone or image size") from error
+        raise UserError(
+            f"backbone '{name}' cannot take inputs of shape {input_shape} ({reason}); "
+            "choose another backbone or image size"
+        ) from error
     finally:
         body.train(mode)
     if features.dim() != 2 or features.shape[1] == 0:
-        raise UserError(f"backbone '{name}' gives features of shape {tuple(features.shape[1:])} for "
-                        f"inputs of shape {input_shape}; a flat vector is needed")
+        raise UserError(
+            f"backbone '{name}' gives features of shape {tuple(features.shape[1:])} for "
+            f"inputs of shape {input_shape}; a flat vector is needed"
+        )
     return int(features.shape[1])

@@ -44,7 +44,7 @@ class ClassHead(nn.Module):
         raise NotImplementedError
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits `(batch, num_outputs)`; column = class id, minus infinity if not learned."""
+        """Return logits `(batch, num_outputs)`, one column a class id."""
         scores = self.scores(features)
         logits = scores.new_full((len(features), self.num_outputs), -math.inf)
         return logits.index_copy(1, self.class_ids, scores)
@@ -84,9 +84,7 @@ class ClassHead(nn.Module):
         position = {c: i for i, c in enumerate(self.classes)}
         return self.weight.detach()[[position[int(c)] for c in class_ids]]
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         # a fresh head has no rows yet: take the size of what is loaded
         weight = state_dict.get(f"{prefix}weight")
         class_ids = state_dict.get(f"{prefix}class_ids")

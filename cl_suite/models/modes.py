@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put `module` in eval mode inside the block, and restore each submodule's own mode after it."""
+    """Put `module` in eval mode inside the block; restore each part's own mode after it."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

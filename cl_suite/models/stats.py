@@ -45,7 +45,7 @@ class ClassStats:
 
 def class_stats(features: Tensor, labels: Tensor) -> ClassStats:
     """Return the statistics of features `(n, dim)` with class ids `labels` `(n,)`."""
-    class_ids, row = labels.unique(return_inverse=True)
+    class_ids, row = torch.unique(labels, return_inverse=True)
     total = torch.zeros(len(class_ids), features.shape[1], dtype=torch.float64, device=row.device)
     total.index_add_(0, row, features.double())
     return ClassStats(class_ids, total, torch.bincount(row, minlength=len(class_ids)).double())

@@ -186,9 +186,7 @@ def test_macro_accuracy_is_the_mean_over_classes() -> None:
 
 def test_macro_equals_micro_where_classes_are_equally_large() -> None:
     hits = Hits(np.array([[9, 5, 0], [9, 4, 1]]), np.full(3, 10), np.array([0, 0, 1]))
-    assert_allclose(
-        figures.macro_accuracy(hits), figures.session_accuracy(*accuracy_matrix(hits))
-    )
+    assert_allclose(figures.macro_accuracy(hits), figures.session_accuracy(*accuracy_matrix(hits)))
 
 
 # properties
@@ -201,8 +199,9 @@ def test_figures_stay_within_bounds(seed: int, num_sessions: int) -> None:
     assert ((accuracy >= 0) & (accuracy <= 1)).all()
     assert accuracy.min() <= figures.average_accuracy(matrix, num_images) <= accuracy.max() + 1e-12
     if num_sessions > 1:
-        base, new = figures.base_accuracy(matrix, num_images), figures.new_accuracy(
-            matrix, num_images
+        base, new = (
+            figures.base_accuracy(matrix, num_images),
+            figures.new_accuracy(matrix, num_images),
         )
         harmonic = figures.harmonic_mean(matrix, num_images)
         assert (harmonic[1:] <= np.maximum(base, new)[1:] + 1e-12).all()

@@ -19,14 +19,17 @@ def test_the_figures_of_a_run_by_hand() -> None:
         np.arange(3),
     )
     figures = dataclasses.asdict(headline(hits))
-    assert figures == pytest.approx({
-        "average": 0.8340659,
-        "last": 0.7714286,
-        "drop": 0.1285714,
-        "harmonic": 0.6857143,
-        "forgetting": 0.1,
-        "last_macro": (0.8 + 0.5 + 0.7) / 3,
-    }, abs=1e-7)
+    assert figures == pytest.approx(
+        {
+            "average": 0.8340659,
+            "last": 0.7714286,
+            "drop": 0.1285714,
+            "harmonic": 0.6857143,
+            "forgetting": 0.1,
+            "last_macro": (0.8 + 0.5 + 0.7) / 3,
+        },
+        abs=1e-7,
+    )
 
 
 def test_after_the_base_session_alone_some_are_undefined() -> None:

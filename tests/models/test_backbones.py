@@ -42,7 +42,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 def test_an_input_that_is_too_small_is_refused() -> None:
-    with pytest.raises(UserError, match="conv4' cannot take inputs|flat vector"):
+    with pytest.raises(UserError, match=r"conv4' cannot take inputs"):
         create_backbone("conv4", (1, 8, 8))
 
 
@@ -51,9 +51,7 @@ def test_weights_come_from_a_file(tmp_path: Path) -> None:
     source = create_backbone("conv4", (1, 28, 28))
     save_file(source.body.state_dict(), tmp_path / "w.safetensors")
     loaded = create_backbone("conv4", (1, 28, 28), weights=str(tmp_path / "w.safetensors"))
-    assert all(
-        v.equal(source.state_dict()[k]) for k, v in loaded.state_dict().items()
-    )
+    assert all(v.equal(source.state_dict()[k]) for k, v in loaded.state_dict().items())
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

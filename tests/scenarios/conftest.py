@@ -85,9 +85,3 @@ def picture_folder(tmp_path: Path) -> Path:
             size = (20 + 4 * (index % 3), 24)
             write_image(tmp_path / f"kind{class_id}" / f"{index}.png", 30 * class_id + index, size)
     return tmp_path
-
-
-@pytest.fixture
-def seeded() -> None:
-    """Random transforms draw from torch's global generator."""
-    torch.manual_seed(0)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cl_suite.scenarios.omniglot import Omniglot
 
 from cl_suite.data.readers import omniglot
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
+from cl_suite.scenarios.omniglot import Omniglot
 
 FINGERPRINT = "9b061decb141208a9719b2426632b55f3b82aa77e253be193370b1502593be5a"
 

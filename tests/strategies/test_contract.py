@@ -78,7 +78,8 @@ def test_the_constructor_only_stores_its_parameters(name: str) -> None:
 @every_strategy
 def test_an_unknown_parameter_is_refused_with_a_suggestion(name: str) -> None:
     pair = registry.get("scenario", "omniglot"), registry.get("strategy", name)
-    known = [k for k in build_parser(*pair).get_defaults().keys() if k.startswith("strategy.")]
+    defaults = build_parser(*pair).get_defaults()
+    known = [key for key, _ in defaults.items() if key.startswith("strategy.")]
     wrong = f"{known[0]}x" if known else "strategy.nonsense"
     with pytest.raises(UserError, match=rf"--{wrong} is unknown; (did you mean|known)"):
         resolve(*pair, [f"--{wrong}", "1"])
@@ -238,9 +239,11 @@ class Spy:
     """A plugin that notes, in each session, what it could get hold of."""
 
     def __init__(self, stream: Stream) -> None:
-        self.owners = {id(s.inputs): (kind, i)  # type: ignore[attr-defined]
-                       for kind, sets in (("train", stream.train), ("test", stream.test))
-                       for i, s in enumerate(sets)}
+        self.owners = {
+            id(s.inputs): (kind, i)  # type: ignore[attr-defined]
+            for kind, sets in (("train", stream.train), ("test", stream.test))
+            for i, s in enumerate(sets)
+        }
         self.found: list[set[tuple[str, int]]] = []
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:

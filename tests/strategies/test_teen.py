@@ -18,9 +18,7 @@ NEW = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
 
 
 def row(tau: float, shift: float, normalize: bool = True) -> list[float]:
-    calibrated = calibrate(
-        NEW, BASE, softmax_t=tau, shift_weight=shift, normalize_delta=normalize
-    )
+    calibrated = calibrate(NEW, BASE, softmax_t=tau, shift_weight=shift, normalize_delta=normalize)
     return calibrated[0].tolist()
 
 
@@ -120,7 +118,8 @@ def test_calibration_equals_the_formula_written_naively() -> None:
     for c_n in new:
         u_n = c_n / c_n.norm()
         weights = [torch.exp(12 * (u_n @ c_b) / c_b.norm()) for c_b in base]
-        delta = sum(w / sum(weights) * c_b / c_b.norm() for w, c_b in zip(weights, base))
+        pairs = zip(weights, base, strict=True)
+        delta = sum(w / sum(weights) * c_b / c_b.norm() for w, c_b in pairs)
         naive.append(0.7 * u_n + 0.3 * delta / delta.norm())
     found = calibrate(new, base, softmax_t=12, shift_weight=0.3, normalize_delta=True)
     torch.testing.assert_close(found, torch.stack(naive))

@@ -100,11 +100,8 @@ def samples_and_transforms(
     if _shared([*train, *test], "eval") and _shared(train, "train"):
         transforms = _transform(train[0], "train"), _transform(train[0], "eval")
         return _raw(train), _raw(test), *transforms, ()
-    return [_evaluated(u) for u in train], [_evaluated(u) for u in test], *_plain()
-
-
-def _plain() -> tuple[Transform, Transform, tuple[str, ...]]:
-    return Identity(), Identity(), (NOT_KEPT,)
+    plain = Identity(), Identity()
+    return [_evaluated(u) for u in train], [_evaluated(u) for u in test], *plain, (NOT_KEPT,)
 
 
 def _leaf(node: Any, index: int) -> tuple[Any, list[Any]]:

@@ -1,0 +1,74 @@
+"""The finished base session as an artefact: many strategies may begin after one dear training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cl_suite import checkpoint
+from cl_suite.config import RunConfig
+from cl_suite.data.stream import StreamInfo
+from cl_suite.errors import UserError
+from cl_suite.models.stats import ClassStats
+from cl_suite.run_folder import RunFolder
+
+
+@dataclass
+class BaseArtefact:
+    """A finished base session, before any strategy acted on it: weights and class statistics."""
+
+    model: dict[str, Tensor]
+    stats: ClassStats
+
+
+def base_identity(config: RunConfig, info: StreamInfo) -> dict[str, Any]:
+    """Return what two runs must share to share a base session."""
+    return {
+        "base classes": [info.class_names[c] for c in info.session_classes[0]],
+        "class ids": list(info.session_classes[0]),
+        "backbone": config.model.backbone,
+        "head": config.model.head,
+        "preprocessing": info.preprocessing,
+        "input shape": list(info.input_shape),
+    }
+
+
+def save_base(folder: RunFolder, artefact: BaseArtefact, identity: dict[str, Any]) -> None:
+    """Write the artefact into a run's folder."""
+    tree = {
+        "identity": identity,
+        "model": artefact.model,
+        "stats": artefact.stats.state_dict(),
+    }
+    checkpoint.save(folder.base_file, tree)
+
+
+def load_base(config: RunConfig, info: StreamInfo) -> BaseArtefact:
+    """Return the base session of the run that `--start-from` names.
+
+    Raises:
+        UserError: if that run has none, or differs in classes, backbone or preprocessing.
+    """
+    folder = RunFolder(Path(str(config.start_from)).expanduser())
+    if not folder.base_file.exists():
+        raise UserError(
+            f"--start-from '{folder.path}' has no finished base session; give a run "
+            "folder such as runs/omniglot/teen/seed0"
+        )
+    tree = checkpoint.load(folder.base_file)
+    for key, value in base_identity(config, info).items():
+        if tree["identity"].get(key) != value:
+            raise UserError(
+                f"--start-from '{folder.path}' has another {key}: "
+                f"{_short(tree['identity'].get(key))}, where this run has {_short(value)}; start "
+                "from a run that agrees, or train the base session here"
+            )
+    return BaseArtefact(tree["model"], ClassStats.from_state_dict(tree["stats"]))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

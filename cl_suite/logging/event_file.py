@@ -1,0 +1,47 @@
+"""A TensorBoard event file, written where the figures arise."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import RecordWriter
+
+
+class EventFile:
+    """Appends events to a new file in a folder.
+
+    Torch's `SummaryWriter` leaves the writing to a thread, which answers a full disk with a
+    traceback on the screen while the run goes on. Here the error is raised where it can be told.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        OSError: if the file cannot be written; so does every method.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}.{os.getpid()}"
+        self.file = (folder / name).open("xb")
+        self.records = RecordWriter(self.file)
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def add(self, summary: Summary, step: int = 0) -> None:
+        """Append a summary, such as `torch.utils.tensorboard.summary` makes them."""
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def flush(self) -> None:
+        """Let a TensorBoard that watches the file see everything added."""
+        self.file.flush()
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        self.file.close()
+
+    def _write(self, event: Event) -> None:
+        self.records.write(event.SerializeToString())

@@ -1,0 +1,48 @@
+"""What run.json tells of a run: versions, machine, stream and size."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from cl_suite.data.stream import Stream
+from cl_suite.models.classifier import Classifier
+
+
+def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
+    """Return what is known before the first session."""
+    names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "numpy")
+    parameters = list(model.backbone.parameters())
+    return {
+        "finished": False,
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in names},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "stream": {
+            "fingerprint": stream.info.fingerprint,
+            "session_classes": [list(classes) for classes in stream.info.session_classes],
+            "shots": stream.info.shots,
+            "way": stream.info.way,
+            "notes": list(stream.info.notes),
+        },
+        "backbone_parameters": sum(p.numel() for p in parameters),
+        "backbone_trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+    }
+
+
+def peak_memory() -> int:
+    """Return the most memory this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

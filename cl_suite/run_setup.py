@@ -1,0 +1,70 @@
+"""What is looked at before a run: whether the pair fits, and whether its folder is free."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import yaml
+
+from cl_suite.config import RunConfig, RunOptions
+from cl_suite.errors import UserError
+from cl_suite.plugin import check_bounds
+from cl_suite.run_folder import RunFolder
+
+
+def check_pair(config: RunConfig) -> None:
+    """Raise `UserError` for a parameter out of range or a head that the strategy cannot use."""
+    check_bounds(config.strategy)
+    needed = getattr(config.strategy, "head", None)
+    if needed is not None and config.model.head != needed:
+        raise UserError(
+            f"strategy '{config.strategy_name}' needs a {needed} head, got "
+            f"'{config.model.head}'; pass --model.head {needed}"
+        )
+
+
+def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) -> bool:
+    """Return whether there is something to run in this folder; delete it where asked to.
+
+    Raises:
+        UserError: if it holds a run of other settings, or an unfinished one without `--resume`.
+    """
+    if options.overwrite and folder.config_file.exists():
+        shutil.rmtree(folder.path)
+    if not folder.config_file.exists():
+        return True
+    if folder.config_file.read_text("utf-8") != config.text:
+        raise UserError(
+            f"run folder '{folder.path}' holds a run of other settings "
+            f"({_difference(folder.config_file.read_text('utf-8'), config.text)}); "
+            "choose another --out, or --overwrite it"
+        )
+    if json.loads(folder.run_info_file.read_text("utf-8")).get("finished"):
+        return False
+    if not options.resume:
+        raise UserError(
+            f"run folder '{folder.path}' holds an unfinished run; go on with it by "
+            "--resume, or --overwrite it"
+        )
+    return True
+
+
+def _difference(old: str, new: str) -> str:
+    a, b = yaml.safe_load(old) or {}, yaml.safe_load(new) or {}
+    flat_a, flat_b = flatten(a), flatten(b)
+    for key in {**flat_b, **flat_a}:
+        if flat_a.get(key) != flat_b.get(key):
+            return f"{key}: {flat_a.get(key)} there, {flat_b.get(key)} here"
+    return "written differently"
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= (
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat

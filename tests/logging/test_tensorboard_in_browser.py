@@ -1,0 +1,114 @@
+"""The dashboard as a real TensorBoard shows it in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from dashboards import write_dashboard
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # milliseconds; a busy machine takes long to draw the projector
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve two runs of two strategies; yield the address."""
+    root = tmp_path_factory.mktemp("runs")
+    write_dashboard(root / "demo" / "teen" / "seed0", strategy_name="teen", temperature=16.0)
+    write_dashboard(root / "demo" / "lwf" / "seed0", strategy_name="lwf", distillation=0.5)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(root)]
+    command += ["--host", "127.0.0.1", "--port", "0", "--load_fast", "false"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        found = (re.search(r"http://127\.0\.0\.1:\d+/", line) for line in server.stderr)
+        yield next(match.group() for match in found if match)
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Any]:
+    """Yield a browser page once TensorBoard has found all that the dashboards hold."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("needs chromium")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.wait_for_function(
+            """async () => {
+                const plugins = await (await fetch("data/plugins_listing")).json();
+                const wanted = ["scalars", "custom_scalars", "images", "projector", "hparams"];
+                return wanted.every(name => plugins[name].enabled);
+            }""",
+            polling=500,
+        )
+        yield page
+        browser.close()
+
+
+def open_tab(page: Any, address: str, name: str) -> None:
+    page.goto(f"{address}#{name}")
+    page.reload()
+
+
+def find(scope: Any, text: str) -> None:
+    """Wait until this text is to be seen."""
+    scope.get_by_text(text, exact=True).locator("visible=true").first.wait_for()
+
+
+def test_scalars_are_shown(page: Any, address: str) -> None:
+    open_tab(page, address, "scalars")
+    for tag in ("accuracy/all", "accuracy/base", "accuracy/new", "accuracy/harmonic"):
+        find(page, tag)
+    find(page, "demo/teen/seed0")
+
+
+def test_charts_of_several_curves_are_shown(page: Any, address: str) -> None:
+    open_tab(page, address, "custom_scalars")
+    for title in ("Accuracy", "Forgetting", "Training", "loss", "learning rate"):
+        find(page, title)
+
+
+def test_pictures_are_shown(page: Any, address: str) -> None:
+    open_tab(page, address, "images")
+    find(page, "matrix/accuracy")
+    find(page, "matrix/confusion")
+    picture = page.locator("tf-image-loader img").first
+    picture.wait_for()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 700
+
+
+def test_prototypes_are_shown(page: Any, address: str) -> None:
+    open_tab(page, address, "projector")
+    projector = page.frame_locator("iframe").frame_locator("iframe")
+    find(projector, "1 tensor found")
+    projector.get_by_text("Points: 4").first.wait_for()
+    projector.get_by_text("Dimension: 5").first.wait_for()
+
+
+def test_hyperparameters_of_all_strategies_are_shown(page: Any, address: str) -> None:
+    open_tab(page, address, "hparams")
+    for name in ("temperature", "distillation", "strategy_name", "final/average accuracy"):
+        find(page, name)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+
+import pytest
+
+from cl_suite import registry
+from cl_suite.models.classifier import ModelConfig
+from cl_suite.training import TrainingConfig
+
+NAMES = (
+    "avalanche",
+    "cifar100",
+    "class_incremental",
+    "cub200",
+    "image_folder",
+    "mini_imagenet",
+    "omniglot",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_name_what_exists(name: str) -> None:
+    entry = registry.get("scenario", name)
+    signature = inspect.signature(entry.load())
+    assert entry.settings["params"].keys() <= signature.parameters.keys()
+    assert entry.settings["model"].keys() <= {f.name for f in fields(ModelConfig)}
+    assert entry.settings["training"].keys() <= {f.name for f in fields(TrainingConfig)}
+    TrainingConfig(**entry.settings["training"]).check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_deviate_from_the_constructors_defaults(name: str) -> None:
+    entry = registry.get("scenario", name)
+    signature = inspect.signature(entry.load())
+    for key, value in entry.settings["params"].items():
+        assert signature.parameters[key].default != value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_summary_is_one_line(name: str) -> None:
+    summary = registry.get("scenario", name).summary
+    assert 20 < len(summary) < 100
+    assert "\n" not in summary

@@ -1,0 +1,348 @@
+"""The command line: what it prints, what it writes, and how it refuses bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from cl_suite import run as run_module
+from cl_suite.cli import main
+
+# two sessions of many classes each: quick, and real data
+TINY = [
+    "--scenario.base_classes",
+    "12",
+    "--scenario.way",
+    "115",
+    "--training.base_epochs",
+    "2",
+    "--training.incremental_epochs",
+    "1",
+    "--device",
+    "cpu",
+]
+FILES = {
+    "config.yaml",
+    "run.json",
+    "metrics.jsonl",
+    "hits.npz",
+    "accuracy_matrix.npy",
+    "checkpoint",
+    "model",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail; return its one sentence."""
+    assert main(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("cl-suite: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["list"], ["list", "backbones"], ["run", "--help"]]
+)
+def test_help_and_list_import_neither_torch_nor_avalanche(command: list[str]) -> None:
+    code = (
+        "import sys\nfrom cl_suite.cli import main\n"
+        f"try:\n    main({command})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'avalanche', 'torchvision', 'timm', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "cl-suite" in result.stdout or "backbones" in result.stdout
+
+
+def test_list_names_every_scenario_and_strategy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in (
+        "omniglot",
+        "mini_imagenet",
+        "cifar100",
+        "cub200",
+        "image_folder",
+        "class_incremental",
+        "avalanche",
+        "teen",
+        "prototype",
+        "finetune",
+        "joint",
+        "replay",
+        "ewc",
+        "lwf",
+        "conv4",
+    ):
+        assert name in out
+
+
+def test_a_run_leaves_the_folder_that_the_design_describes(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "teen", *TINY]) == 0
+    folder = here / "runs/omniglot/teen/seed0"
+    names = {p.name for p in folder.iterdir()}
+    assert names >= FILES
+    assert any(name.startswith("events.out.tfevents.") for name in names)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [list(line) for line in lines] == 3 * [
+        [
+            "session",
+            "accuracy",
+            "base",
+            "new",
+            "harmonic",
+            "forgetting",
+            "seconds_train",
+            "seconds_eval",
+            "seen_classes",
+        ]
+    ]
+    assert [line["seen_classes"] for line in lines] == [12, 127, 242]
+    assert np.load(folder / "accuracy_matrix.npy").shape == (3, 3)
+    info = json.loads((folder / "run.json").read_text())
+    assert info["finished"]
+    assert info["peak_memory_bytes"] > 0
+    out = capsys.readouterr().out
+    assert "242 classes" in out
+    assert "tensorboard --logdir runs" in out
+
+
+def test_the_printed_config_given_back_repeats_the_run_to_the_bit(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "omniglot", "teen", *TINY, "--seed", "3", "--print_config"])
+    (here / "again.yaml").write_text(capsys.readouterr().out)
+    assert main(["run", "omniglot", "teen", *TINY, "--seed", "3"]) == 0
+    assert main(["run", "--config", "again.yaml", "--out", "again"]) == 0
+    one, two = (here / root / "omniglot/teen/seed3" for root in ("runs", "again"))
+    for name in ("config.yaml", "hits.npz", "accuracy_matrix.npy", "model/model.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+def test_a_run_folders_config_keeps_what_is_null(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # teen's default is 0: a null left out would come back as that
+    arguments = ["run", "omniglot", "teen", "--training.incremental_epochs", "null"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["training"]["incremental_epochs"] is None
+
+
+def test_several_seeds_give_a_folder_each_and_a_table(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY, "--seed", "0", "1"]) == 0
+    assert {p.name for p in (here / "runs/omniglot/prototype").iterdir()} == {"seed0", "seed1"}
+    assert "±" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_not_run_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    before = (here / "runs/omniglot/prototype/seed0/metrics.jsonl").read_bytes()
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    assert (here / "runs/omniglot/prototype/seed0/metrics.jsonl").read_bytes() == before
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_start_from_shares_the_base_session(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    base = "runs/omniglot/prototype/seed0"
+    assert main(["run", "omniglot", "teen", *TINY, "--start-from", base]) == 0
+    assert main(["run", "omniglot", "teen", *TINY, "--out", "alone"]) == 0
+    started, alone = (
+        np.load(here / root / "omniglot/teen/seed0/accuracy_matrix.npy")
+        for root in ("runs", "alone")
+    )
+    assert np.array_equal(started, alone, equal_nan=True)
+    metrics = (here / "runs/omniglot/teen/seed0/metrics.jsonl").read_text().splitlines()
+    assert json.loads(metrics[0])["accuracy"] == started[0, 0]
+
+
+def test_start_from_refuses_other_classes_backbone_and_preprocessing(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    start = ["--start-from", "runs/omniglot/prototype/seed0", "--out", "b"]
+    tiny = [*TINY]
+    error = refused(
+        capsys, "run", "omniglot", "teen", *tiny, *start, "--scenario.class_order_seed", "5"
+    )
+    assert "another base classes" in error
+    error = refused(
+        capsys, "run", "omniglot", "teen", *tiny, *start, "--model.backbone", "resnet20"
+    )
+    assert "another backbone: conv4" in error
+    error = refused(capsys, "run", "omniglot", "teen", *TINY, "--start-from", "nowhere")
+    assert "no finished base session" in error
+    assert not (here / "b").exists()
+
+
+def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "omniglot", "replay", *TINY, "--strategy.mem_size", "30"]) == 0
+    assert "replay keeps 30 samples (23,520 bytes)" in capsys.readouterr().out
+    assert main(["run", "omniglot", "joint", *TINY, "--training.base_epochs", "1"]) == 0
+    assert "joint keeps 1,270 samples (995,680 bytes)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["omniglott", "teen"], "scenario 'omniglott' is unknown; did you mean 'omniglot'?"),
+        (["omniglot", "teeen"], "strategy 'teeen' is unknown; did you mean 'teen'?"),
+        (["omniglot"], "name a strategy too"),
+        (
+            ["omniglot", "teen", "--strategy.shift_wait", "1"],
+            "--strategy.shift_wait is unknown; did you mean 'shift_weight'?",
+        ),
+        (
+            ["omniglot", "teen", "--strategy.shift_weight", "half"],
+            "--strategy.shift_weight: expected float, got 'half'",
+        ),
+        (
+            ["omniglot", "teen", "--strategy.shift_weight", "1.5"],
+            "--strategy.shift_weight must be in [0, 1], got 1.5",
+        ),
+        (["omniglot", "teen", "--training.base_epochs", "1.5"], "expected int, got '1.5'"),
+        (
+            ["omniglot", "teen", "--training.batch_size", "0"],
+            "--training.batch_size must be at least 1, got 0",
+        ),
+        (["omniglot", "teen", "--training.schedule", "linear"], "one of 'cosine', 'step'"),
+        (["omniglot", "teen", "--model.head", "linear"], "needs a cosine head, got 'linear'"),
+        (["omniglot", "teen", "--model.backbone", "conv44"], "backbone 'conv44' is unknown"),
+        (["omniglot", "teen", "--device", "cuda:99"], "--device cuda:99 cannot be used"),
+        (["omniglot", "teen", "--seed", "1", "1"], "--seed must be distinct"),
+        (["omniglot", "teen", "--scenario.base_classes", "300"], "300"),
+        (["omniglot", "teen", "--scenario.shots", "11"], "11"),
+        (["mini_imagenet", "teen"], "--scenario.root is required"),
+        (["mini_imagenet", "teen", "--scenario.root", "nowhere"], "split/train.csv"),
+        (["omniglot", "teen", "--config", "nowhere.yaml"], "cannot be read"),
+        (["--config", "nowhere.yaml"], "cannot be read"),
+        (["omniglot", "teen", "extra"], "unrecognized arguments: extra"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
+    arguments: list[str], sentence: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in refused(capsys, "run", *arguments)
+    assert list(here.iterdir()) == []
+
+
+def test_an_unknown_key_in_a_file_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "c.yaml").write_text("strategy:\n  shift_wait: 0.3\n")
+    error = refused(capsys, "run", "omniglot", "teen", "--config", "c.yaml")
+    assert "'strategy.shift_wait' in the file is unknown; did you mean 'shift_weight'?" in error
+
+
+def test_a_folder_of_other_settings_is_not_touched(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    before = (here / "runs/omniglot/prototype/seed0/config.yaml").read_bytes()
+    error = refused(capsys, "run", "omniglot", "prototype", *TINY, "--training.lr", "0.2")
+    assert "training.lr: 0.1 there, 0.2 here" in error
+    assert (here / "runs/omniglot/prototype/seed0/config.yaml").read_bytes() == before
+    assert main(["run", "omniglot", "prototype", *TINY, "--training.lr", "0.2", "--overwrite"]) == 0
+
+
+class Stopped(BaseException):
+    """Ends a run from within, as a kill would."""
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int, error: BaseException) -> None:
+    calls = []
+    original = run_module.Run._after_epoch
+
+    def stop(self: run_module.Run, record: object) -> None:
+        original(self, record)  # type: ignore[arg-type]
+        calls.append(record)
+        if len(calls) == epochs:
+            raise error
+
+    monkeypatch.setattr(run_module.Run, "_after_epoch", stop)
+
+
+def test_ctrl_c_ends_cleanly_and_resume_goes_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(monkeypatch, 1, KeyboardInterrupt())
+    assert main(["run", "omniglot", "prototype", *TINY]) == 130
+    assert "--resume" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert "unfinished run" in refused(capsys, "run", "omniglot", "prototype", *TINY)
+    assert main(["run", "omniglot", "prototype", *TINY, "--resume"]) == 0
+    assert main(["run", "omniglot", "prototype", *TINY, "--out", "whole"]) == 0
+    for name in ("hits.npz", "accuracy_matrix.npy", "model/model.safetensors"):
+        resumed, whole = (here / r / "omniglot/prototype/seed0" / name for r in ("runs", "whole"))
+        assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_a_corrupt_checkpoint_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(monkeypatch, 1, KeyboardInterrupt())
+    assert main(["run", "omniglot", "prototype", *TINY]) == 130
+    capsys.readouterr()
+    path = here / "runs/omniglot/prototype/seed0/checkpoint/last.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    error = refused(capsys, "run", "omniglot", "prototype", *TINY, "--resume")
+    assert "is damaged" in error
+
+
+def test_a_full_disk_ends_in_a_sentence_and_the_run_can_be_resumed(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    writes = []
+    fsync = os.fsync
+
+    def fill_up(descriptor: int) -> None:
+        writes.append(descriptor)
+        if len(writes) > 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fill_up)
+    assert "disk is full" in refused(capsys, "run", "omniglot", "prototype", *TINY)
+    assert not list(here.rglob("*.part"))
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert main(["run", "omniglot", "prototype", *TINY, "--resume"]) == 0
+
+
+def test_show_prints_one_run_and_compares_several(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    assert main(["run", "omniglot", "finetune", *TINY]) == 0
+    capsys.readouterr()
+    assert main(["show", "runs/omniglot/prototype/seed0"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["show", "runs"]) == 0
+    out = capsys.readouterr().out
+    assert "prototype" in out
+    assert "finetune" in out
+    assert "nowhere" in refused(capsys, "show", "nowhere")

@@ -1,0 +1,74 @@
+"""SIGKILL at random moments, then `--resume`: the result equals that of an uninterrupted run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cl_suite.cli import main
+
+KILLER = Path(__file__).parent / "kill_and_resume.py"
+TINY = [
+    "--scenario.base_classes",
+    "42",
+    "--scenario.way",
+    "50",
+    "--training.base_epochs",
+    "4",
+    "--training.incremental_epochs",
+    "2",
+    "--device",
+    "cpu",
+]
+
+
+def figures(folder: Path) -> list[dict[str, object]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if not k.startswith("seconds")} for line in lines
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "seed"), [("teen", 1), ("joint", 2), ("replay", 3), ("ewc", 4), ("lwf", 5)]
+)
+def test_a_run_killed_at_random_equals_an_uninterrupted_one(
+    strategy: str, seed: int, tmp_path: Path
+) -> None:
+    command = ["run", "omniglot", strategy, *TINY]
+    assert main([*command, "--out", str(tmp_path / "whole")]) == 0
+    result = subprocess.run(
+        [
+            sys.executable,
+            str(KILLER),
+            str(seed),
+            *command,
+            "--resume",
+            "--out",
+            str(tmp_path / "killed"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 0, "the run ended before the first kill"
+    whole, killed = (
+        tmp_path / root / "omniglot" / strategy / "seed0" for root in ("whole", "killed")
+    )
+    assert figures(killed) == figures(whole)
+    assert np.array_equal(
+        np.load(killed / "accuracy_matrix.npy"),
+        np.load(whole / "accuracy_matrix.npy"),
+        equal_nan=True,
+    )
+    assert (killed / "hits.npz").read_bytes() == (whole / "hits.npz").read_bytes()
+    model = "model/model.safetensors"
+    assert (killed / model).read_bytes() == (whole / model).read_bytes()
+    leftovers = [p for p in killed.rglob("*") if p.suffix == ".part"]
+    assert len(leftovers) <= 3, "one a kill at most, and only while writing"
