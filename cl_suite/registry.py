@@ -8,7 +8,7 @@ A built-in one is a YAML file in `configs/`; a third party's is an entry point i
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from typing import Any, Literal
@@ -90,6 +90,24 @@ def get(kind: Kind, name: str) -> Entry:
         settings = dict(getattr(entry.load(), "default_config", {}))
         entry = Entry(kind, name, entry.class_path, entry.summary, entry.origin, settings)
     return entry
+
+
+def lazy_classes(kind: Kind, package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` for a package whose classes the YAML files name.
+
+    So `from cl_suite.strategies import TEENPlugin` works, and a new file needs no line elsewhere.
+    """
+
+    def classes() -> dict[str, Entry]:
+        own = [e for e in entries(kind).values() if e.class_path.startswith(f"{package}.")]
+        return {entry.class_path.rpartition(".")[2]: entry for entry in own}
+
+    def get_class(name: str) -> Any:
+        if name.startswith("_") or name not in (known := classes()):
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return known[name].load()
+
+    return get_class, lambda: sorted(classes())
 
 
 def _from_yaml(kind: Kind, name: str, content: Mapping[str, Any]) -> Entry:
