@@ -6,64 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torchvision
 
-from cl_suite.data.readers import cifar100, published
+from cl_suite.data.readers import published
 from cl_suite.errors import UserError
 from cl_suite.scenarios.fscil import CIFAR100, CUB200, MiniImageNet
-
-# numpy views of 50,000 images of zeros cost no memory until they are copied
-EMPTY_PIXEL = np.zeros((1, 1, 1, 3), dtype=np.uint8)
-
-
-def labels_that_fit_the_lists() -> list[int]:
-    """Return 500 labels of each of 100 classes, in an order that suits the lists."""
-    wanted = {
-        int(line.entry): 60 + position // 5
-        for position, line in enumerate(published.load("cifar100"))
-    }
-    remaining = [c for c in range(100) for _ in range(500 if c < 60 else 495)]
-    return [wanted[row] if row in wanted else remaining.pop() for row in range(50_000)]
-
-
-@pytest.fixture
-def fake_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The archive's labels without its files, as the published lists need all 50,000."""
-    for entry in cifar100.LAYOUT:
-        (tmp_path / entry).parent.mkdir(exist_ok=True)
-        (tmp_path / entry).touch()
-    train = SimpleNamespace(
-        data=np.broadcast_to(EMPTY_PIXEL, (50_000, 4, 4, 3)).copy(),
-        targets=labels_that_fit_the_lists(),
-        classes=[f"fine {i}" for i in range(100)],
-    )
-    test = SimpleNamespace(
-        data=np.broadcast_to(EMPTY_PIXEL, (10_000, 4, 4, 3)).copy(),
-        targets=[i % 100 for i in range(10_000)],
-        classes=train.classes,
-    )
-    monkeypatch.setattr(cifar100, "_archive", lambda root, train: parts[train])
-    parts = {True: train, False: test}
-    return SimpleNamespace(root=str(tmp_path), train=train, test=test)
-
-
-@pytest.fixture
-def pickled_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A tiny archive in the original format whose checksums are taken as good."""
-    folder = tmp_path / "cifar-100-python"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for file, per_class in (("train", 6), ("test", 2)):
-        labels = [i % 100 for i in range(100 * per_class)]
-        data = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
-        (folder / file).write_bytes(pickle.dumps({"data": data, "fine_labels": labels}))
-    names = [f"fine {i}" for i in range(100)]
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
-    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
-    return str(tmp_path)
 
 
 def listed(name: published.Lists, session: int) -> list[str]:

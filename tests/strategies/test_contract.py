@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_samples, make_stream
+from tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
 from cl_suite import avalanche_api, checkpoint, registry

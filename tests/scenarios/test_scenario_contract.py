@@ -1,0 +1,140 @@
+"""What every registered scenario must do; one added later needs a line in `SMALL`."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cl_suite import registry
+from cl_suite.config import build_parser, resolve
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import Stream
+from cl_suite.errors import UserError
+
+HERE = __name__
+# parameters that make each scenario small; a name in braces is a fixture that gives a folder
+SMALL: dict[str, dict[str, Any]] = {
+    "omniglot": {},
+    "mini_imagenet": {"root": "{mini_root}"},
+    "cifar100": {"root": "{fake_cifar}"},
+    "cub200": {"root": "{cub_root}", "image_size": 8},
+    "image_folder": {"root": "{picture_folder}", "base_classes": 3, "way": 2, "image_size": 16},
+    "class_incremental": {"way": 60},
+    "avalanche": {"factory": f"{HERE}:tiny_benchmark".replace(":", ".")},
+}
+SCENARIOS = sorted(registry.entries("scenario"))
+every_scenario = pytest.mark.parametrize("name", SCENARIOS)
+
+
+def tiny_benchmark() -> Any:
+    from tiny_streams import make_stream
+
+    return make_stream().benchmark
+
+
+@pytest.fixture
+def parameters(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    assert name in SMALL, f"add parameters for a small '{name}' to SMALL"
+    found = dict(SMALL[name])
+    if str(root := found.get("root", "")).startswith("{"):
+        folder = request.getfixturevalue(root[1:-1])
+        found["root"] = str(folder.root if isinstance(folder, SimpleNamespace) else folder)
+    return found
+
+
+def build(name: str, parameters: dict[str, Any]) -> Stream:
+    stream: Stream = registry.get("scenario", name).load()(**parameters).build()
+    return stream
+
+
+@every_scenario
+def test_the_constructor_only_stores(name: str) -> None:
+    cls = registry.get("scenario", name).load()
+    found = inspect.signature(cls).parameters.values()
+    assert all(p.kind is p.KEYWORD_ONLY for p in found)
+    given = {p.name: object() for p in found}
+    assert vars(cls(**given)) == given
+
+
+@every_scenario
+def test_an_unknown_parameter_is_refused_with_a_suggestion(name: str) -> None:
+    pair = registry.get("scenario", name), registry.get("strategy", "finetune")
+    known = [k for k, _ in build_parser(*pair).get_defaults().items() if k.startswith("scenario.")]
+    with pytest.raises(UserError, match=rf"--{known[0]}x is unknown; did you mean '"):
+        resolve(*pair, [f"--{known[0]}x", "1"])
+
+
+@every_scenario
+def test_equal_parameters_give_equal_streams(name: str, parameters: dict[str, Any]) -> None:
+    torch.manual_seed(1)
+    first = build(name, parameters)
+    torch.manual_seed(2)
+    second = build(name, parameters)
+    assert first.info.fingerprint == second.info.fingerprint
+    assert first.info.session_classes == second.info.session_classes
+
+
+@every_scenario
+def test_building_draws_no_global_random_number(name: str, parameters: dict[str, Any]) -> None:
+    before = torch.get_rng_state()
+    build(name, parameters)
+    assert torch.get_rng_state().equal(before)
+
+
+@every_scenario
+def test_classes_come_once_and_samples_belong_to_their_session(
+    name: str, parameters: dict[str, Any]
+) -> None:
+    stream = build(name, parameters)
+    arrived = stream.info.seen_classes(stream.info.num_sessions)
+    assert len(set(arrived)) == len(arrived)
+    for classes, train, test in zip(
+        stream.info.session_classes, stream.train, stream.test, strict=True
+    ):
+        assert set(train.targets) == set(classes) == set(test.targets)
+        assert all(type(target) is int for target in train.targets)
+        assert [train[i][1] for i in (0, len(train) - 1)] == [train.targets[0], train.targets[-1]]
+
+
+@every_scenario
+def test_later_sessions_have_the_shots_announced(name: str, parameters: dict[str, Any]) -> None:
+    stream = build(name, parameters)
+    if stream.info.shots is not None:
+        for classes, train in zip(stream.info.session_classes[1:], stream.train[1:], strict=True):
+            assert all(train.targets.count(c) == stream.info.shots for c in classes)
+
+
+@every_scenario
+def test_a_session_holds_no_memory_of_another(name: str, parameters: dict[str, Any]) -> None:
+    stream = build(name, parameters)
+    for samples in (*stream.train, *stream.test):
+        if isinstance(samples, TensorSamples):
+            assert samples.inputs.untyped_storage().nbytes() == samples.num_bytes()
+
+
+@every_scenario
+def test_the_transforms_give_the_announced_shape(name: str, parameters: dict[str, Any]) -> None:
+    stream = build(name, parameters)
+    raw = stream.train[0][0][0]
+    assert stream.info.eval_transform(raw).shape == stream.info.input_shape
+    assert stream.info.train_transform(raw).shape == stream.info.input_shape
+    assert stream.info.eval_transform(raw).equal(stream.info.eval_transform(raw))
+    assert stream.info.preprocessing == build(name, parameters).info.preprocessing
+
+
+@every_scenario
+def test_the_benchmark_is_avalanches_with_a_classes_timeline(
+    name: str, parameters: dict[str, Any]
+) -> None:
+    stream = build(name, parameters)
+    for experience, classes in zip(
+        stream.benchmark.train_stream, stream.info.session_classes, strict=True
+    ):
+        assert experience.classes_in_this_experience == set(classes)
+    inputs, label = stream.benchmark.test_stream[0].dataset.eval()[0]
+    assert inputs.shape == stream.info.input_shape
+    assert label in stream.info.session_classes[0]
