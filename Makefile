@@ -12,9 +12,8 @@ help:
 	@echo "make env    the environment for development, in .venv"
 
 demo: .venv/installed
-	$(BIN)/cl-suite run omniglot teen --overwrite
-	@echo "dashboard:  $(BIN)/tensorboard --logdir runs    (then open http://localhost:6006)"
-	@echo "again:      $(BIN)/cl-suite show runs/omniglot/teen"
+	$(BIN)/cl-suite run omniglot teen --out runs/demo --overwrite
+	@echo "           (in .venv/bin; then open http://localhost:6006)"
 
 test: env browser lint
 	$(BIN)/pytest

@@ -1,4 +1,6 @@
-"""Every Avalanche name the engine uses, in one module: replacing the library touches this file.
+"""Every Avalanche name the engine uses, in one module.
+
+Replacing the library touches this file and `data/readers/avalanche.py`, which reads benchmarks.
 
 Importing this module imports avalanche (seconds); so import it inside functions.
 """
@@ -177,6 +179,8 @@ def resolve(data: AvalancheDataset[Any]) -> list[tuple[TensorSamples, Transform,
         A list of (samples, transform in force, rows `(n,)` in them) that covers the data set in
         order; or None if some of it is not held in memory or its transforms are not ours.
     """
+    if not isinstance(data, AvalancheDataset):
+        return None
     group = transform_group(data)
     found: list[tuple[TensorSamples, Transform, list[int]]] = []
     for index in range(len(data)):

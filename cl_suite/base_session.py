@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl_suite import checkpoint
 from cl_suite.config import RunConfig
-from cl_suite.data.stream import StreamInfo
+from cl_suite.data.stream import Stream, fingerprint
 from cl_suite.errors import UserError
 from cl_suite.models.stats import ClassStats
 from cl_suite.run_folder import RunFolder
@@ -24,8 +24,13 @@ class BaseArtefact:
     stats: ClassStats
 
 
-def base_identity(config: RunConfig, info: StreamInfo) -> dict[str, Any]:
-    """Return what two runs must share to share a base session."""
+def base_identity(config: RunConfig, stream: Stream) -> dict[str, Any]:
+    """Return what two runs must share to share a base session.
+
+    The training data itself is part of it: another split would put this run's test images into the
+    other's training.
+    """
+    info = stream.info
     return {
         "base classes": [info.class_names[c] for c in info.session_classes[0]],
         "class ids": list(info.session_classes[0]),
@@ -33,6 +38,7 @@ def base_identity(config: RunConfig, info: StreamInfo) -> dict[str, Any]:
         "head": config.model.head,
         "preprocessing": info.preprocessing,
         "input shape": list(info.input_shape),
+        "base training data": fingerprint(stream.train[:1]),
     }
 
 
@@ -46,11 +52,11 @@ def save_base(folder: RunFolder, artefact: BaseArtefact, identity: dict[str, Any
     checkpoint.save(folder.base_file, tree)
 
 
-def load_base(config: RunConfig, info: StreamInfo) -> BaseArtefact:
+def load_base(config: RunConfig, stream: Stream) -> BaseArtefact:
     """Return the base session of the run that `--start-from` names.
 
     Raises:
-        UserError: if that run has none, or differs in classes, backbone or preprocessing.
+        UserError: if that run has none, or differs in classes, data, backbone or preprocessing.
     """
     folder = RunFolder(Path(str(config.start_from)).expanduser())
     if not folder.base_file.exists():
@@ -59,7 +65,7 @@ def load_base(config: RunConfig, info: StreamInfo) -> BaseArtefact:
             "folder such as runs/omniglot/teen/seed0"
         )
     tree = checkpoint.load(folder.base_file)
-    for key, value in base_identity(config, info).items():
+    for key, value in base_identity(config, stream).items():
         if tree["identity"].get(key) != value:
             raise UserError(
                 f"--start-from '{folder.path}' has another {key}: "

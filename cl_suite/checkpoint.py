@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cl_suite.errors import UserError
-from cl_suite.run_folder import atomic_write
+from cl_suite.files import atomic_write, make_folder
 
 FORMAT = "cl-suite-1"
 
@@ -34,7 +34,7 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_flatten(tree, tensors))
     header = json.dumps({"format": FORMAT, "digest": _digest(text, tensors), "tree": text})
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # one entry only: safetensors writes several in random order, and equal states in equal bytes
     atomic_write(path, to_bytes(tensors, {"cl_suite": header}))
 
@@ -93,7 +93,7 @@ def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, tuple):
         return {"$": "tuple", "items": [_flatten(item, tensors) for item in value]}
     if isinstance(value, (set, frozenset)):
-        return {"$": "set", "items": [_flatten(item, tensors) for item in sorted(value)]}
+        return {"$": "set", "items": [_flatten(item, tensors) for item in sorted(value, key=repr)]}
     if isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value) and "$" not in value:
             return {key: _flatten(item, tensors) for key, item in value.items()}

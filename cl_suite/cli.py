@@ -105,6 +105,13 @@ def _run(arguments: list[str]) -> int:
 
     console = Console()
     folders = []
+    if len(configs) > 1 and configs[0].start_from == configs[1].start_from is not None:
+        console.print(
+            "note: all seeds begin after one base session, so the intervals leave out its part; "
+            "{seed} in --start-from gives each its own",
+            highlight=False,
+            soft_wrap=True,
+        )
     for config in configs:
         console.print(
             f"[bold]{scenario_name} / {strategy_name}[/bold], seed {config.seed}, on "

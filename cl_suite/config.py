@@ -115,7 +115,8 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
         "--start-from",
         type=str | None,
         default=None,
-        help="run folder whose finished base session to begin after",
+        help="run folder whose finished base session to begin after; {seed} in it stands for the "
+        "run's own seed",
     )
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
@@ -147,17 +148,25 @@ def resolve(
     _refuse_unknown(arguments, known)
     with _clear_errors():
         settings = parser.parse_args(list(arguments))
-    settings.scenario_name, settings.strategy_name = scenario.name, strategy.name
+    for kind, entry in (("scenario", scenario), ("strategy", strategy)):
+        if (named := settings[f"{kind}_name"]) != entry.name:
+            raise UserError(
+                f"the settings are those of {kind} '{named}', but the command line names "
+                f"'{entry.name}'; leave the names out, or give other settings"
+            )
     settings.device = _device(settings.device)
     options = RunOptions(Path(settings.out), settings.resume, settings.overwrite)
-    if len(set(settings.seed)) != len(settings.seed) or min(settings.seed) < 0:
-        raise UserError(f"--seed must be distinct numbers from 0, got {settings.seed}")
+    seeds = settings.seed
+    if not seeds or len(set(seeds)) != len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**32:
+        raise UserError(f"--seed must be distinct numbers from 0 to 2**32 - 1, got {seeds}")
     return [_one(parser, settings, seed) for seed in settings.seed], options
 
 
 def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
     resolved = settings.clone()
     resolved.seed = [seed]
+    if resolved.start_from is not None:
+        resolved.start_from = resolved.start_from.replace("{seed}", str(seed))
     for key in ("config", "out", "resume", "overwrite"):
         resolved.pop(key, None)
     with _clear_errors():
@@ -169,7 +178,7 @@ def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
         strategy_name=settings.strategy_name,
         seed=seed,
         device=settings.device,
-        start_from=settings.start_from,
+        start_from=resolved.start_from,
         scenario=made.scenario,
         strategy=made.strategy,
         model=made.model,
@@ -198,7 +207,11 @@ def _refuse_unknown(arguments: Sequence[str], known: set[str]) -> None:
     """Say which option is unknown, and the nearest one, before the parser's own words."""
     options = [a.split("=")[0][2:] for a in arguments if re.match(r"--[A-Za-z]", a)]
     path = _option(arguments, "--config")
-    in_file = list(_keys(read_yaml(Path(path)))) if path is not None else []
+    content = read_yaml(Path(path)) if path is not None else {}
+    for section in SECTIONS:
+        if not isinstance(content.get(section, {}), dict):
+            raise UserError(f"config file '{path}': '{section}' must be a mapping of parameters")
+    in_file = list(_keys(content))
     extra = {"help", "print_config", "start-from", "config", *SECTIONS}
     for key, given in [(o, f"--{o}") for o in options] + [
         (k, f"'{k}' in the file") for k in in_file
@@ -272,8 +285,11 @@ def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(name).type == "meta":
+            raise RuntimeError("it holds no values")
         torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:
+        # each backend raises its own kinds
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {name} cannot be used ({reason}); use cpu or auto") from error
     return name

@@ -5,35 +5,27 @@ The training loop is Avalanche's; two plugins of the engine enclose the strategy
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_suite import avalanche_api, plugin_state
 from cl_suite.base_session import BaseArtefact
 from cl_suite.data.loader import batches
 from cl_suite.data.stream import Stream
-from cl_suite.engine_plugins import ClosingPlugin, EpochRecord, OpeningPlugin
+from cl_suite.engine_plugins import (
+    EngineCalls,
+    EpochRecord,
+    SessionContext,
+    SessionState,
+    make_template,
+)
 from cl_suite.evaluation import confusion_matrix
 from cl_suite.models.classifier import Classifier
 from cl_suite.randomness import random_state, set_random_state
 from cl_suite.training import TrainingConfig
-
-
-@dataclass
-class SessionState:
-    """What of a session in progress must survive a stop."""
-
-    session: int
-    epochs_done: int = 0
-    finished: bool = False
-    seconds: float = 0.0
-    rows_at_start: int = 0
-    random_at_start: dict[str, Any] = field(default_factory=dict)
 
 
 class Engine:
@@ -68,26 +60,38 @@ class Engine:
         self.device = torch.device(device)
         self.on_batch = on_batch
         self.on_epoch = on_epoch
-        self.start = start
-        self.artefact: BaseArtefact | None = None
-        self.state = SessionState(session=-1, finished=True)
         self.pending: dict[str, Any] | None = None  # a state that waits to be restored
-        self.opening = OpeningPlugin(self)
-        self.closing = ClosingPlugin(self)
+        self.context = SessionContext(
+            model=self.model,
+            training=training,
+            device=self.device,
+            calls=EngineCalls(self),
+            start=start,
+            state=SessionState(session=-1, finished=True),
+        )
         with avalanche_api.quiet():
-            self.template = _make_template(self, model, plugin)
-        self.template.plugins.append(self.closing)  # after Avalanche's clock too
+            self.template, self.closing = make_template(self.context, plugin)
+
+    @property
+    def state(self) -> SessionState:
+        """The session under way, or the last one."""
+        return self.context.state
+
+    @property
+    def artefact(self) -> BaseArtefact | None:
+        """The base session's outcome, once it is trained."""
+        return self.context.artefact
 
     def train_session(self, session: int) -> None:
         """Train on one session, or on the rest of it after a restore."""
         if self.pending is None:
             rows = len(self.model.head.classes)
-            self.state = SessionState(session, rows_at_start=rows, random_at_start=random_state())
-        num_epochs = self.num_epochs(session) - self.state.epochs_done
-        self.template.train_epochs = num_epochs
+            self.context.state = SessionState(
+                session, rows_at_start=rows, random_at_start=random_state()
+            )
+        self.template.train_epochs = self.num_epochs(session)
         self.template.optimizer = self.training.make_optimizer(self.model.parameters(), session)
         self.template.optimized_param_id = None
-        self.template.session_stats = None
         experience = avalanche_api.lone_experience(
             self.session_data(session),
             session,
@@ -96,15 +100,13 @@ class Engine:
         self.closing.lap()
         with avalanche_api.quiet():
             self.template.train([experience])
-        self.template.session_stats = None
+        del self.template.session_cache
         self.state.seconds += self.closing.lap()
         self.state.finished = True
 
     def num_epochs(self, session: int) -> int:
-        """Return the epochs a session is trained for; none for a base session taken from a run."""
-        if session == 0 and self.start is not None:
-            return 0
-        return self.training.epochs(session)
+        """Return the epochs a session is trained for."""
+        return self.context.num_epochs(session)
 
     def evaluate(self, session: int) -> Tensor:
         """Return the confusion matrix over the test data of all classes seen, in one pass."""
@@ -166,12 +168,13 @@ class Engine:
             "plugin": plugin_state.capture(self.plugin),
             "optimizer": optimizer,
             "clock": {k: v for k, v in vars(clock).items() if isinstance(v, int)},
+            "stop": self.template._stop_training,
             "random": random_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a captured state: at once between sessions, at the next `train` within one."""
-        self.state = SessionState(**state["progress"])
+        self.context.state = SessionState(**state["progress"])
         self._restore(state)
         if not self.state.finished:
             # prepare the session once more from where it began, then restore what came of it
@@ -192,34 +195,6 @@ class Engine:
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         plugin_state.restore(self.plugin, state["plugin"], self.gather, self.model)
-        vars(self.template.clock).update(state["clock"])
+        self.template.clock.__dict__.update(state["clock"])
+        self.template._stop_training = state["stop"]
         set_random_state(state["random"])
-
-
-def _make_template(engine: Engine, model: nn.Module, plugin: Any) -> Any:
-    training = engine.training
-
-    class Template(avalanche_api.SupervisedTemplate):  # type: ignore[misc]
-        """Avalanche's loop; autocast has no hook of its own there."""
-
-        def forward(self) -> Tensor:
-            autocast = (
-                torch.autocast(engine.device.type, dtype=torch.bfloat16)
-                if training.precision == "bfloat16"
-                else contextlib.nullcontext()
-            )
-            with autocast:
-                logits: Tensor = super().forward()
-                return logits
-
-    return Template(
-        model=model,
-        optimizer=training.make_optimizer(model.parameters(), 0),
-        criterion=nn.CrossEntropyLoss(),
-        train_mb_size=training.batch_size,
-        eval_mb_size=training.eval_batch_size,
-        train_epochs=training.base_epochs,
-        device=engine.device,
-        plugins=[engine.opening, plugin],
-        evaluator=avalanche_api.silent_evaluator,
-    )

@@ -1,22 +1,28 @@
-"""The engine's two plugins, which enclose the strategy's in Avalanche's training loop.
+"""The engine's part in Avalanche's training loop: its template and two plugins around ours.
 
-The opening one acts first (batches from tensors, learning rate, restoring), the closing one after
-everything else (records, and through them checkpoints).
+The opening plugin acts first (batches from tensors, learning rate, restoring), the closing one
+after everything else (records, and through them checkpoints). A strategy can reach all three, so
+none of them holds the stream: what they share is a `SessionContext`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from cl_suite import avalanche_api
 from cl_suite.base_session import BaseArtefact
 from cl_suite.data.loader import batches
-from cl_suite.models.features import feature_function
-from cl_suite.models.modes import batchnorms, evaluating
-from cl_suite.models.stats import ClassStats, class_stats, extract
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.modes import batchnorms
+from cl_suite.plugin import session_stats
+from cl_suite.training import TrainingConfig
 
 if TYPE_CHECKING:
     from cl_suite.engine import Engine
@@ -34,20 +40,123 @@ class EpochRecord:
     seconds: float
 
 
+@dataclass
+class SessionState:
+    """What of a session in progress must survive a stop."""
+
+    session: int
+    epochs_done: int = 0
+    finished: bool = False
+    seconds: float = 0.0
+    rows_at_start: int = 0
+    random_at_start: dict[str, Any] = field(default_factory=dict)
+
+
+class EngineCalls:
+    """Calls into the engine by a weak reference, so that following references ends here."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = weakref.ref(engine)
+
+    def _get(self) -> Engine:
+        engine = self._engine()
+        assert engine is not None, "the engine lives as long as its template trains"
+        return engine
+
+    def restore_pending(self) -> None:
+        """Restore a state captured within this session, if one waits."""
+        self._get().restore_pending()
+
+    def batch(self, step: int, steps: int) -> None:
+        """Tell of a training step."""
+        engine = self._get()
+        if engine.on_batch is not None:
+            engine.on_batch(engine.state.session, engine.state.epochs_done, step, steps)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Tell of an epoch; the engine's state may be captured now."""
+        engine = self._get()
+        if engine.on_epoch is not None:
+            engine.on_epoch(record)
+
+
+@dataclass
+class SessionContext:
+    """What the template and the engine's plugins know; nothing of it leads to other data."""
+
+    model: Classifier
+    training: TrainingConfig
+    device: torch.device
+    calls: EngineCalls
+    start: BaseArtefact | None
+    state: SessionState
+    artefact: BaseArtefact | None = None
+
+    def num_epochs(self, session: int) -> int:
+        """Return a session's epochs; none for a base session taken from another run."""
+        if session == 0 and self.start is not None:
+            return 0
+        return self.training.epochs(session)
+
+
+class EngineTemplate(avalanche_api.SupervisedTemplate):  # type: ignore[misc]
+    """Avalanche's loop, with autocast, and able to begin a session at a later epoch."""
+
+    context: SessionContext
+    _stop_training: bool
+
+    def forward(self) -> Tensor:
+        # the library has no hook around the forward pass
+        autocast = (
+            torch.autocast(self.context.device.type, dtype=torch.bfloat16)
+            if self.context.training.precision == "bfloat16"
+            else contextlib.nullcontext()
+        )
+        with autocast:
+            logits: Tensor = super().forward()
+            return logits
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        # `train_epochs` stays the full number after a resume: plugins compute with it
+        for _ in range(self.context.state.epochs_done, self.train_epochs):
+            self._before_training_epoch(**kwargs)
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+
+
+def make_template(context: SessionContext, plugin: Any) -> tuple[EngineTemplate, ClosingPlugin]:
+    """Return the template with the strategy's plugin between the engine's two, and the last one."""
+    training, closing = context.training, ClosingPlugin(context)
+    template = EngineTemplate(
+        model=context.model,
+        optimizer=training.make_optimizer(context.model.parameters(), 0),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=training.batch_size,
+        eval_mb_size=training.eval_batch_size,
+        train_epochs=training.base_epochs,
+        device=context.device,
+        plugins=[OpeningPlugin(context), plugin],
+        evaluator=avalanche_api.silent_evaluator,
+    )
+    template.context = context
+    template.plugins.append(closing)  # after Avalanche's clock too
+    return template, closing
+
+
 class OpeningPlugin:
     """Acts before the strategy's plugin."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, context: SessionContext) -> None:
+        self.context = context
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        head = self.engine.model.head
-        head.grow(sorted(strategy.experience.classes_in_this_experience))
-        if strategy.experience.current_experience == 0 and self.engine.start is not None:
-            self.engine.model.load_state_dict(self.engine.start.model)
+        self.context.model.head.grow(sorted(strategy.experience.classes_in_this_experience))
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        training = self.engine.training
+        training = self.context.training
         strategy.dataloader = batches(
             strategy.adapted_dataset,
             training.batch_size,
@@ -57,47 +166,42 @@ class OpeningPlugin:
         self._still_batchnorm(strategy.model)
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        engine = self.engine
-        engine.restore_pending()
-        session, epoch = engine.state.session, engine.state.epochs_done
-        factor = engine.training.factor(epoch, engine.num_epochs(session))
+        self.context.calls.restore_pending()
+        context = self.context
+        factor = context.training.factor(
+            context.state.epochs_done, context.num_epochs(context.state.session)
+        )
         for group in strategy.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor
         self._still_batchnorm(strategy.model)
 
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        context = self.context
+        context.calls.restore_pending()
+        # features of this session: computed at most once for all who ask in this callback
+        strategy.session_cache = {}
+        if context.state.session > 0:
+            return
+        if context.start is not None:
+            strategy.session_cache["stats"] = context.start.stats
+        stats = session_stats(strategy)
+        weights = {k: v.detach().cpu().clone() for k, v in context.model.state_dict().items()}
+        context.artefact = BaseArtefact(weights, stats)
+
     def _still_batchnorm(self, model: nn.Module) -> None:
         # the template puts the whole model in train mode before a session
-        if self.engine.state.session > 0 and self.engine.training.incremental_batchnorm == "eval":
+        training = self.context.training
+        if self.context.state.session > 0 and training.incremental_batchnorm == "eval":
             for layer in batchnorms(model):
                 layer.eval()
-
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        engine = self.engine
-        engine.restore_pending()
-        if engine.state.session > 0:
-            return
-        stats = engine.start.stats if engine.start is not None else self._base_stats(strategy)
-        strategy.session_stats = stats
-        weights = {k: v.detach().cpu().clone() for k, v in engine.model.state_dict().items()}
-        engine.artefact = BaseArtefact(weights, stats)
-
-    def _base_stats(self, strategy: Any) -> ClassStats:
-        loader = batches(
-            strategy.experience.dataset.eval(),
-            self.engine.training.eval_batch_size,
-            num_workers=self.engine.training.num_workers,
-        )
-        with evaluating(strategy.model):
-            features = feature_function(strategy.model)
-            return class_stats(*extract(features, loader, device=strategy.device))
 
 
 class ClosingPlugin:
     """Acts after the strategy's plugin and after Avalanche's own."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, context: SessionContext) -> None:
+        self.context = context
         self.clock_start = time.perf_counter()
         self.loss_sum: Tensor | None = None
         self.num_samples = 0
@@ -109,6 +213,11 @@ class ClosingPlugin:
         seconds, self.clock_start = now - self.clock_start, now
         return seconds
 
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        # last of all, so that a strategy finds the untrained network where it looks for one
+        if self.context.state.session == 0 and self.context.start is not None:
+            self.context.model.load_state_dict(self.context.start.model)
+
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self.loss_sum, self.num_samples, self.step = None, 0, 0
 
@@ -119,13 +228,10 @@ class ClosingPlugin:
         self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
         self.num_samples += num
         self.step += 1
-        if self.engine.on_batch is not None:
-            state = self.engine.state
-            steps = len(strategy.dataloader)
-            self.engine.on_batch(state.session, state.epochs_done, self.step, steps)
+        self.context.calls.batch(self.step, len(strategy.dataloader))
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        state = self.engine.state
+        state = self.context.state
         mean_loss = None
         if self.loss_sum is not None:
             mean_loss = float(self.loss_sum) / self.num_samples
@@ -140,5 +246,4 @@ class ClosingPlugin:
         )
         state.epochs_done += 1
         state.seconds += seconds
-        if self.engine.on_epoch is not None:
-            self.engine.on_epoch(record)
+        self.context.calls.epoch(record)

@@ -17,7 +17,7 @@ from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.modes import evaluating
-from cl_suite.models.stats import ClassStats, class_stats, extract
+from cl_suite.models.stats import ClassStats, Covariance, class_stats, extract, unit
 
 Strategy = Any  # an Avalanche template; the library's own type needs seconds to import
 
@@ -37,11 +37,16 @@ class StrategyPlugin:
         check_bounds(self)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the learned state: tensors, plain values, and lists and dicts of them."""
-        return {}
+        """Return the learned state: every attribute whose name ends in an underscore.
+
+        Tensors, plain values, containers of them and data sets of the suite can be saved; override
+        this pair for anything else, such as networks.
+        """
+        return {name: value for name, value in vars(self).items() if name.endswith("_")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+        vars(self).update(state)
 
     def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
         # before the template gathers the parameters for its optimiser
@@ -62,28 +67,38 @@ def check_bounds(plugin: Any) -> None:
             raise UserError(f"--strategy.{name} must be {wanted}, got {value}")
 
 
-def session_features(strategy: Strategy, *, normalize: bool = False) -> tuple[Tensor, Tensor]:
+def session_features(strategy: Strategy) -> tuple[Tensor, Tensor]:
     """Return features `(n, dim)` and labels `(n,)` of the current session's training data.
 
-    Evaluation transform and eval mode, one pass; the model's mode is left as it was.
+    Evaluation transform and eval mode; the model's mode is left as it was. After a session's
+    training one pass serves all who ask.
     """
-    data = strategy.experience.dataset.eval()
-    with evaluating(strategy.model), torch.no_grad():
-        return extract(
-            feature_function(strategy.model),
-            batches(data, strategy.eval_mb_size),
-            device=strategy.device,
-            normalize=normalize,
-        )
+    cache: dict[str, Any] = getattr(strategy, "session_cache", {})
+    if "features" not in cache:
+        data = strategy.experience.dataset.eval()
+        with evaluating(strategy.model), torch.no_grad():
+            cache["features"] = extract(
+                feature_function(strategy.model),
+                batches(data, strategy.eval_mb_size),
+                device=strategy.device,
+            )
+    found: tuple[Tensor, Tensor] = cache["features"]
+    return found
 
 
-def session_stats(strategy: Strategy, *, normalize: bool = False) -> ClassStats:
+def session_stats(
+    strategy: Strategy, *, normalize: bool = False, kind: Covariance = "none"
+) -> ClassStats:
     """Return the class statistics of the current session's training data.
 
-    Where the engine has them already (the base session's travel with its artefact), no second pass
-    is made.
+    Args:
+        normalize: of features scaled to unit length.
+        kind: second moments to collect besides the means.
     """
-    known: ClassStats | None = getattr(strategy, "session_stats", None)
-    if known is not None and not normalize:
+    cache: dict[str, Any] = getattr(strategy, "session_cache", {})
+    if "stats" in cache and not normalize and kind == "none":
+        # the base session's travel with its artefact
+        known: ClassStats = cache["stats"]
         return known
-    return class_stats(*session_features(strategy, normalize=normalize))
+    features, labels = session_features(strategy)
+    return class_stats(unit(features) if normalize else features, labels, kind=kind)

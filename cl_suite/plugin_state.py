@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 _NAMED_FUNCTIONS: dict[str, Callable[..., Any]] = {"zeros": torch.zeros, "ones": torch.ones}
+_MAPPINGS = (dict, OrderedDict, defaultdict)
 _PLAIN = (bool, int, float, str, Tensor, np.ndarray)
 
 
@@ -45,7 +46,7 @@ def restore(plugin: Any, tree: Any, gather: Callable[[list[int], str], Any], mod
     """
     decoder = _Decoder(gather, model)
     if hasattr(plugin, "load_state_dict"):
-        plugin.load_state_dict(decoder.decode(tree))
+        plugin.load_state_dict(decoder.decode(tree, plugin.state_dict()))
         return
     for name, value in tree.items():
         setattr(plugin, name, decoder.decode(value, getattr(plugin, name, None)))
@@ -70,13 +71,14 @@ def encode(value: Any) -> Any:
         return {"kind": "device", "name": str(value)}
     if isinstance(value, torch.Size):
         return {"kind": "size", "sizes": list(value)}
-    if isinstance(value, (set, frozenset)):
+    # exactly these types: a subclass would come back as its parent
+    if type(value) is set:
         return set(value)
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):
         return type(value)([encode(item) for item in value])
-    if isinstance(value, Mapping):
-        kind = "defaultdict" if isinstance(value, defaultdict) else "dict"
-        return {"kind": kind, "items": [(key, encode(item)) for key, item in value.items()]}
+    if type(value) in _MAPPINGS:
+        items = [(key, encode(item)) for key, item in value.items()]
+        return {"kind": type(value).__name__, "items": items}
     if isinstance(value, nn.Module):
         training = [name for name, part in value.named_modules() if part.training]
         return {"kind": "module", "state": dict(value.state_dict()), "training": training}
@@ -116,13 +118,8 @@ class _Decoder:
         if not isinstance(value, dict):
             return value
         kind = value.get("kind")
-        if kind in ("dict", "defaultdict"):
-            items = {key: self.decode(item) for key, item in value["items"]}
-            if kind == "defaultdict" and isinstance(present, defaultdict):
-                present.clear()
-                present.update(items)
-                return present
-            return items
+        if kind in ("dict", "defaultdict", "OrderedDict"):
+            return self._mapping(value, present)
         if kind == "samples":
             return self.gather(value["ids"], value["group"])
         if kind == "device":
@@ -137,6 +134,14 @@ class _Decoder:
             return self._object(value, present)
         return {key: self.decode(item) for key, item in value.items()}
 
+    def _mapping(self, value: dict[str, Any], present: Any) -> Any:
+        inner = present if isinstance(present, Mapping) else {}
+        items = {key: self.decode(item, inner.get(key)) for key, item in value["items"]}
+        if value["kind"] == "defaultdict":
+            # its factory is code, so it comes from the fresh plugin
+            return defaultdict(getattr(present, "default_factory", None), items)
+        return OrderedDict(items) if value["kind"] == "OrderedDict" else items
+
     def _module(self, value: dict[str, Any], present: Any) -> nn.Module:
         module = present if isinstance(present, nn.Module) else copy.deepcopy(self.model)
         module.load_state_dict(value["state"])
@@ -149,8 +154,10 @@ class _Decoder:
         if not module_name.startswith("avalanche."):
             raise ValueError(f"a checkpoint may not name {module_name}")
         cls = getattr(importlib.import_module(module_name), class_name)
+        if not isinstance(cls, type) or not cls.__module__.startswith("avalanche."):
+            raise ValueError(f"a checkpoint may not name {value['class']}")
         # without __init__: the attributes are all that it held
-        target = present if type(present) is cls else cls.__new__(cls)
+        target = present if type(present) is cls else object.__new__(cls)
         for name, item in value["of"].items():
             setattr(target, name, self.decode(item, getattr(target, name, None)))
         return target

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 import time
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
 from cl_suite import checkpoint
@@ -19,6 +21,7 @@ from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
+from cl_suite.files import atomic_write
 from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.accuracy_matrix import Hits
@@ -26,7 +29,7 @@ from cl_suite.metrics.headline import headline
 from cl_suite.models.classifier import build_classifier
 from cl_suite.plugin_state import UnsaveableError
 from cl_suite.randomness import seed_everything
-from cl_suite.run_folder import RunFolder, SessionRecord, atomic_write, session_record
+from cl_suite.run_folder import RunFolder, SessionRecord, session_record
 from cl_suite.run_info import peak_memory, run_info
 from cl_suite.run_setup import check_pair, flatten, prepare_folder
 
@@ -37,7 +40,7 @@ class Run:
     Args:
         config: the resolved settings.
         folder: where it lives; `prepare_folder` has checked it.
-        resume: go on from the folder's checkpoint, if it has one.
+        options: whether to go on from the folder's checkpoint, or to replace what it holds.
         progress: the console.
 
     Raises:
@@ -45,12 +48,17 @@ class Run:
     """
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, *, resume: bool, progress: ConsoleProgress
+        self, config: RunConfig, folder: RunFolder, options: RunOptions, progress: ConsoleProgress
     ) -> None:
-        self.config, self.folder, self.progress = config, folder, progress
+        self.config, self.folder, self.options = config, folder, options
+        self.progress = progress
         check_pair(config)
         self.stream: Stream = config.scenario.build()
         seed_everything(config.seed)
+        if config.device.startswith("cuda"):
+            # the same bits again; where an operation has no such form, torch warns
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
         info = self.stream.info
         model = build_classifier(config.model, info.input_shape, info.num_classes)
         self.engine = Engine(
@@ -61,19 +69,21 @@ class Run:
             device=config.device,
             on_batch=progress.batch,
             on_epoch=self._after_epoch,
-            start=load_base(config, info) if config.start_from else None,
+            start=load_base(config, self.stream) if config.start_from else None,
         )
         self.epochs: list[EpochRecord] = []
         self.records: list[SessionRecord] = []
-        self.confusions: list[np.ndarray[Any, Any]] = []
         self.hits = np.zeros((0, info.num_classes), dtype=np.int64)
         self.run_info = run_info(self.stream, model)
         self.resumable = True
-        if resume and folder.checkpoint_file.exists():
+        if options.resume and not options.overwrite and folder.checkpoint_file.exists():
             self._load()
 
     def go(self) -> None:
         """Run what is left of it."""
+        if self.options.overwrite:
+            # only now: whatever could be refused has been looked at
+            self.folder.delete()
         self._write_start()
         self.dashboard = Dashboard.fresh(self.folder.path)
         self._replay()
@@ -100,7 +110,8 @@ class Run:
 
     def _record(self, session: int, confusion: np.ndarray[Any, Any], seconds: float) -> None:
         self.hits = np.concatenate([self.hits, confusion.diagonal()[None].astype(np.int64)])
-        self.confusions = [confusion]
+        # one file a session: the dashboard's pictures are drawn again after a resume
+        checkpoint.save(self.folder.confusion_file(session), {"confusion": confusion})
         info = self.stream.info
         record = session_record(
             self.figures(),
@@ -161,17 +172,22 @@ class Run:
             )
             return
         tree = {
+            "config": self.config.text,
             "fingerprint": self.stream.info.fingerprint,
             "engine": engine,
             "epochs": [dataclasses.asdict(record) for record in self.epochs],
             "records": [dataclasses.asdict(record) for record in self.records],
-            "confusions": self.confusions,
             "hits": self.hits,
         }
         checkpoint.save(self.folder.checkpoint_file, tree)
 
     def _load(self) -> None:
         tree = checkpoint.load(self.folder.checkpoint_file, self.config.device)
+        if tree["config"] != self.config.text:
+            raise UserError(
+                f"the checkpoint of run '{self.folder.path}' belongs to other settings; start "
+                "afresh with --overwrite"
+            )
         if tree["fingerprint"] != self.stream.info.fingerprint:
             raise UserError(
                 f"the data of run '{self.folder.path}' has changed since it was stopped; put the "
@@ -179,16 +195,17 @@ class Run:
             )
         self.epochs = [EpochRecord(**record) for record in tree["epochs"]]
         self.records = [SessionRecord(**record) for record in tree["records"]]
-        self.confusions, self.hits = tree["confusions"], tree["hits"]
+        self.hits = tree["hits"]
         self.engine.load_state_dict(tree["engine"])
 
     def _save_base(self, artefact: BaseArtefact) -> None:
-        save_base(self.folder, artefact, base_identity(self.config, self.stream.info))
+        save_base(self.folder, artefact, base_identity(self.config, self.stream))
 
     def _write_start(self) -> None:
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        atomic_write(self.folder.config_file, self.config.text.encode())
+        self.folder.make()
+        # the settings last: a folder that has them has all the rest
         self._write_run_info()
+        atomic_write(self.folder.config_file, self.config.text.encode())
 
     def _write_run_info(self) -> None:
         text = json.dumps(self.run_info, indent=2)
@@ -222,11 +239,11 @@ class Run:
     # --- the dashboard; all of it can be replayed from the checkpoint ---
 
     def _replay(self) -> None:
-        for step, record in enumerate(self.epochs):
-            self._show_epoch(step, record)
-        for session, session_figures in enumerate(self.records):
-            last = session == len(self.records) - 1
-            self._show_session(session_figures, self.confusions[0] if last else None)
+        for step, epoch in enumerate(self.epochs):
+            self._show_epoch(step, epoch)
+        for record in self.records:
+            tree = checkpoint.load(self.folder.confusion_file(record.session))
+            self._show_session(record, tree["confusion"])
 
     def _show_epoch(self, step: int, record: EpochRecord) -> None:
         self.dashboard.epoch(
@@ -237,14 +254,14 @@ class Run:
             images_per_second=record.num_samples / record.seconds if record.seconds else 0.0,
         )
 
-    def _show_session(self, record: SessionRecord, confusion: np.ndarray[Any, Any] | None) -> None:
+    def _show_session(self, record: SessionRecord, confusion: np.ndarray[Any, Any]) -> None:
         info, session = self.stream.info, record.session
         seen = list(info.seen_classes(session))
         hits = self.figures()
         self.dashboard.session(
             record,
             Hits(hits.hits[: session + 1], hits.counts, hits.session_of_class),
-            None if confusion is None else confusion[np.ix_(seen, seen)],
+            confusion[np.ix_(seen, seen)],
             [info.class_names[c] for c in seen],
             info.session_classes[: session + 1],
         )
@@ -271,7 +288,7 @@ def run(config: RunConfig, options: RunOptions, progress: ConsoleProgress) -> Ru
         progress.say(f"run '{folder.path}' is finished already; nothing to do")
         return folder
     try:
-        Run(config, folder, resume=options.resume, progress=progress).go()
+        Run(config, folder, options, progress).go()
     finally:
         progress.stop()
     return folder

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import io
 import json
 import math
 import os
 import re
-import threading
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cl_suite.errors import UserError
+from cl_suite.files import atomic_write, make_folder
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 
@@ -111,6 +110,21 @@ class RunFolder:
         """The finished base session, for `--start-from`."""
         return self.path / "checkpoint" / "base.safetensors"
 
+    def confusion_file(self, session: int) -> Path:
+        """A session's confusion matrix, from which a resumed run draws its dashboard again."""
+        return self.path / "checkpoint" / f"confusion_{session}.safetensors"
+
+    def make(self) -> None:
+        """Create the folder; raise `UserError` where that is not possible."""
+        make_folder(self.path)
+
+    def delete(self) -> None:
+        """Remove the folder; it is moved aside first, so that no half of it is ever found."""
+        if self.path.exists():
+            aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.deleted")
+            os.replace(self.path, aside)
+            shutil.rmtree(aside)
+
     @property
     def model_file(self) -> Path:
         """The finished classifier."""
@@ -201,41 +215,6 @@ def find_runs(paths: Iterable[Path]) -> list[RunFolder]:
     return list(found.values())
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a crash leaves the old content, or the new.
-
-    Raises:
-        UserError: if the disk is full, or the file cannot be written.
-    """
-    # in the same folder, as a rename is atomic within one file system only
-    mark = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{mark}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise write_error(path, error) from error
-        raise
-
-
-def write_error(path: Path, error: OSError) -> UserError:
-    """Return the sentence for a file that could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"the disk is full while writing '{path}'; free some space and resume with --resume"
-        )
-    return UserError(
-        f"'{path}' cannot be written ({error.strerror or error}); check that its "
-        "folder exists and is yours to write"
-    )
-
-
 def _record(content: dict[str, Any]) -> SessionRecord:
     record = SessionRecord(**content)
     for name, value in content.items():
@@ -251,6 +230,7 @@ def _defined(value: float) -> float | None:
 
 def _runs_below(path: Path) -> list[RunFolder]:
     runs = [RunFolder(config.parent) for config in path.rglob("config.yaml")]
+    runs = [run for run in runs if not run.path.name.startswith(".")]  # being deleted
     return sorted((run for run in runs if run.is_run), key=lambda run: _natural_order(run.path))
 
 

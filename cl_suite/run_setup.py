@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,14 +25,16 @@ def check_pair(config: RunConfig) -> None:
 
 
 def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) -> bool:
-    """Return whether there is something to run in this folder; delete it where asked to.
+    """Return whether there is something to run in this folder.
 
     Raises:
         UserError: if it holds a run of other settings, or an unfinished one without `--resume`.
     """
-    if options.overwrite and folder.config_file.exists():
-        shutil.rmtree(folder.path)
-    if not folder.config_file.exists():
+    if config.start_from and Path(config.start_from).resolve() == folder.path.resolve():
+        raise UserError(
+            f"--start-from '{config.start_from}' is this very run; give another, or another --out"
+        )
+    if options.overwrite or not folder.config_file.exists():
         return True
     if folder.config_file.read_text("utf-8") != config.text:
         raise UserError(
@@ -41,7 +42,7 @@ def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) ->
             f"({_difference(folder.config_file.read_text('utf-8'), config.text)}); "
             "choose another --out, or --overwrite it"
         )
-    if json.loads(folder.run_info_file.read_text("utf-8")).get("finished"):
+    if folder.read_run_info().get("finished"):
         return False
     if not options.resume:
         raise UserError(

@@ -59,14 +59,14 @@ class TrainingConfig:
     def check(self) -> None:
         """Raise `UserError` for a value out of range."""
         for name in ("base_epochs", "incremental_epochs", "num_workers", "weight_decay"):
-            if (value := getattr(self, name)) is not None and value < 0:
-                raise UserError(f"--training.{name} must not be negative, got {value}")
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
+                raise UserError(f"--training.{name} must be 0 or more and finite, got {value}")
         for name in ("batch_size", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"--training.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "incremental_lr"):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise UserError(f"--training.{name} must be above 0, got {value}")
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                raise UserError(f"--training.{name} must be above 0 and finite, got {value}")
         if not 0 <= self.momentum < 1:
             raise UserError(f"--training.momentum must lie in [0, 1), got {self.momentum}")
 

@@ -13,6 +13,7 @@ from cl_suite.data.readers.avalanche import Unwrapped, samples_and_transforms, u
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.errors import UserError
+from cl_suite.randomness import seeded
 
 
 class AvalancheBenchmark:
@@ -30,11 +31,15 @@ class AvalancheBenchmark:
         factory: dotted name of a callable that returns a benchmark, for instance
             `avalanche.benchmarks.classic.SplitMNIST`.
         arguments: keyword arguments of the call.
+        seed: of every global generator during the call, as many factories draw from them.
     """
 
-    def __init__(self, *, factory: str, arguments: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, factory: str, arguments: dict[str, Any] | None = None, seed: int = 0
+    ) -> None:
         self.factory = factory
         self.arguments = arguments
+        self.seed = seed
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if there is no such benchmark or it has no use."""
@@ -64,9 +69,11 @@ class AvalancheBenchmark:
     def _call(self) -> Any:
         factory = self._import()
         try:
-            benchmark = factory(**(self.arguments or {}))
-        except (TypeError, ValueError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())
+            with seeded(self.seed):
+                benchmark = factory(**(self.arguments or {}))
+        except Exception as error:
+            # foreign code raises what it likes
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
                 f"avalanche factory '{self.factory}' cannot make a benchmark of the arguments "
                 f"{self.arguments or {}} ({reason}); correct them"

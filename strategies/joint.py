@@ -43,13 +43,6 @@ class JointPlugin(StrategyPlugin):
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         self.kept_.append(strategy.experience.dataset)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"kept": self.kept_, "initial": self.initial_}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.kept_ = list(state["kept"])
-        self.initial_ = state["initial"]
-
 
 @torch.no_grad()
 def restore(model: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> None:

@@ -1,11 +1,15 @@
-"""The folder of real data, where there is one."""
+"""One thread for tiny models, and the folder of real data where there is one."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+# before torch is imported, here and in the programs that tests start: two processes whose threads
+# wait for each other on two cores take many times as long
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +198,126 @@ def test_start_from_refuses_other_classes_backbone_and_preprocessing(
     assert not (here / "b").exists()
 
 
+def make_pictures(root: Path) -> None:
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for class_id in range(4):
+        (root / f"kind{class_id}").mkdir(parents=True)
+        for index in range(10):
+            pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"kind{class_id}" / f"{index}.png")
+
+
+def test_start_from_refuses_a_base_session_of_another_split(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # its training images are partly this run's test images
+    make_pictures(here / "pictures")
+    common = [
+        "--scenario.root",
+        "pictures",
+        "--scenario.base_classes",
+        "2",
+        "--scenario.way",
+        "2",
+        "--scenario.shots",
+        "3",
+        "--scenario.image_size",
+        "28",
+        "--training.base_epochs",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    assert main(["run", "image_folder", "prototype", *common]) == 0
+    start = ["--start-from", "runs/image_folder/prototype/seed0"]
+    error = refused(capsys, "run", "image_folder", "teen", *common, *start, "--scenario.seed", "1")
+    assert "another base training data" in error
+    assert main(["run", "image_folder", "teen", *common, *start]) == 0
+
+
+def test_start_from_and_resume_go_together(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    start = [*TINY, "--start-from", "runs/omniglot/prototype/seed0"]
+    assert main(["run", "omniglot", "finetune", *start, "--out", "whole"]) == 0
+    interrupt_after(monkeypatch, 1, KeyboardInterrupt())
+    assert main(["run", "omniglot", "finetune", *start]) == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert main(["run", "omniglot", "finetune", *start, "--resume"]) == 0
+    assert_equal_runs(here / "runs/omniglot/finetune/seed0", here / "whole/omniglot/finetune/seed0")
+
+
+def test_a_seed_in_braces_gives_each_seed_its_own_base(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY, "--seed", "0", "1"]) == 0
+    start = ["--start-from", "runs/omniglot/prototype/seed{seed}"]
+    assert main(["run", "omniglot", "teen", *TINY, *start, "--seed", "0", "1"]) == 0
+    assert "share" not in capsys.readouterr().out
+    for seed in (0, 1):
+        config = yaml.safe_load((here / f"runs/omniglot/teen/seed{seed}/config.yaml").read_text())
+        assert config["start_from"] == f"runs/omniglot/prototype/seed{seed}"
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    for name in ("hits.npz", "accuracy_matrix.npy", "model/model.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("write", [0, 1, 2, 5, 9, 14])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_stop_between_any_two_writes_is_resumed(
+    write: int, when: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [
+        "run",
+        "omniglot",
+        "prototype",
+        *TINY,
+        "--training.base_epochs",
+        "1",
+        "--scenario.base_classes",
+        "200",
+        "--scenario.way",
+        "42",
+    ]
+    replace, calls = os.replace, []
+
+    def stop(source: str, target: str) -> None:
+        calls.append(target)
+        if len(calls) == write + 1 and when == "before":
+            raise Stopped
+        replace(source, target)
+        if len(calls) == write + 1:
+            raise Stopped
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(Stopped):
+        main(arguments)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert main([*arguments, "--resume"]) == 0
+    lines = (here / "runs/omniglot/prototype/seed0/metrics.jsonl").read_text().splitlines()
+    whole = uninterrupted(arguments)
+    assert [json.loads(line)["accuracy"] for line in lines] == whole
+
+
+@functools.cache
+def _uninterrupted(arguments: tuple[str, ...]) -> list[float]:
+    with tempfile.TemporaryDirectory() as folder:
+        assert main([*arguments, "--out", folder]) == 0
+        text = (Path(folder) / "omniglot/prototype/seed0/metrics.jsonl").read_text()
+    return [json.loads(line)["accuracy"] for line in text.splitlines()]
+
+
+def uninterrupted(arguments: list[str]) -> list[float]:
+    return _uninterrupted(tuple(arguments))
+
+
 def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "omniglot", "replay", *TINY, "--strategy.mem_size", "30"]) == 0
     assert "replay keeps 30 samples (23,520 bytes)" in capsys.readouterr().out
@@ -238,6 +360,11 @@ def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFi
         (["omniglot", "teen", "--config", "nowhere.yaml"], "cannot be read"),
         (["--config", "nowhere.yaml"], "cannot be read"),
         (["omniglot", "teen", "extra"], "unrecognized arguments: extra"),
+        (["omniglot", "teen", "--seed", "4294967296"], "--seed must be distinct numbers from 0"),
+        (["omniglot", "teen", "--device", "meta"], "--device meta cannot be used"),
+        (["omniglot", "teen", "--training.lr", ".nan"], "--training.lr must be above 0 and finite"),
+        (["omniglot", "teen", "--start-from", "runs/omniglot/teen/seed0"], "is this very run"),
+        (["avalanche", "finetune", "--scenario.factory", "builtins.id"], "cannot"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_leaves_nothing(
@@ -253,6 +380,49 @@ def test_an_unknown_key_in_a_file_is_refused(
     (here / "c.yaml").write_text("strategy:\n  shift_wait: 0.3\n")
     error = refused(capsys, "run", "omniglot", "teen", "--config", "c.yaml")
     assert "'strategy.shift_wait' in the file is unknown; did you mean 'shift_weight'?" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("training: 3\n", "'training' must be a mapping"),
+        ("seed: []\n", "--seed must be"),
+        ("strategy_name: joint\n", "the settings are those of strategy 'joint'"),
+        ("- 1\n", "must be a mapping"),
+    ],
+)
+def test_bad_settings_in_a_file_are_refused(
+    text: str, sentence: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "c.yaml").write_text(text)
+    assert sentence in refused(capsys, "run", "omniglot", "teen", "--config", "c.yaml")
+
+
+def test_a_file_in_the_way_of_the_runs_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "runs").write_text("not a folder")
+    assert "cannot be written" in refused(capsys, "run", "omniglot", "prototype", *TINY)
+
+
+def test_overwrite_keeps_the_old_run_where_the_new_one_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    kept = (here / "runs/omniglot/prototype/seed0/hits.npz").read_bytes()
+    refused(capsys, "run", "omniglot", "prototype", *TINY, "--scenario.shots", "11", "--overwrite")
+    assert (here / "runs/omniglot/prototype/seed0/hits.npz").read_bytes() == kept
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    (here / "runs/omniglot/prototype/seed0/config.yaml").unlink()
+    error = refused(
+        capsys, "run", "omniglot", "prototype", *TINY, "--training.lr", "0.2", "--resume"
+    )
+    assert "belongs to other settings" in error
 
 
 def test_a_folder_of_other_settings_is_not_touched(
@@ -294,9 +464,7 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(
     assert "unfinished run" in refused(capsys, "run", "omniglot", "prototype", *TINY)
     assert main(["run", "omniglot", "prototype", *TINY, "--resume"]) == 0
     assert main(["run", "omniglot", "prototype", *TINY, "--out", "whole"]) == 0
-    for name in ("hits.npz", "accuracy_matrix.npy", "model/model.safetensors"):
-        resumed, whole = (here / r / "omniglot/prototype/seed0" / name for r in ("runs", "whole"))
-        assert resumed.read_bytes() == whole.read_bytes()
+    assert_equal_runs(*(here / root / "omniglot/prototype/seed0" for root in ("runs", "whole")))
 
 
 def test_a_corrupt_checkpoint_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,8 +36,10 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raise `UserError` for a value out of range."""
-        if self.temperature <= 0:
-            raise UserError(f"--model.temperature must be above 0, got {self.temperature}")
+        if not 0 < self.temperature < math.inf:
+            raise UserError(
+                f"--model.temperature must be above 0 and finite, got {self.temperature}"
+            )
 
 
 class Classifier(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cl_suite.config import build_parser, resolve
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
+from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.plugin import StrategyPlugin
@@ -219,20 +220,25 @@ def test_test_data_is_never_read_while_training(name: str) -> None:
         engine.evaluate(session)
 
 
-def reachable(roots: list[Any], forbidden: Callable[[Any], bool]) -> bool:
-    """Search everything that can be reached by attribute or item, code and modules left out."""
-    stop = (types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.FrameType)
+def reachable(root: Any) -> Iterator[Any]:
+    """Yield everything to be reached by attribute, item, bound method or closure.
+
+    A function's globals and a module's names are left out: they lead everywhere.
+    """
+    stop = (types.ModuleType, type, types.BuiltinFunctionType, types.FrameType)
     seen: set[int] = set()
-    todo = list(roots)
+    todo = [root]
     while todo:
         item = todo.pop()
         if id(item) in seen or isinstance(item, stop):
             continue
         seen.add(id(item))
-        if forbidden(item):
-            return True
-        todo.extend(gc.get_referents(item))
-    return False
+        yield item
+        if isinstance(item, types.FunctionType):
+            todo += [cell.cell_contents for cell in item.__closure__ or ()]
+            todo += [item.__defaults__, item.__kwdefaults__, vars(item)]
+        else:
+            todo += gc.get_referents(item)
 
 
 class Spy:
@@ -247,15 +253,9 @@ class Spy:
         self.found: list[set[tuple[str, int]]] = []
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        found: set[tuple[str, int]] = set()
-
-        def note(item: Any) -> bool:
-            if id(item) in self.owners:
-                found.add(self.owners[id(item)])
-            return False
-
-        reachable([strategy.experience, strategy.adapted_dataset, strategy.dataloader], note)
-        self.found.append(found)
+        self.found.append(
+            {self.owners[id(item)] for item in reachable(strategy) if id(item) in self.owners}
+        )
 
 
 def test_a_strategy_reaches_no_later_session_and_no_test_data() -> None:
@@ -266,6 +266,58 @@ def test_a_strategy_reaches_no_later_session_and_no_test_data() -> None:
     recipe = TrainingConfig(base_epochs=1, incremental_epochs=1, batch_size=16)
     train(Engine(stream, model, spy, recipe))
     assert spy.found == [{("train", 0)}, {("train", 1)}, {("train", 2)}]
+
+
+class StoppingPlugin(StrategyPlugin):
+    """Ends each session after one epoch."""
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.stop_training()
+
+
+class WarmUpPlugin(StrategyPlugin):
+    """Scales the loss by how much of the session is done."""
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.loss *= (1 + strategy.clock.train_exp_epochs) / strategy.train_epochs
+
+
+class CountingPlugin(StrategyPlugin):
+    """Learns something, and leaves saving it to the base class."""
+
+    def __init__(self) -> None:
+        self.seen_: dict[int, int] = {}
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        for label in strategy.mb_y.tolist():
+            self.seen_[label] = self.seen_.get(label, 0) + 1
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.loss *= 1 + len(self.seen_)
+
+
+@pytest.mark.parametrize("plugin", [StoppingPlugin, WarmUpPlugin, CountingPlugin])
+def test_a_plugins_own_ways_survive_a_stop(plugin: type[StrategyPlugin], tmp_path: Path) -> None:
+    def make() -> Engine:
+        stream = make_stream()
+        seed_everything(0)
+        model = build_classifier(ModelConfig(), stream.info.input_shape, stream.info.num_classes)
+        recipe = TrainingConfig(base_epochs=3, incremental_epochs=3, batch_size=16, lr=0.02)
+        return Engine(stream, model, plugin(), recipe)
+
+    engine, saved = make(), []
+
+    def save(record: EpochRecord) -> None:
+        path = tmp_path / f"{len(saved)}.safetensors"
+        checkpoint.save(path, engine.state_dict())
+        saved.append((path, record.session))
+
+    engine.on_epoch = save
+    expected = weights(train(engine))
+    for path, session in saved:
+        resumed = make()
+        resumed.load_state_dict(checkpoint.load(path))
+        assert differences(train(resumed, session), expected) == [], path.stem
 
 
 def test_the_spy_would_have_found_a_whole_benchmark() -> None:

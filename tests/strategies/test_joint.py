@@ -44,6 +44,21 @@ def test_restart_begins_from_the_initial_weights() -> None:
     assert all(v.equal(start[k]) for k, v in engine.model.backbone.state_dict().items())
 
 
+def test_after_another_runs_base_session_it_still_restarts_from_the_untrained_weights() -> None:
+    trained = engine_with(JointPlugin())
+    trained.train_session(0)
+    plugin = JointPlugin()
+    engine = engine_with(plugin)
+    started = Engine(engine.stream, engine.model, plugin, engine.training, start=trained.artefact)
+    untrained = {k: v.clone() for k, v in engine.model.backbone.state_dict().items()}
+    started.train_session(0)
+    assert plugin.initial_ is not None
+    assert all(plugin.initial_[f"backbone.{k}"].equal(v) for k, v in untrained.items())
+    assert trained.artefact is not None
+    loaded = engine.model.state_dict()
+    assert all(loaded[k].equal(v) for k, v in trained.artefact.model.items())
+
+
 def test_without_restart_no_copy_of_the_weights_is_kept() -> None:
     plugin = JointPlugin(restart=False)
     engine_with(plugin).train_session(0)

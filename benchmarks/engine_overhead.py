@@ -1,0 +1,116 @@
+"""What the engine costs beside a bare PyTorch loop, on the omniglot stream with conv4.
+
+Two questions, answered in one process with the two sides interleaved:
+    1. training: the base session's epochs by the engine against the same epochs by a loop of a
+       dozen lines (same batches, transforms, model, optimiser);
+    2. later sessions: seconds of a `prototype` session beside its bare forward passes.
+
+    python benchmarks/engine_overhead.py [--rounds 5] [--epochs 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cl_suite import avalanche_api
+from cl_suite.data.loader import batches
+from cl_suite.data.stream import Stream
+from cl_suite.engine import Engine
+from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.scenarios.omniglot import Omniglot
+from cl_suite.strategies.prototype import PrototypePlugin
+from cl_suite.training import TrainingConfig
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def classifier(stream: Stream) -> Classifier:
+    torch.manual_seed(0)
+    return build_classifier(ModelConfig(), stream.info.input_shape, stream.info.num_classes)
+
+
+def bare_epochs(stream: Stream, recipe: TrainingConfig) -> Callable[[], None]:
+    model = classifier(stream)
+    model.head.grow(sorted(stream.info.session_classes[0]))
+    optimizer = recipe.make_optimizer(model.parameters(), 0)
+    info = stream.info
+    data = avalanche_api.dataset(
+        stream.train[0], info.train_transform, info.eval_transform, range(len(stream.train[0]))
+    ).train()
+    loader = batches(data, recipe.batch_size, shuffle=True)
+
+    def run() -> None:
+        model.train()
+        for _ in range(recipe.base_epochs):
+            for inputs, labels in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(inputs), labels).backward()
+                optimizer.step()
+
+    return run
+
+
+def later_sessions(stream: Stream, recipe: TrainingConfig) -> tuple[float, float]:
+    """Return seconds of all later sessions by the engine, and of their bare forward passes."""
+    engine = Engine(stream, classifier(stream), PrototypePlugin(), recipe)
+    engine.train_session(0)
+    model, transform = engine.model, stream.info.eval_transform
+
+    def by_engine() -> None:
+        for session in range(1, stream.info.num_sessions):
+            engine.train_session(session)
+            engine.evaluate(session)
+
+    def bare() -> None:
+        model.eval()
+        with torch.no_grad():
+            for session in range(1, stream.info.num_sessions):
+                model.features(transform(stream.train[session].inputs))  # type: ignore[attr-defined]
+                for test in stream.test[: session + 1]:
+                    for part in test.inputs.split(recipe.eval_batch_size):  # type: ignore[attr-defined]
+                        model(transform(part))
+
+    return seconds(by_engine), seconds(bare)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
+    options = parser.parse_args()
+    stream = Omniglot().build()
+    recipe = TrainingConfig(base_epochs=options.epochs, incremental_epochs=0)
+    training, sessions, outside = [], [], []
+    for _ in range(options.rounds):
+        engine = Engine(stream, classifier(stream), PrototypePlugin(), recipe)
+        marks: list[float] = []
+        engine.on_epoch = lambda record, marks=marks: marks.append(record.seconds)
+        engine.train_session(0)
+        training.append(sum(marks) / seconds(bare_epochs(stream, recipe)))
+        by_engine, bare = later_sessions(stream, recipe)
+        sessions.append(by_engine / bare)
+        outside.append((by_engine - bare) / (stream.info.num_sessions - 1))
+    print(f"training, engine / bare loop:        {summary(training)}")  # noqa: T201
+    print(f"later sessions, engine / bare:       {summary(sessions)}")  # noqa: T201
+    print(f"seconds a session outside the model: {summary(outside)}")  # noqa: T201
+
+
+def summary(values: list[float]) -> str:
+    return (
+        f"median {statistics.median(values):.3f}  (from {min(values):.3f} to {max(values):.3f}, "
+        f"{len(values)} rounds)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Progress: a bar on a terminal, plain lines with rate and remaining time elsewhere."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from cl_suite.engine_plugins import EpochRecord
+from cl_suite.logging import progress
+from cl_suite.logging.progress import ConsoleProgress
+from cl_suite.run_folder import SessionRecord
+
+
+def record(epoch: int) -> EpochRecord:
+    return EpochRecord(0, epoch, 1.25, 0.1, num_samples=3000, seconds=2.0)
+
+
+def session(new: float | None) -> SessionRecord:
+    return SessionRecord(1, 0.5, 0.6, new, new, 0.1, 12.34, 0.5, seen_classes=20)
+
+
+def shown(*, terminal: bool, monkeypatch: object = None) -> str:
+    out = io.StringIO()
+    shown_by = ConsoleProgress(Console(file=out, force_terminal=terminal, width=100))
+    shown_by.session_starts(0, 3, epochs=4, done=1)
+    for epoch in (1, 2, 3):
+        for step in (1, 2):
+            shown_by.batch(0, epoch, step, 2)
+        shown_by.epoch(record(epoch))
+    shown_by.session_ends(session(0.4))
+    return out.getvalue()
+
+
+def test_a_log_gets_plain_lines_with_rate_and_remaining_time(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    text = shown(terminal=False)
+    assert "\x1b" not in text
+    assert "\r" not in text
+    lines = text.splitlines()
+    assert lines[0].startswith("session 0: epoch 2/4  loss 1.250  1,500 images/s")
+    assert lines[0].endswith("s left")
+    assert len(lines) == 4
+
+
+def test_a_log_is_not_flooded() -> None:
+    assert len(shown(terminal=False).splitlines()) == 1  # the session's figures alone
+
+
+def test_a_terminal_gets_a_bar_that_goes_away() -> None:
+    text = shown(terminal=True)
+    assert "session 0/2" in text
+    assert "loss 1.250" in text
+    assert text.rstrip().endswith("(train 12.3 s, test 0.5 s)")
+
+
+def test_a_session_ends_with_its_figures() -> None:
+    text = shown(terminal=False).splitlines()[-1]
+    for part in ("session  1/2", "20 classes", "all 50.00 %", "base 60.00 %", "new 40.00 %"):
+        assert part in text
+
+
+def test_undefined_figures_are_left_out() -> None:
+    out = io.StringIO()
+    shown_by = ConsoleProgress(Console(file=out, width=100))
+    shown_by.session_starts(0, 3, epochs=0, done=0)
+    shown_by.session_ends(session(None))
+    assert "new" not in out.getvalue()

@@ -1,0 +1,156 @@
+"""The engine: one pass to evaluate, batches from tensors, statistics computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_streams import make_samples, make_stream
+from torch import Tensor
+
+from cl_suite import avalanche_api
+from cl_suite.data.loader import TensorLoader, batches
+from cl_suite.data.transforms import ToFloat
+from cl_suite.engine import Engine
+from cl_suite.evaluation import confusion_matrix
+from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.randomness import random_state, seed_everything, seeded, set_random_state
+from cl_suite.strategies.finetune import FinetunePlugin
+from cl_suite.strategies.prototype import PrototypePlugin
+from cl_suite.training import TrainingConfig
+
+
+class CountingClassifier(Classifier):
+    """Counts the images that go through its backbone."""
+
+    images = 0
+
+    def features(self, x: Tensor) -> Tensor:
+        self.images += len(x)
+        return super().features(x)
+
+
+def counting_engine(plugin: Any, **recipe: Any) -> tuple[Engine, CountingClassifier]:
+    stream = make_stream()
+    seed_everything(0)
+    model = build_classifier(ModelConfig(), stream.info.input_shape, stream.info.num_classes)
+    counting = CountingClassifier(model.backbone, model.head)
+    return Engine(stream, counting, plugin, TrainingConfig(batch_size=16, **recipe)), counting
+
+
+def test_evaluation_is_one_pass_whatever_the_number_of_sessions() -> None:
+    engine, model = counting_engine(FinetunePlugin(), base_epochs=0, incremental_epochs=0)
+    for session in range(3):
+        engine.train_session(session)
+    for session, images in enumerate((20, 30, 40)):
+        model.images = 0
+        engine.evaluate(session)
+        assert model.images == images
+
+
+def test_a_prototype_session_passes_each_image_once_and_takes_no_step() -> None:
+    engine, model = counting_engine(PrototypePlugin(), base_epochs=1, incremental_epochs=0)
+    engine.train_session(0)
+    assert model.images == 48 + 48  # one epoch, one pass for the means
+    model.images = 0
+    engine.train_session(1)
+    assert model.images == 6
+
+
+def test_a_base_session_from_another_run_needs_no_pass_at_all() -> None:
+    first, _ = counting_engine(PrototypePlugin(), base_epochs=1, incremental_epochs=0)
+    first.train_session(0)
+    engine, model = counting_engine(PrototypePlugin(), base_epochs=1, incremental_epochs=0)
+    started = Engine(engine.stream, model, engine.plugin, engine.training, start=first.artefact)
+    started.train_session(0)
+    assert model.images == 0
+    assert started.evaluate(0).equal(first.evaluate(0))
+
+
+def test_confusion_counts_by_hand() -> None:
+    class Shift(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.nn.functional.one_hot((x + 1) % 3, 3).float()
+
+    found = confusion_matrix(Shift(), [[torch.tensor([0, 1, 1]), torch.tensor([0, 1, 2])]], 3)
+    assert found.tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 1]]
+
+
+def test_confusion_does_not_depend_on_the_batches() -> None:
+    stream, model = make_stream(), build_classifier(ModelConfig(), (1, 16, 16), 8)
+    model.head.grow(range(8))
+    samples = stream.test[0]
+    data = avalanche_api.dataset(samples, ToFloat(), ToFloat(), range(len(samples)))
+    found = [confusion_matrix(model, batches(data, size), 8) for size in (1, 7, 100)]
+    assert found[0].equal(found[1])
+    assert found[0].equal(found[2])
+
+
+def test_batches_from_tensors_equal_those_of_a_data_loader() -> None:
+    samples = [make_samples([1, 2], 4, seed=0), make_samples([3], 5, seed=1)]
+    parts = [avalanche_api.dataset(s, ToFloat(), ToFloat(), range(len(s))) for s in samples]
+    data = avalanche_api.concatenate([parts[0].subset([3, 0, 5]), parts[1]])
+    loader = batches(data, 3)
+    assert isinstance(loader, TensorLoader)
+    for (images, labels), expected in zip(
+        loader, torch.utils.data.DataLoader(data, batch_size=3), strict=True
+    ):
+        assert images.equal(expected[0])
+        assert labels.equal(expected[1])
+
+
+def test_shuffled_batches_hold_every_sample_once() -> None:
+    samples = make_samples(list(range(5)), 4, seed=0)
+    data = avalanche_api.dataset(samples, ToFloat(), ToFloat(), range(20))
+    seed_everything(3)
+    labels = torch.cat([batch[1] for batch in batches(data, 6, shuffle=True)])
+    assert sorted(labels.tolist()) == sorted(samples.targets)
+    assert labels.tolist() != samples.targets
+
+
+def test_an_unshuffled_pass_draws_no_random_number() -> None:
+    class Opaque(torch.utils.data.Dataset[Any]):
+        targets = [0, 1]  # noqa: RUF012
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.zeros(1), index
+
+    before = torch.get_rng_state()
+    assert len(list(batches(Opaque(), 1))) == 2
+    assert torch.get_rng_state().equal(before)
+
+
+def test_random_states_come_back() -> None:
+    import random
+
+    import numpy as np
+
+    seed_everything(5)
+    state = random_state()
+
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), torch.rand(()).item()
+
+    first = draw()
+    set_random_state(state)
+    assert draw() == first
+
+
+def test_seeded_leaves_the_generators_as_they_were() -> None:
+    before = torch.get_rng_state()
+    with seeded(1):
+        one = torch.rand(3)
+    with seeded(1):
+        assert torch.rand(3).equal(one)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_a_foreign_data_set_has_no_sample_ids() -> None:
+    from avalanche.benchmarks.utils import AvalancheDataset
+
+    with pytest.raises(ValueError, match="sample_id"):
+        avalanche_api.sample_ids(AvalancheDataset([make_samples([0], 1, seed=0)]))
