@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   install and watch a classifier meet new classes (3 minutes after installing)"
+	@echo "make demo   install and watch a classifier meet new classes (a minute or two, after installing)"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make env    the environment for development, in .venv"
 

@@ -6,7 +6,7 @@ It imports no Avalanche: the library calls any object that has the right method 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -59,10 +59,13 @@ class StrategyPlugin:
             strategy.model.head.widen(max(strategy.experience.classes_in_this_experience) + 1)
 
 
-def check_bounds(plugin: Any) -> None:
-    """Raise `UserError` if a parameter of a plugin lies outside its class's `bounds`."""
-    for name, (low, high) in getattr(plugin, "bounds", {}).items():
-        if not low <= (value := getattr(plugin, name)) <= high:
+def check_bounds(plugin: Any, bounds: Mapping[str, Sequence[float]] | None = None) -> None:
+    """Raise `UserError` if a parameter lies outside `bounds`, those of its class by default."""
+    for name, (low, high) in (getattr(plugin, "bounds", {}) if bounds is None else bounds).items():
+        value = getattr(plugin, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UserError(f"--strategy.{name} must be a number, got '{value}'")
+        if not low <= value <= high:
             wanted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
             raise UserError(f"--strategy.{name} must be {wanted}, got {value}")
 

@@ -52,7 +52,6 @@ class Run:
     ) -> None:
         self.config, self.folder, self.options = config, folder, options
         self.progress = progress
-        check_pair(config)
         self.stream: Stream = config.scenario.build()
         seed_everything(config.seed)
         if config.device.startswith("cuda"):
@@ -75,7 +74,7 @@ class Run:
         self.records: list[SessionRecord] = []
         self.hits = np.zeros((0, info.num_classes), dtype=np.int64)
         self.run_info = run_info(self.stream, model)
-        self.resumable = True
+        self.resumable, self.diverged = True, False
         if options.resume and not options.overwrite and folder.checkpoint_file.exists():
             self._load()
 
@@ -153,6 +152,12 @@ class Run:
 
     def _after_epoch(self, record: EpochRecord) -> None:
         self.epochs.append(record)
+        if record.loss is not None and not math.isfinite(record.loss) and not self.diverged:
+            self.diverged = True
+            self.progress.say(
+                f"note: the loss is {record.loss} in session {record.session}, epoch "
+                f"{record.epoch + 1}: training has diverged; a lower --training.lr helps"
+            )
         self._show_epoch(len(self.epochs) - 1, record)
         self.progress.epoch(record)
         self._save()
@@ -284,6 +289,7 @@ def run(config: RunConfig, options: RunOptions, progress: ConsoleProgress) -> Ru
     """
     name = f"seed{config.seed}"
     folder = RunFolder(options.out / config.scenario_name / config.strategy_name / name)
+    check_pair(config)
     if not prepare_folder(folder, config, options):
         progress.say(f"run '{folder.path}' is finished already; nothing to do")
         return folder

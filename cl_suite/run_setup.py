@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from cl_suite import registry
 from cl_suite.config import RunConfig, RunOptions
 from cl_suite.errors import UserError
 from cl_suite.plugin import check_bounds
@@ -16,6 +17,10 @@ from cl_suite.run_folder import RunFolder
 def check_pair(config: RunConfig) -> None:
     """Raise `UserError` for a parameter out of range or a head that the strategy cannot use."""
     check_bounds(config.strategy)
+    # a class of another library has none of its own; its YAML file states them
+    settings = registry.get("strategy", config.strategy_name).settings
+    given = {k: v for k, v in settings.get("bounds", {}).items() if k in vars(config.strategy)}
+    check_bounds(config.strategy, given)
     needed = getattr(config.strategy, "head", None)
     if needed is not None and config.model.head != needed:
         raise UserError(
@@ -34,6 +39,8 @@ def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) ->
         raise UserError(
             f"--start-from '{config.start_from}' is this very run; give another, or another --out"
         )
+    if options.overwrite and options.resume:
+        raise UserError("--resume and --overwrite contradict each other; give one of them")
     if options.overwrite or not folder.config_file.exists():
         return True
     if folder.config_file.read_text("utf-8") != config.text:

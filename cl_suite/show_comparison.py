@@ -99,8 +99,9 @@ def _settings(
         own = _differing([s for s, n in zip(settings, names, strict=True) if n == name])
         keys = sorted({*shared, *own})
         if keys:
-            values = ", ".join(f"{key}={_short(setting.get(key))}" for key in keys)
-            lines.append(Text(f"  {label}: {values}"))
+            # a method without a parameter is not told by that of another
+            given = [f"{k}={_short(setting[k])}" for k in keys if setting.get(k) is not None]
+            lines.append(Text(f"  {label}: {', '.join(given) or 'as by default'}"))
     if lines:
         yield from (Text(), Text("settings that differ"), *lines)
 

@@ -318,6 +318,11 @@ def uninterrupted(arguments: list[str]) -> list[float]:
     return _uninterrupted(tuple(arguments))
 
 
+def test_a_loss_that_diverges_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "omniglot", "finetune", *TINY, "--training.lr", "1e30"]) == 0
+    assert capsys.readouterr().out.count("training has diverged") == 1
+
+
 def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "omniglot", "replay", *TINY, "--strategy.mem_size", "30"]) == 0
     assert "replay keeps 30 samples (23,520 bytes)" in capsys.readouterr().out
@@ -364,6 +369,15 @@ def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFi
         (["omniglot", "teen", "--device", "meta"], "--device meta cannot be used"),
         (["omniglot", "teen", "--training.lr", ".nan"], "--training.lr must be above 0 and finite"),
         (["omniglot", "teen", "--start-from", "runs/omniglot/teen/seed0"], "is this very run"),
+        (
+            ["omniglot", "replay", "--strategy.mem_size", "-5"],
+            "--strategy.mem_size must be at least 1, got -5",
+        ),
+        (
+            ["omniglot", "ewc", "--strategy.ewc_lambda", "x"],
+            "--strategy.ewc_lambda must be a number, got 'x'",
+        ),
+        (["omniglot", "teen", "--resume", "--overwrite"], "contradict each other"),
         (["avalanche", "finetune", "--scenario.factory", "builtins.id"], "cannot"),
     ],
 )

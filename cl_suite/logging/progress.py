@@ -94,12 +94,14 @@ class ConsoleProgress:
                 f"new {_percent(record.new)}",
                 f"harmonic {_percent(record.harmonic)}",
             ]
-        self.say(
-            f"session {record.session:>2}/{self.num_sessions - 1}  "
-            f"{record.seen_classes:>4} classes  "
-            + "  ".join(parts)
-            + f"  (train {record.seconds_train:.1f} s, test {record.seconds_eval:.1f} s)"
+        line = (
+            f"session {record.session:>2}/{self.num_sessions - 1}"
+            f"{record.seen_classes:>5} classes  {'  '.join(parts)} %"
         )
+        times = f"  (train {record.seconds_train:.1f} s, test {record.seconds_eval:.1f} s)"
+        # a narrow terminal would break the line within a number
+        fits = not self.console.is_terminal or len(line + times) <= self.console.width
+        self.say(line + times if fits else line)
 
     def stop(self) -> None:
         """Take the bar off the screen."""
@@ -109,4 +111,4 @@ class ConsoleProgress:
 
 
 def _percent(fraction: float | None) -> str:
-    return "   -  " if fraction is None else f"{100 * fraction:5.2f} %"
+    return "  -  " if fraction is None else f"{100 * fraction:5.2f}"

@@ -22,7 +22,7 @@ def session(new: float | None) -> SessionRecord:
 
 def shown(*, terminal: bool, monkeypatch: object = None) -> str:
     out = io.StringIO()
-    shown_by = ConsoleProgress(Console(file=out, force_terminal=terminal, width=100))
+    shown_by = ConsoleProgress(Console(file=out, force_terminal=terminal, width=110))
     shown_by.session_starts(0, 3, epochs=4, done=1)
     for epoch in (1, 2, 3):
         for step in (1, 2):
@@ -51,13 +51,30 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
     text = shown(terminal=True)
     assert "session 0/2" in text
     assert "loss 1.250" in text
-    assert text.rstrip().endswith("(train 12.3 s, test 0.5 s)")
+    assert text.rstrip().endswith("harmonic 40.00 %  (train 12.3 s, test 0.5 s)")
 
 
 def test_a_session_ends_with_its_figures() -> None:
     text = shown(terminal=False).splitlines()[-1]
-    for part in ("session  1/2", "20 classes", "all 50.00 %", "base 60.00 %", "new 40.00 %"):
+    for part in (
+        "session  1/2",
+        "20 classes",
+        "all 50.00",
+        "base 60.00",
+        "new 40.00",
+        "harmonic 40.00 %",
+    ):
         assert part in text
+
+
+def test_a_narrow_terminal_gets_one_line_without_times() -> None:
+    out = io.StringIO()
+    shown_by = ConsoleProgress(Console(file=out, force_terminal=True, width=80))
+    shown_by.session_starts(0, 13, epochs=0, done=0)
+    shown_by.session_ends(session(0.4))
+    (line,) = out.getvalue().splitlines()
+    assert len(line) <= 80
+    assert "train" not in line
 
 
 def test_undefined_figures_are_left_out() -> None:

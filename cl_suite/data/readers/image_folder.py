@@ -175,7 +175,7 @@ def _check_readable(findings: Findings, folder: Path, *, skip: bool) -> None:
         bad = dict(_problems(paths))
         for path, problem in bad.items():
             if not skip:
-                raise UserError(f"{problem}; or set skip_unreadable")
+                raise UserError(f"{problem}; or pass --scenario.skip_unreadable true")
             findings.skip("unreadable image", path.relative_to(folder).as_posix())
         findings.images[name] = [path for path in paths if path not in bad]
 
