@@ -1,0 +1,274 @@
+"""Features of a frozen backbone: what identifies them, and how they are computed fast.
+
+The time goes into the network, so its batches have the size and memory order that it runs fastest
+in (`default_batch_size`), and the next images are decoded on all cores meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite.data.bank_store import DIGEST_BYTES, FeatureDtype
+from cl_suite.data.samples import FileSamples, Samples, TensorSamples
+from cl_suite.data.transforms import Transform
+from cl_suite.errors import UserError
+from cl_suite.randomness import seeded
+
+# raise it when this module computes features in another way
+BANK_VERSION = 1
+# a change of these may change how an image is decoded, resized or run through the network
+LIBRARIES = ("torch", "torchvision", "timm", "pillow")
+
+Source = tuple[Samples, int]  # samples, and the row in them
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How features are computed from raw samples.
+
+    Attributes:
+        backbone: maps a batch of inputs to features `(batch, dim)`.
+        weights: identifies the backbone's weights.
+        dtype: what the features are stored in.
+        device: where the backbone runs.
+        batch_size: images a forward pass.
+    """
+
+    backbone: nn.Module = field(repr=False)
+    weights: str
+    dtype: FeatureDtype
+    device: torch.device
+    batch_size: int
+
+    def key(self, view: Transform, probe: Tensor) -> dict[str, str]:
+        """Return what identifies the features of a view, in words.
+
+        Whatever may change a bit is part of it, so that features never depend on which run
+        computed them: device and batch size too, as kernels round differently there.
+
+        Args:
+            probe: a raw sample; what the view makes of it tells apart transforms of one name.
+
+        Raises:
+            UserError: if the view is random.
+        """
+        return {
+            "preprocessing": words(view),
+            "preprocessing of a probe": _deterministic(view, probe).hex(),
+            "weights": self.weights,
+            "dtype": self.dtype,
+            "computed": f"on {self.device.type} in batches of {self.batch_size}",
+            "code": _code_version(self.backbone, view),
+        }
+
+    def features(
+        self, view: Transform, sources: Sequence[Source], on_progress: Progress | None = None
+    ) -> Generator[Tensor, None, None]:
+        """Yield the features of these images batch by batch, float32 `(batch, dim)` on the CPU.
+
+        Args:
+            on_progress: called with the number of images done, and of all.
+        """
+        backbone = self.backbone.to(self.device)
+        backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        done = 0
+        with _in_eval_mode(backbone):
+            for inputs in _batches(view, sources, self.batch_size):
+                yield _forward(backbone, inputs, self.device, self.batch_size)
+                done += len(inputs)
+                if on_progress is not None:
+                    on_progress(done, len(sources))
+
+
+def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> int:
+    """Return the images a forward pass that run fastest.
+
+    On a CPU few of them: the C library hands a tensor of more than 32 MB back to the system after
+    each operation, and page faults follow. Milliseconds of processor time an image, one thread,
+    channels-last (in brackets: batch 64 in contiguous order):
+
+    ======================  =====  =====  =====  =====  =====  =====  ========
+    images a pass               4      8     16     64    128    256  (64)
+    ======================  =====  =====  =====  =====  =====  =====  ========
+    EfficientNet-Lite0 224   17.3   17.9   22.7   36.9                (70.4)
+    ResNet-18 224            36.3   35.2   35.0   41.7                (55.8)
+    ViT-Tiny 224             33.8   32.9   32.5   38.6                (39.6)
+    ResNet-18 84                           5.69   5.37   5.35         (6.26)
+    ResNet-20 32                           0.95   0.86   0.90   1.12  (1.10)
+    Conv-4 28                              0.26   0.24   0.24   0.47  (0.53)
+    ======================  =====  =====  =====  =====  =====  =====  ========
+
+    On a GPU (not measured) many, to fill it.
+    """
+    if device.type != "cpu" or len(input_shape) != 3:
+        return 256
+    area = input_shape[1] * input_shape[2]
+    return max(4, min(64, 8 * 224 * 224 // area))
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return a digest of a network's structure and of every tensor in its state.
+
+    The tensors' device and memory order do not matter.
+    """
+    digest = hashlib.blake2b(words(module).encode(), digest_size=DIGEST_BYTES)
+    for name, value in sorted(module.state_dict().items()):
+        # a counter of training steps, which some weight files leave out
+        if not name.endswith("num_batches_tracked"):
+            digest.update(name.encode() + tensor_digest(value))
+    return digest.hexdigest()
+
+
+def content_digests(samples: Samples) -> list[bytes]:
+    """Return a digest of each sample's content, whatever its label or file name.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    if isinstance(samples, TensorSamples):
+        return [tensor_digest(sample) for sample in samples.inputs]
+    with ThreadPoolExecutor() as pool:
+        if isinstance(samples, FileSamples):
+            return list(pool.map(_file_digest, samples.paths))
+        return list(pool.map(lambda row: tensor_digest(samples[row][0]), range(len(samples))))
+
+
+def probe_of(samples: Samples) -> Tensor:
+    """Return a made-up raw sample such as these are; the same for every seed of a scenario."""
+    sample = samples[0][0]
+    # files come in all sizes, and which one is the first depends on the seed
+    shape = (3, 96, 128) if isinstance(samples, FileSamples) else sample.shape
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    return (noise * 255).to(torch.uint8) if sample.dtype == torch.uint8 else noise.to(sample.dtype)
+
+
+def words(thing: object) -> str:
+    """Return a `repr` without memory addresses, which differ from run to run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
+
+
+def tensor_digest(tensor: Tensor) -> bytes:
+    """Return a digest of a tensor's type, shape and values."""
+    head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.blake2b(head + plain.numpy().tobytes(), digest_size=DIGEST_BYTES).digest()
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"image '{path}' cannot be read ({error.strerror}); put it back, or take it out of "
+            "the data"
+        ) from error
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+
+
+def _deterministic(view: Transform, probe: Tensor) -> bytes:
+    """Return a digest of what the view makes of a sample; raise `UserError` if it is random."""
+    outcomes = []
+    for seed in (0, 1):
+        with seeded(seed):
+            outcomes.append(tensor_digest(view(probe)))
+    if outcomes[0] != outcomes[1]:
+        raise UserError(
+            f"the feature bank cannot keep random views of an image, got {words(view)}; "
+            "give deterministic ones"
+        )
+    return outcomes[0]
+
+
+def _code_version(backbone: nn.Module, view: Transform) -> str:
+    """Return versions of the libraries and a digest of the files that define these classes."""
+    parts = (view, *getattr(view, "steps", ()), *backbone.modules())
+    paths = set()
+    for kind in {type(part) for part in parts}:
+        # what was typed into a console has no file
+        with contextlib.suppress(TypeError, OSError):
+            paths.add(Path(inspect.getfile(kind)))
+    digests = sorted(_file_digest(path) for path in paths if path.is_file())
+    sources = hashlib.blake2b(b"".join(digests), digest_size=8).hexdigest()
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return f"bank {BANK_VERSION}, {libraries}, sources {sources}"
+
+
+@torch.inference_mode()
+def _forward(backbone: nn.Module, inputs: Tensor, device: torch.device, batch_size: int) -> Tensor:
+    num = len(inputs)
+    if num < batch_size:
+        # always a full batch: kernels round differently at another size, and a feature would
+        # depend on how many images happened to be missing with it
+        padding = inputs[-1:].expand(batch_size - num, *inputs.shape[1:])
+        inputs = torch.cat([inputs, padding])
+    inputs = inputs.to(device)
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    features: Tensor = backbone(inputs)
+    if features.dim() != 2:
+        raise UserError(
+            f"the backbone gives features of shape {tuple(features.shape[1:])}; a flat vector is "
+            "needed"
+        )
+    return features[:num].float().cpu()
+
+
+def _batches(view: Transform, sources: Sequence[Source], batch_size: int) -> Iterator[Tensor]:
+    """Yield the model's inputs; the next ones are prepared in threads while the model runs."""
+    in_memory = view.batched and all(isinstance(samples, TensorSamples) for samples, _ in sources)
+    step = batch_size if in_memory else 1
+    tasks = [
+        partial(_load, sources[first : first + step], view, in_memory)
+        for first in range(0, len(sources), step)
+    ]
+    parts = _ahead(tasks, most=2 * batch_size // step)
+    for first in range(0, len(sources), batch_size):
+        num_parts = -(-min(batch_size, len(sources) - first) // step)
+        yield torch.cat(list(islice(parts, num_parts)))
+
+
+def _load(sources: Sequence[Source], view: Transform, at_once: bool) -> Tensor:
+    raw = [samples[row][0] for samples, row in sources]
+    return view(torch.stack(raw)) if at_once else torch.stack([view(sample) for sample in raw])
+
+
+def _ahead(tasks: Iterable[Callable[[], Tensor]], *, most: int) -> Iterator[Tensor]:
+    """Yield the tasks' results in order; at most `most` of them lie ready or are being made."""
+    waiting: deque[Future[Tensor]] = deque()
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
