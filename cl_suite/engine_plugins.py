@@ -20,7 +20,7 @@ from cl_suite import avalanche_api
 from cl_suite.base_session import BaseArtefact
 from cl_suite.data.loader import batches
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.modes import batchnorms
+from cl_suite.modes import batchnorms
 from cl_suite.plugin import session_stats
 from cl_suite.training import TrainingConfig
 

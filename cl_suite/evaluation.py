@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from cl_suite.models.modes import evaluating
+from cl_suite.modes import evaluating
 
 
 @torch.no_grad()

@@ -16,8 +16,8 @@ from cl_suite.data.loader import batches
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
-from cl_suite.models.modes import evaluating
 from cl_suite.models.stats import ClassStats, Covariance, class_stats, extract, unit
+from cl_suite.modes import evaluating
 
 Strategy = Any  # an Avalanche template; the library's own type needs seconds to import
 

@@ -15,8 +15,8 @@ import torch
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads import CosineHead
-from cl_suite.models.modes import evaluating
 from cl_suite.models.stats import ClassStats
+from cl_suite.modes import evaluating
 from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
 
 

@@ -27,6 +27,7 @@ from cl_suite.data.bank_store import DIGEST_BYTES, FeatureDtype
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
+from cl_suite.modes import evaluating
 from cl_suite.randomness import seeded
 
 # raise it when this module computes features in another way
@@ -88,7 +89,7 @@ class Recipe:
         backbone = self.backbone.to(self.device)
         backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         done = 0
-        with _in_eval_mode(backbone):
+        with evaluating(backbone):
             for inputs in _batches(view, sources, self.batch_size):
                 yield _forward(backbone, inputs, self.device, self.batch_size)
                 done += len(inputs)
@@ -261,14 +262,3 @@ def _ahead(tasks: Iterable[Callable[[], Tensor]], *, most: int) -> Iterator[Tens
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _in_eval_mode(module: nn.Module) -> Iterator[None]:
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
