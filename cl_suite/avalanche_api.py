@@ -154,7 +154,10 @@ def benchmark(
 
 
 def lone_experience(
-    data: AvalancheDataset[Any], session: int, previous_classes: Iterable[int]
+    data: AvalancheDataset[Any],
+    session: int,
+    previous_classes: Iterable[int],
+    class_names: Sequence[str] = (),
 ) -> Any:
     """Return one session as an experience from which no other session can be reached.
 
@@ -167,6 +170,8 @@ def lone_experience(
     experience.previous_classes = set(previous_classes)
     experience.classes_seen_so_far = current | set(previous_classes)
     experience.future_classes = set()
+    # of this session's classes alone: names to come are data to come
+    experience.class_names = {c: class_names[c] for c in sorted(current) if c < len(class_names)}
     # by hand: the stream would number its only experience 0
     experience.origin_stream = EagerCLStream("train", [experience], set_stream_info=False)
     return experience

@@ -24,8 +24,12 @@ class BaseArtefact:
     stats: ClassStats
 
 
-def base_identity(config: RunConfig, stream: Stream) -> dict[str, Any]:
+def base_identity(config: RunConfig, stream: Stream, weights: str | None) -> dict[str, Any]:
     """Return what two runs must share to share a base session.
+
+    Args:
+        weights: digest of the published weights that the backbone starts from, if any: an artefact
+            leaves out what is still as published.
 
     The training data itself is part of it: another split would put this run's test images into the
     other's training.
@@ -35,6 +39,7 @@ def base_identity(config: RunConfig, stream: Stream) -> dict[str, Any]:
         "base classes": [info.class_names[c] for c in info.session_classes[0]],
         "class ids": list(info.session_classes[0]),
         "backbone": config.model.backbone,
+        "backbone weights": weights,
         "head": config.model.head,
         "preprocessing": info.preprocessing,
         "input shape": list(info.input_shape),
@@ -52,7 +57,7 @@ def save_base(folder: RunFolder, artefact: BaseArtefact, identity: dict[str, Any
     checkpoint.save(folder.base_file, tree)
 
 
-def load_base(config: RunConfig, stream: Stream) -> BaseArtefact:
+def load_base(config: RunConfig, stream: Stream, weights: str | None = None) -> BaseArtefact:
     """Return the base session of the run that `--start-from` names.
 
     Raises:
@@ -65,7 +70,7 @@ def load_base(config: RunConfig, stream: Stream) -> BaseArtefact:
             "folder such as runs/omniglot/teen/seed0"
         )
     tree = checkpoint.load(folder.base_file)
-    for key, value in base_identity(config, stream).items():
+    for key, value in base_identity(config, stream, weights).items():
         if tree["identity"].get(key) != value:
             raise UserError(
                 f"--start-from '{folder.path}' has another {key}: "

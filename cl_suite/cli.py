@@ -55,6 +55,8 @@ def _command(arguments: list[str]) -> int:
     parsed = _parser().parse_args(arguments)
     if parsed.command == "list":
         return _list(parsed.kind)
+    if parsed.command == "bank":
+        return _bank(parsed)
     return _show([Path(path) for path in parsed.runs])
 
 
@@ -74,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         "kind", nargs="?", choices=["scenarios", "strategies", "backbones"], default=None
     )
     commands.add_parser("run", help="train and evaluate a strategy on a scenario")
+    bank = commands.add_parser("bank", help="list or clear the features kept on disk")
+    actions = bank.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("ls", help="list what is kept, with sizes")
+    clear = actions.add_parser("clear", help="delete entries, all of them by default")
+    clear.add_argument("names", nargs="*", metavar="NAME", help="entries as `ls` names them")
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     return parser
@@ -140,6 +147,16 @@ def _list(kind: str | None) -> int:
     from cl_suite.listing import print_lists
 
     print_lists(kind)
+    return 0
+
+
+def _bank(parsed: argparse.Namespace) -> int:
+    from cl_suite.bank_listing import clear_bank, print_bank
+
+    if parsed.action == "ls":
+        print_bank()
+    else:
+        clear_bank(parsed.names)
     return 0
 
 

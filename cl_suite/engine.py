@@ -5,14 +5,16 @@ The training loop is Avalanche's; two plugins of the engine enclose the strategy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_suite import avalanche_api, plugin_state
 from cl_suite.base_session import BaseArtefact
+from cl_suite.data.frozen_features import tensor_digest
 from cl_suite.data.loader import batches
 from cl_suite.data.stream import Stream
 from cl_suite.engine_plugins import (
@@ -24,6 +26,7 @@ from cl_suite.engine_plugins import (
 )
 from cl_suite.evaluation import confusion_matrix
 from cl_suite.models.classifier import Classifier
+from cl_suite.modes import evaluating
 from cl_suite.randomness import random_state, set_random_state
 from cl_suite.training import TrainingConfig
 
@@ -61,6 +64,9 @@ class Engine:
         self.on_batch = on_batch
         self.on_epoch = on_epoch
         self.pending: dict[str, Any] | None = None  # a state that waits to be restored
+        self.test_features = TestFeatures(self)
+        if hasattr(plugin, "prepare_model"):
+            plugin.prepare_model(self.model)
         self.context = SessionContext(
             model=self.model,
             training=training,
@@ -96,6 +102,7 @@ class Engine:
             self.session_data(session),
             session,
             self.stream.info.seen_classes(session - 1) if session else (),
+            self.stream.info.class_names,
         )
         self.closing.lap()
         with avalanche_api.quiet():
@@ -109,17 +116,14 @@ class Engine:
         return self.context.num_epochs(session)
 
     def evaluate(self, session: int) -> Tensor:
-        """Return the confusion matrix over the test data of all classes seen, in one pass."""
-        info = self.stream.info
-        data = avalanche_api.concatenate(
-            [
-                avalanche_api.dataset(s, info.eval_transform, info.eval_transform, range(len(s)))
-                for s in self.stream.test[: session + 1]
-                if len(s)
-            ]
-        ).eval()
-        loader = batches(data, self.training.eval_batch_size, num_workers=self.training.num_workers)
-        return confusion_matrix(self.model, loader, info.num_classes, self.device)
+        """Return the confusion matrix over the test data of all classes seen, in one pass.
+
+        Test features are kept as long as the backbone stays the same, so that a session that
+        changes the head alone is evaluated by the head alone.
+        """
+        features = self.test_features.until(session)
+        num_classes = self.stream.info.num_classes
+        return confusion_matrix(self.model.head, features, num_classes, self.device)
 
     def session_data(self, session: int, rows: Sequence[int] | None = None) -> Any:
         """Return (some of) a session's training data, holding no sample beside these."""
@@ -164,7 +168,7 @@ class Engine:
         clock = self.template.clock
         return {
             "progress": vars(self.state),
-            "model": dict(self.model.state_dict()),
+            "model": self.model.trained_state(),
             "plugin": plugin_state.capture(self.plugin),
             "optimizer": optimizer,
             "clock": {k: v for k, v in vars(clock).items() if isinstance(v, int)},
@@ -193,8 +197,57 @@ class Engine:
             self.template.optimizer.load_state_dict(state["optimizer"])
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        self.model.load_trained_state(state["model"])
         plugin_state.restore(self.plugin, state["plugin"], self.gather, self.model)
         self.template.clock.__dict__.update(state["clock"])
         self.template._stop_training = state["stop"]
         set_random_state(state["random"])
+
+
+class TestFeatures:
+    """Features of the test data, computed anew only where the backbone has changed."""
+
+    __test__ = False  # no test case, whatever its name looks like
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.of_session: dict[int, list[list[Tensor]]] = {}
+        self.backbone = b""
+
+    def until(self, session: int) -> Iterator[list[Tensor]]:
+        """Yield `[features (batch, dim), class ids (batch,)]` of the sessions up to this one.
+
+        Batches never span sessions: features do not depend on which sessions were computed before.
+        """
+        backbone = self.engine.model.backbone
+        if (current := state_digest(backbone)) != self.backbone:
+            self.of_session, self.backbone = {}, current
+        for each in range(session + 1):
+            if each not in self.of_session:
+                self.of_session[each] = self._compute(each)
+            yield from self.of_session[each]
+
+    @torch.no_grad()
+    def _compute(self, session: int) -> list[list[Tensor]]:
+        engine, info = self.engine, self.engine.stream.info
+        samples = engine.stream.test[session]
+        if not len(samples):
+            return []
+        data = avalanche_api.dataset(
+            samples, info.eval_transform, info.eval_transform, range(len(samples))
+        ).eval()
+        training = engine.training
+        loader = batches(data, training.eval_batch_size, num_workers=training.num_workers)
+        with evaluating(engine.model):
+            return [
+                [engine.model.features(batch[0].to(engine.device)), batch[1].to(engine.device)]
+                for batch in loader
+            ]
+
+
+def state_digest(module: nn.Module) -> bytes:
+    """Return a digest of every tensor in a module's state."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor_digest(tensor))
+    return digest.digest()

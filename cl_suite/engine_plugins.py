@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +187,8 @@ class OpeningPlugin:
         if context.start is not None:
             strategy.session_cache["stats"] = context.start.stats
         stats = session_stats(strategy)
-        weights = {k: v.detach().cpu().clone() for k, v in context.model.state_dict().items()}
+        state = context.model.trained_state()
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         context.artefact = BaseArtefact(weights, stats)
 
     def _still_batchnorm(self, model: nn.Module) -> None:
@@ -195,6 +197,26 @@ class OpeningPlugin:
         if self.context.state.session > 0 and training.incremental_batchnorm == "eval":
             for layer in batchnorms(model):
                 layer.eval()
+
+
+def load_base_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
+    """Load a base session's weights; a head of another kind takes what of the rows fits it.
+
+    What does not fit is made by the strategy from the class statistics that come along.
+    """
+    own = model.head.state_dict()
+    growing = ("weight", "class_ids")
+    state = {**{f"head.{name}": tensor for name, tensor in own.items()}}
+    for name, tensor in weights.items():
+        mine = own.get(name.removeprefix("head."))
+        if not name.startswith("head."):
+            state[name] = tensor
+        elif mine is not None and (
+            mine.shape == tensor.shape
+            or (name.removeprefix("head.") in growing and mine.shape[1:] == tensor.shape[1:])
+        ):
+            state[name] = tensor
+    model.load_trained_state(state)
 
 
 class ClosingPlugin:
@@ -216,7 +238,7 @@ class ClosingPlugin:
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         # last of all, so that a strategy finds the untrained network where it looks for one
         if self.context.state.session == 0 and self.context.start is not None:
-            self.context.model.load_state_dict(self.context.start.model)
+            load_base_weights(self.context.model, self.context.start.model)
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self.loss_sum, self.num_samples, self.step = None, 0, 0

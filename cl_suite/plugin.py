@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_suite.data.loader import batches
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
+from cl_suite.models.heads import ClassHead
 from cl_suite.models.stats import ClassStats, Covariance, class_stats, extract, unit
 from cl_suite.modes import evaluating
 
@@ -26,15 +27,34 @@ class StrategyPlugin:
     """A method as a plugin: the constructor stores parameters, callbacks learn.
 
     Class attributes state what the method needs, so that bad input is refused before training:
-        head: the head its classifier must have, None for any.
+        head: the head its classifier must have, None for any or for one of its own.
         bounds: lowest and highest value of its numeric parameters, by name.
+        needs_text: whether its backbone must have a text tower.
     """
 
     head: ClassVar[str | None] = None
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    needs_text: ClassVar[bool] = False
+
+    def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
+        """Return a head of the method's own for features of width `dim`, None for the user's choice.
+
+        Args:
+            num_classes: columns of the output.
+            temperature: factor on cosines.
+        """
+        return None
+
+    def prepare_model(self, model: nn.Module) -> None:
+        """Give the network what the method trains (adapters, prompts), before any optimiser is made.
+
+        Called again on a prepared network, it must change nothing. The structure may depend on
+        parameters alone: a checkpoint's tensors are loaded after it.
+        """
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         check_bounds(self)
+        self.prepare_model(strategy.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the learned state: every attribute whose name ends in an underscore.

@@ -17,7 +17,7 @@ import yaml
 from cl_suite import checkpoint
 from cl_suite.base_session import BaseArtefact, base_identity, load_base, save_base
 from cl_suite.config import RunConfig, RunOptions
-from cl_suite.data.stream import Stream
+from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.engine import Engine
 from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
@@ -26,12 +26,12 @@ from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.metrics.headline import headline
-from cl_suite.models.classifier import build_classifier
 from cl_suite.plugin_state import UnsaveableError
-from cl_suite.randomness import seed_everything
 from cl_suite.run_folder import RunFolder, SessionRecord, session_record
-from cl_suite.run_info import peak_memory, run_info
+from cl_suite.run_info import parameters_line, peak_memory, run_info
+from cl_suite.run_model import build_model, build_stream
 from cl_suite.run_setup import check_pair, flatten, prepare_folder
+from cl_suite.saved_model import save_model
 
 
 class Run:
@@ -52,14 +52,15 @@ class Run:
     ) -> None:
         self.config, self.folder, self.options = config, folder, options
         self.progress = progress
-        self.stream: Stream = config.scenario.build()
-        seed_everything(config.seed)
         if config.device.startswith("cuda"):
             # the same bits again; where an operation has no such form, torch warns
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
-        info = self.stream.info
-        model = build_classifier(config.model, info.input_shape, info.num_classes)
+        images = build_stream(config)
+        self.image_info: StreamInfo = images.info
+        model, stream = build_model(config, images, progress.images)
+        self.stream: Stream = stream
+        info, weights = stream.info, model.backbone.weights
         self.engine = Engine(
             self.stream,
             model,
@@ -68,7 +69,7 @@ class Run:
             device=config.device,
             on_batch=progress.batch,
             on_epoch=self._after_epoch,
-            start=load_base(config, self.stream) if config.start_from else None,
+            start=load_base(config, stream, weights) if config.start_from else None,
         )
         self.epochs: list[EpochRecord] = []
         self.records: list[SessionRecord] = []
@@ -88,6 +89,7 @@ class Run:
         self._replay()
         for note in self.stream.info.notes:
             self.progress.say(f"note: {note}")
+        self.progress.say(parameters_line(self.engine.model))
         for session in range(len(self.records), self.stream.info.num_sessions):
             self._session(session)
         self._finish()
@@ -204,7 +206,8 @@ class Run:
         self.engine.load_state_dict(tree["engine"])
 
     def _save_base(self, artefact: BaseArtefact) -> None:
-        save_base(self.folder, artefact, base_identity(self.config, self.stream))
+        weights = self.engine.model.backbone.weights
+        save_base(self.folder, artefact, base_identity(self.config, self.stream, weights))
 
     def _write_start(self) -> None:
         self.folder.make()
@@ -219,17 +222,7 @@ class Run:
         atomic_write(self.folder.run_info_file, text.encode())
 
     def _finish(self) -> None:
-        info = self.stream.info
-        checkpoint.save(
-            self.folder.model_file,
-            {
-                "model": dict(self.engine.model.state_dict()),
-                "settings": dataclasses.asdict(self.config.model),
-                "class_names": list(info.class_names),
-                "input_shape": list(info.input_shape),
-                "preprocessing": info.preprocessing,
-            },
-        )
+        save_model(self.folder, self.config, self.engine.model, self.image_info)
         self._show_prototypes()
         self.dashboard.finish(_hyperparameters(self.config), _final_figures(self.figures()))
         self.dashboard.close()

@@ -17,8 +17,8 @@ from cl_suite.models.classifier import Classifier
 
 def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
     """Return what is known before the first session."""
-    names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "numpy")
-    parameters = list(model.backbone.parameters())
+    names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "peft", "numpy")
+    trained, total = model.num_parameters()
     return {
         "finished": False,
         "versions": {"python": platform.python_version()}
@@ -37,9 +37,17 @@ def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
             "way": stream.info.way,
             "notes": list(stream.info.notes),
         },
-        "backbone_parameters": sum(p.numel() for p in parameters),
-        "backbone_trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "backbone_parameters": total,
+        "backbone_trainable_parameters": trained,
+        "backbone_weights": model.backbone.weights,
     }
+
+
+def parameters_line(model: Classifier) -> str:
+    """Return a sentence on how much of the backbone is trained."""
+    trained, total = model.num_parameters()
+    share = f", {100 * trained / total:.2g} %" if total else ""
+    return f"backbone: {trained:,} of {total:,} parameters are trained{share}"
 
 
 def peak_memory() -> int:

@@ -15,7 +15,7 @@ from cl_suite.run_folder import RunFolder
 
 
 def check_pair(config: RunConfig) -> None:
-    """Raise `UserError` for a parameter out of range or a head that the strategy cannot use."""
+    """Raise `UserError` for a parameter out of range, or a model that the strategy cannot use."""
     check_bounds(config.strategy)
     # a class of another library has none of its own; its YAML file states them
     settings = registry.get("strategy", config.strategy_name).settings
@@ -26,6 +26,13 @@ def check_pair(config: RunConfig) -> None:
         raise UserError(
             f"strategy '{config.strategy_name}' needs a {needed} head, got "
             f"'{config.model.head}'; pass --model.head {needed}"
+        )
+    if getattr(config.strategy, "needs_text", False) and not config.model.backbone.startswith(
+        "clip:"
+    ):
+        raise UserError(
+            f"strategy '{config.strategy_name}' needs a backbone that reads text, got "
+            f"'{config.model.backbone}'; pass --model.backbone clip:openai/clip-vit-base-patch16"
         )
 
 

@@ -19,3 +19,9 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared (data for development, not part of the product)")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_bank(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's feature bank."""
+    monkeypatch.setenv("CL_SUITE_BANK", str(tmp_path_factory.mktemp("bank")))

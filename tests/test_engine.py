@@ -39,14 +39,30 @@ def counting_engine(plugin: Any, **recipe: Any) -> tuple[Engine, CountingClassif
     return Engine(stream, counting, plugin, TrainingConfig(batch_size=16, **recipe)), counting
 
 
-def test_evaluation_is_one_pass_whatever_the_number_of_sessions() -> None:
+def test_evaluation_passes_each_test_image_once_while_the_backbone_stays() -> None:
     engine, model = counting_engine(FinetunePlugin(), base_epochs=0, incremental_epochs=0)
     for session in range(3):
         engine.train_session(session)
-    for session, images in enumerate((20, 30, 40)):
+    for session, images in enumerate((20, 10, 10)):
         model.images = 0
         engine.evaluate(session)
         assert model.images == images
+
+
+def test_evaluation_passes_every_test_image_again_once_the_backbone_has_changed() -> None:
+    engine, model = counting_engine(FinetunePlugin(), base_epochs=0, incremental_epochs=0)
+    engine.train_session(0)
+    before = engine.evaluate(0)
+    with torch.no_grad():
+        model.backbone.body[0][1].running_mean += 5.0  # type: ignore[index]
+    model.images = 0
+    after = engine.evaluate(0)
+    assert model.images == 20
+    fresh, changed = counting_engine(FinetunePlugin(), base_epochs=0, incremental_epochs=0)
+    fresh.train_session(0)
+    changed.load_state_dict(model.state_dict())
+    assert fresh.evaluate(0).equal(after)
+    assert before.sum() == after.sum()
 
 
 def test_a_prototype_session_passes_each_image_once_and_takes_no_step() -> None:

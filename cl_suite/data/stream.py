@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,19 @@ class Stream:
     benchmark: CLScenario = field(repr=False)
     train: tuple[Samples, ...] = field(repr=False)
     test: tuple[Samples, ...] = field(repr=False)
+
+    def with_transforms(self, train: Transform, eval: Transform) -> Stream:
+        """Return the same sessions with other transforms; samples and fingerprint stay."""
+        from cl_suite import avalanche_api
+
+        info = dataclasses.replace(
+            self.info,
+            input_shape=tuple(eval(self.train[0][0][0]).shape),
+            train_transform=train,
+            eval_transform=eval,
+        )
+        benchmark = avalanche_api.benchmark(self.train, self.test, train, eval)
+        return Stream(info, benchmark, self.train, self.test)
 
 
 class Scenario(Protocol):

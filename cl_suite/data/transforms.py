@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
 class Transform(Protocol):
@@ -68,6 +69,50 @@ class ToFloat:
         mean = torch.tensor(self.mean, device=x.device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=x.device).view(-1, 1, 1)
         return (x - mean) / std
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Repeat a grey image's channel, for a network that takes three; leave others as they are."""
+
+    num_channels: int = 3
+    batched: bool = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[-3] != 1:
+            return x
+        return x.expand(*x.shape[:-3], self.num_channels, *x.shape[-2:])
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirror each image, as a fixed view of it."""
+
+    batched: bool = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.flip(-1)
+
+
+@dataclass(frozen=True)
+class CornerCrop:
+    """Cut out a fixed corner, or the centre, of `share` of each side.
+
+    Args:
+        place: 0 top left, 1 top right, 2 bottom left, 3 bottom right, 4 the centre.
+        share: side of the piece as a fraction of the image's.
+    """
+
+    place: int
+    share: float = 0.75
+    batched: bool = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        tall, wide = round(height * self.share), round(width * self.share)
+        top = ((height - tall) // 2) if self.place == 4 else (height - tall) * (self.place // 2)
+        left = ((width - wide) // 2) if self.place == 4 else (width - wide) * (self.place % 2)
+        return x[..., top : top + tall, left : left + wide]
 
 
 @dataclass(frozen=True)
@@ -189,10 +234,12 @@ class ResizeCenterCrop:
 
     resize: int
     size: int
+    interpolation: Interpolation = "bilinear"
     batched: bool = True
 
     def __call__(self, x: Tensor) -> Tensor:
-        resized: Tensor = v2.functional.resize(x, [self.resize], antialias=True)
+        mode = v2.InterpolationMode(self.interpolation)
+        resized: Tensor = v2.functional.resize(x, [self.resize], mode, antialias=True)
         cropped: Tensor = v2.functional.center_crop(resized, [self.size, self.size])
         return cropped
 

@@ -60,6 +60,33 @@ class ConsoleProgress:
         self.task = self.bar.add_task("", total=epochs, completed=done, session=name, detail="")
         self.bar.start()
 
+    def images(self, done: int, total: int) -> None:
+        """Show how many images the feature bank has run through the network."""
+        if done == total:
+            self.stop()
+            self.say(f"features of {total:,} images computed, and kept for other runs")
+            return
+        if not self.console.is_terminal:
+            if (now := time.monotonic()) - self.last_line >= SECONDS_BETWEEN_LINES:
+                self.last_line = now
+                left = (now - self.started) / done * (total - done)
+                self.say(f"features of {done:,}/{total:,} images, {left:.0f} s left")
+            return
+        if self.bar is None:
+            self.bar = Progress(
+                TextColumn("features"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("images"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task("", total=total)
+            self.bar.start()
+        if self.task is not None:
+            self.bar.update(self.task, completed=done, total=total)
+
     def batch(self, session: int, epoch: int, step: int, steps: int) -> None:
         """Count one training step."""
         if self.bar is not None and self.task is not None:

@@ -1,107 +1,144 @@
-"""Backbones by name: the field's small networks here, everything else from timm."""
+"""Backbones by name: the field's small networks, timm's, and CLIP; what of them is frozen."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_suite.data.frozen_features import weights_digest
 from cl_suite.errors import UserError
+from cl_suite.models.networks import OWN_BACKBONES
+from cl_suite.models.stages import cut
+from cl_suite.modes import evaluating
+
+CLIP = "clip:"  # begins the name of a CLIP model
 
 
 class Backbone(nn.Module):
-    """A feature extractor that knows its width and may be frozen.
+    """A feature extractor that knows its width and what of it is frozen.
 
     Args:
         body: maps an input batch to features `(batch, dim)`.
         dim: width of a feature.
         frozen: no gradient, and eval mode whatever a training template asks for, so that BatchNorm
             and dropout stay still.
+        trained_blocks: only the last so many blocks (see `stages.cut`) and what follows them learn;
+            what lies below is frozen. None: all of it learns.
+        weights: digest of the published weights it starts from, None for random ones.
     """
 
-    def __init__(self, body: nn.Module, dim: int, *, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        dim: int,
+        *,
+        frozen: bool = False,
+        trained_blocks: int | None = None,
+        weights: str | None = None,
+    ) -> None:
         super().__init__()
         self.body = body
         self.dim = dim
         self.frozen = frozen
+        self.weights = weights
+        self.num_frozen_blocks = 0
+        self._entry: int | None = None
+        self._entry_shape: tuple[int, ...] = ()
+        self._still: tuple[nn.Module, ...] = ()
+        if trained_blocks is not None:
+            self._freeze_below(trained_blocks)
         if frozen:
             self.requires_grad_(False)
             self.train(False)
 
     def train(self, mode: bool = True) -> Backbone:
         super().train(mode and not self.frozen)
+        for part in self._still:
+            part.training = False
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.body(x)
-        return features
+        if self._entry is None:
+            features: Tensor = self.body(x)
+            return features
+        stages = cut(self.body)
+        if self._entry > stages.num_blocks:
+            return x
+        return stages.suffix(x.unflatten(1, self._entry_shape), self._entry)
+
+    def frozen_part(self, input_shape: tuple[int, ...]) -> FrozenPart:
+        """Return the part that never changes: all of a frozen backbone, else the frozen prefix."""
+        until = None if self.frozen else self.num_frozen_blocks
+        return FrozenPart(self.body, until, input_shape)
+
+    def enter_behind(self, part: FrozenPart) -> None:
+        """Take what `part` makes of an image as the input from now on, flattened, not the image."""
+        if part.until is None:
+            self._entry = len(cut(self.body).blocks) + 1
+        else:
+            self._entry, self._entry_shape = part.until, part.shape
+
+    def enter_at_images(self) -> None:
+        """Take images again."""
+        self._entry = None
+
+    def _freeze_below(self, trained_blocks: int) -> None:
+        stages = cut(self.body)
+        if not 0 <= trained_blocks <= stages.num_blocks:
+            raise UserError(
+                f"--model.trained_blocks must lie in 0 to {stages.num_blocks}, the blocks of this "
+                f"backbone, got {trained_blocks}"
+            )
+        self.num_frozen_blocks = stages.num_blocks - trained_blocks
+        for name, parameter in self.body.named_parameters():
+            if stages.stage_of(name) < self.num_frozen_blocks:
+                parameter.requires_grad_(False)
+        self._still = tuple(
+            part
+            for name, part in self.body.named_modules()
+            if name and stages.stage_of(f"{name}.") < self.num_frozen_blocks
+        )
+        self.train(self.training)
 
 
-class Conv4(nn.Sequential):
-    """Four blocks of 3 x 3 convolution, BatchNorm, ReLU and 2 x 2 max-pooling, then flattened.
+class FrozenPart(nn.Module):
+    """From images to flat tensors `(batch, size)` by the part of a body that never changes.
 
-    The few-shot field's small network (Vinyals et al., 2016); 28 x 28 inputs give `width` features.
+    Args:
+        until: number of blocks of the prefix; None for the whole body.
+        input_shape: shape of one input.
+
+    Attributes:
+        shape: of what the prefix makes of one input, before it is flattened.
     """
 
-    def __init__(self, in_channels: int, width: int = 64) -> None:
-        def block(inputs: int) -> nn.Module:
-            return nn.Sequential(
-                nn.Conv2d(inputs, width, 3, padding=1),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-                nn.MaxPool2d(2),
-            )
-
-        super().__init__(block(in_channels), *(block(width) for _ in range(3)), nn.Flatten())
-
-
-class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut (1 x 1 projection where the shape changes)."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, body: nn.Module, until: int | None, input_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != width:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-            )
+        self.body = body
+        self.until = until
+        with evaluating(self), torch.no_grad():
+            parameter = next(body.parameters(), torch.zeros(()))
+            probe = torch.zeros(1, *input_shape, device=parameter.device)
+            self.shape = tuple(self._run(probe).shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+        return self._run(x).flatten(1)
 
+    def _run(self, x: Tensor) -> Tensor:
+        if self.until is None:
+            features: Tensor = self.body(x)
+            return features
+        return cut(self.body).prefix(x, self.until)
 
-class ResNet20(nn.Sequential):
-    """The CIFAR ResNet-20 of the FSCIL literature: 3 stages of 3 blocks, 64 features."""
-
-    def __init__(self, in_channels: int) -> None:
-        layers: list[nn.Module] = [
-            nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(16),
-            nn.ReLU(inplace=True),
-        ]
-        inputs = 16
-        for width in (16, 32, 64):
-            for position in range(3):
-                stride = 2 if position == 0 and width > 16 else 1
-                layers.append(BasicBlock(inputs, width, stride))
-                inputs = width
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
-OWN_BACKBONES: dict[str, Callable[[int], nn.Module]] = {
-    "conv4": Conv4,
-    "resnet20": ResNet20,
-    "identity": lambda in_channels: nn.Flatten(),
-}
+    def extra_repr(self) -> str:
+        # part of the digest that tells the features of one prefix from another's
+        return f"until={self.until}"
 
 
 def create_backbone(
@@ -111,18 +148,50 @@ def create_backbone(
     pretrained: bool = False,
     weights: str | None = None,
     frozen: bool = False,
+    trained_blocks: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """Return a backbone for inputs of `input_shape`, by our name or timm's.
+    """Return a backbone for inputs of `input_shape`, by our name, timm's, or CLIP's.
 
     Args:
-        pretrained: take timm's published weights (from its cache, else from the hub).
-        weights: a `.safetensors` file with the backbone's weights; a classifier's rows in it are
-            left out.
+        name: one of ours, timm's, or `clip:` and the name of a CLIP model.
+        pretrained: take the published weights (from the local cache, else from the hub).
+        weights: a `.safetensors` file with the backbone's weights, a classifier's rows in it being
+            left out; for CLIP the folder of a model.
+        trained_blocks: see `Backbone`.
+        arguments: further arguments of `timm.create_model`.
 
     Raises:
         UserError: for an unknown name, weights that cannot be had or do not fit, or an input too
             small for the network.
     """
+    body = _body(name, input_shape, pretrained, weights, dict(arguments or {}))
+    published = pretrained or weights is not None
+    return Backbone(
+        body,
+        _feature_dim(body, name, input_shape),
+        frozen=frozen,
+        trained_blocks=trained_blocks,
+        weights=weights_digest(body) if published else None,
+    )
+
+
+def _body(
+    name: str,
+    input_shape: tuple[int, ...],
+    pretrained: bool,
+    weights: str | None,
+    arguments: dict[str, Any],
+) -> nn.Module:
+    if arguments and (name in OWN_BACKBONES or name.startswith(CLIP)):
+        raise UserError(
+            f"--model.backbone_args are for timm's backbones, not for '{name}'; leave them out"
+        )
+    if name.startswith(CLIP):
+        # transformers takes seconds to import
+        from cl_suite.models.clip import create_clip_body
+
+        return create_clip_body(name, pretrained=pretrained, weights=weights)
     if name in OWN_BACKBONES:
         if pretrained:
             raise UserError(
@@ -131,10 +200,21 @@ def create_backbone(
             )
         body = OWN_BACKBONES[name](input_shape[0])
     else:
-        body = _timm_model(name, input_shape[0], pretrained and weights is None)
+        body = _timm_model(name, input_shape[0], pretrained and weights is None, arguments)
     if weights is not None:
         load_weights(body, Path(weights).expanduser(), name)
-    return Backbone(body, _feature_dim(body, name, input_shape), frozen=frozen)
+    _take_size(body, input_shape)
+    return body
+
+
+def _take_size(body: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Resample position embeddings for another image size than the weights', where there are any."""
+    embed = getattr(body, "patch_embed", None)
+    size = getattr(embed, "img_size", None)
+    if size is not None and tuple(size) != input_shape[1:] and hasattr(body, "set_input_size"):
+        # what does not fit at all is said by `_feature_dim`
+        with contextlib.suppress(AssertionError, RuntimeError, ValueError):
+            body.set_input_size(input_shape[1:])  # type: ignore[operator]
 
 
 def load_weights(body: nn.Module, path: Path, name: str) -> None:
@@ -164,7 +244,9 @@ def load_weights(body: nn.Module, path: Path, name: str) -> None:
     body.load_state_dict({k: state[k].to(own[k].dtype) for k in own if k in state}, strict=False)
 
 
-def _timm_model(name: str, in_channels: int, pretrained: bool) -> nn.Module:
+def _timm_model(
+    name: str, in_channels: int, pretrained: bool, arguments: dict[str, Any]
+) -> nn.Module:
     import timm
 
     if not timm.is_model(name.removeprefix("hf-hub:")):
@@ -174,10 +256,14 @@ def _timm_model(name: str, in_channels: int, pretrained: bool) -> nn.Module:
         raise UserError(f"backbone '{name}' is unknown; {hint}")
     try:
         model: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=0, in_chans=in_channels
+            name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **arguments
         )
     except Exception as error:
-        # the hub's client raises many kinds; only the download can fail with these arguments
+        # the hub's client raises many kinds; without a download only the arguments can be wrong
+        if arguments:
+            raise UserError(
+                f"backbone '{name}' cannot be made with --model.backbone_args {arguments} ({error})"
+            ) from error
         if not pretrained:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

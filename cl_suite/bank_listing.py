@@ -1,0 +1,62 @@
+"""What `cl-suite bank` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from cl_suite.data import bank_store
+
+
+def print_bank(console: Console | None = None) -> None:
+    """Print the entries of the feature bank, largest first, and what they take together."""
+    console = console or Console()
+    folder = bank_store.default_folder()
+    found = bank_store.entries(folder)
+    if found:
+        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        for title in ("entry", "images", "numbers each", "type", "size"):
+            table.add_column(title, justify="left" if title in ("entry", "type") else "right")
+        table.add_column("preprocessing", overflow="fold")
+        for entry in found:
+            table.add_row(
+                entry.name,
+                f"{entry.num_images:,}",
+                f"{entry.dim:,}",
+                entry.dtype or "damaged",
+                readable(entry.num_bytes),
+                entry.key.get("preprocessing", ""),
+            )
+        console.print(table)
+    total = readable(sum(entry.num_bytes for entry in found))
+    count = f"{len(found)} {'entry' if len(found) == 1 else 'entries'}"
+    console.print(f"{count}, {total}, in {folder}", highlight=False, soft_wrap=True)
+
+
+def clear_bank(names: Sequence[str], console: Console | None = None) -> None:
+    """Delete entries (without names: all), and say what that has set free.
+
+    Raises:
+        UserError: if there is no entry of a name.
+    """
+    console = console or Console()
+    folder = bank_store.default_folder()
+    freed = bank_store.clear(folder, names or None)
+    console.print(f"{readable(freed)} set free in {folder}", highlight=False, soft_wrap=True)
+
+
+def readable(num_bytes: int) -> str:
+    """Return a size in words.
+
+    Example:
+        >>> readable(1_234_567)
+        '1.2 MB'
+    """
+    size, unit = float(num_bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

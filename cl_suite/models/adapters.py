@@ -1,0 +1,229 @@
+"""Low-rank adapters (LoRA, Hu et al., ICLR 2022, arXiv 2106.09685) by peft, in place.
+
+A layer's frozen weight `W` becomes `W + alpha / rank * B A` with trainable `A` `(rank, inputs)` and
+`B` `(outputs, rank)`; `B` starts at zero, so a fresh adapter changes nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite.errors import UserError
+from cl_suite.models.stages import cut
+
+
+@dataclass(frozen=True)
+class LoRASettings:
+    """Which layers get an adapter, and of what form.
+
+    Args:
+        rank: rank of the update.
+        alpha: scale of the update: it is multiplied by `alpha / rank`.
+        dropout: rate of dropout on the adapter's input while training.
+        targets: patterns (`*` and `?`) of names of layers in the body. None, by family: query and
+            value projections of a vision transformer, else convolutions (not grouped ones), else
+            linear layers.
+        exclude: patterns of names of layers that get none in any case.
+        start: first block that gets adapters, as in a slice: -6 is the sixth from the end.
+        stop: block before which to end, as in a slice.
+        rslora: scale by `alpha / sqrt(rank)` instead (Kalajdzievski, 2023, arXiv 2312.03732).
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    start: int = 0
+    stop: int | None = None
+    rslora: bool = False
+
+    def check(self) -> None:
+        """Raise `UserError` for a value out of range."""
+        if self.rank < 1:
+            raise UserError(f"the rank of an adapter must be at least 1, got {self.rank}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"the dropout of an adapter must lie in [0, 1), got {self.dropout}")
+
+
+class SplitQKV(nn.Module):
+    """The query, key and value projections that timm keeps in one linear layer, apart again.
+
+    The same numbers in the same order come out; an adapter can act on some of the three.
+    """
+
+    def __init__(self, fused: nn.Linear) -> None:
+        super().__init__()
+        bias = fused.bias is not None
+        biases = fused.bias.detach().chunk(3) if bias else (None, None, None)
+        parts = []
+        for weight, offset in zip(fused.weight.detach().chunk(3), biases, strict=True):
+            part = nn.Linear(
+                fused.in_features, len(weight), bias=bias, device=weight.device, dtype=weight.dtype
+            )
+            part.weight = nn.Parameter(weight.clone(), requires_grad=fused.weight.requires_grad)
+            if offset is not None:
+                part.bias = nn.Parameter(offset.clone(), requires_grad=fused.bias.requires_grad)
+            parts.append(part)
+        self.q, self.k, self.v = parts
+        self.train(fused.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.q(x), self.k(x), self.v(x)], dim=-1)
+
+
+def add_lora(body: nn.Module, settings: LoRASettings) -> bool:
+    """Freeze a body and put trainable adapters on some layers; return whether it had none before.
+
+    A body that has adapters already is left as it is. Names in its `state_dict` change where a
+    layer gets an adapter (`<layer>.base_layer.weight`) and where a fused projection is split
+    (`qkv.q`, `qkv.k`, `qkv.v`).
+
+    Raises:
+        UserError: for a value out of range, or if no layer fits the settings.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    settings.check()
+    if has_lora(body):
+        return False
+    names = _split_and_choose(body, settings)
+    config = LoraConfig(
+        r=settings.rank,
+        # peft's annotation says int, its arithmetic takes any number
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules="|".join(re.escape(name) for name in names),
+        use_rslora=settings.rslora,
+        bias="none",
+    )
+    modes = {part: part.training for part in body.modules()}
+    inject_adapter_in_model(config, body)
+    body.requires_grad_(False)
+    for parameter in lora_parameters(body).values():
+        parameter.requires_grad_(True)
+    for part, mode in modes.items():
+        part.training = mode
+    return True
+
+
+def has_lora(body: nn.Module) -> bool:
+    """Return whether a body has adapters."""
+    return any(_lora_layers(body))
+
+
+def lora_parameters(body: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the adapters' parameters by name."""
+    return {name: p for name, p in body.named_parameters() if ".lora_" in f".{name}"}
+
+
+@contextmanager
+def without_adapters(body: nn.Module) -> Iterator[None]:
+    """Run a body as it was before adapters were added; what requires a gradient stays as it is."""
+    # peft's own switch also changes `requires_grad`
+    layers = [(layer, layer._disable_adapters) for layer in _lora_layers(body)]
+    for layer, _ in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer, disabled in layers:
+            layer._disable_adapters = disabled
+
+
+@contextmanager
+def adapting(body: nn.Module, *, dropout: bool = True) -> Iterator[None]:
+    """Run a frozen body in eval mode (BatchNorm still), the adapters' dropout as in training.
+
+    Every part is left in the mode it was found in.
+
+    Args:
+        dropout: whether the adapters' dropout acts.
+    """
+    modes = {part: part.training for part in body.modules()}
+    body.eval()
+    for layer in _lora_layers(body):
+        layer.lora_dropout.train(dropout)
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """Return how many numbers are trainable, and how many there are."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return sum(n for n, trainable in sizes if trainable), sum(n for n, _ in sizes)
+
+
+def _lora_layers(body: nn.Module) -> Iterator[Any]:
+    from peft.tuners.lora import LoraLayer
+
+    return (part for part in body.modules() if isinstance(part, LoraLayer))
+
+
+def _split_and_choose(body: nn.Module, settings: LoRASettings) -> list[str]:
+    """Return the names of the layers that get an adapter, fused projections split where needed."""
+    stages = cut(body)
+    blocks = range(stages.num_blocks)[settings.start : settings.stop]
+    layers = {
+        name: layer
+        for name, layer in body.named_modules()
+        if name
+        and _can_adapt(layer)
+        and not _fits(name, settings.exclude)
+        and stages.stage_of(f"{name}.") in blocks
+    }
+    parts = {f"{name}.{part}": name for name in layers if _is_fused(body, name) for part in "qkv"}
+    wanted = _wanted(layers, parts, settings.targets)
+    if not wanted:
+        asked = "the default" if settings.targets is None else f"targets {list(settings.targets)}"
+        raise UserError(
+            f"{type(body).__name__} has no layer for an adapter ({asked}; blocks {list(blocks)} "
+            f"of {stages.num_blocks}); name linear or convolutional layers, or choose other blocks"
+        )
+    for name in sorted({parts[part] for part in wanted if part in parts}):
+        body.set_submodule(name, SplitQKV(layers[name]))  # type: ignore[arg-type]
+    return wanted
+
+
+def _wanted(
+    layers: Mapping[str, nn.Module], parts: Mapping[str, str], targets: Sequence[str] | None
+) -> list[str]:
+    if targets is None:
+        if parts:
+            return [part for part in parts if not part.endswith(".k")]
+        convolutions = [n for n, layer in layers.items() if isinstance(layer, nn.Conv2d)]
+        return convolutions or list(layers)
+    whole = [name for name in layers if _fits(name, targets)]
+    return whole + [
+        part for part, fused in parts.items() if _fits(part, targets) and fused not in whole
+    ]
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _is_fused(body: nn.Module, name: str) -> bool:
+    layer = body.get_submodule(name)
+    return (
+        name.rpartition(".")[2] == "qkv"
+        and isinstance(layer, nn.Linear)
+        and layer.out_features % 3 == 0
+    )
+
+
+def _can_adapt(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.groups == 1
+    return isinstance(layer, nn.Linear)

@@ -1,0 +1,126 @@
+"""A pretrained network's own preprocessing: its input size, channel statistics and resizing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cl_suite.data.samples import FileSamples
+from cl_suite.data.stream import Stream
+from cl_suite.data.transforms import (
+    AutoAugment,
+    Channels,
+    Compose,
+    Interpolation,
+    RandomResizedCrop,
+    ResizeCenterCrop,
+    ToFloat,
+    Transform,
+)
+from cl_suite.errors import UserError
+from cl_suite.models.networks import OWN_BACKBONES
+
+PreprocessingChoice = Literal["auto", "backbone", "scenario"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a pretrained network expects of an image.
+
+    Attributes:
+        size: height and width in pixels.
+        mean, std: of each channel, for pixels in [0, 1].
+        interpolation: how images are resized.
+        crop_fraction: side of the middle square that is kept, of the shorter side; 1 keeps all of
+            it. timm's published figures crop (0.875 for most convolutional networks), few-shot
+            papers on transformers do not, and small images have nothing to spare.
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Interpolation = "bicubic"
+    crop_fraction: float = 1.0
+
+    def eval_transform(self) -> Transform:
+        """Return the transform from a uint8 image to the network's input."""
+        resized = ResizeCenterCrop(
+            round(self.size / self.crop_fraction), self.size, self.interpolation
+        )
+        return Compose((Channels(len(self.mean)), resized, ToFloat(self.mean, self.std)))
+
+    def train_transform(self, augmentation: tuple[Transform, ...] = ()) -> Transform:
+        """Return the transform with random crops and flips.
+
+        Args:
+            augmentation: transforms of the uint8 image to apply first.
+        """
+        steps = (
+            *augmentation,
+            Channels(len(self.mean)),
+            ToFloat(self.mean, self.std),
+            RandomResizedCrop(self.size),
+        )
+        return Compose(steps)
+
+
+def backbone_preprocessing(
+    name: str,
+    *,
+    weights: str | None = None,
+    image_size: int | None = None,
+    crop_fraction: float = 1.0,
+) -> Preprocessing | None:
+    """Return what a backbone of this name expects, None if its name says nothing.
+
+    Args:
+        name: timm's name, or `clip:` and the name of a CLIP model.
+        weights: a CLIP model's folder.
+        image_size: another input size than the one it was trained with.
+    """
+    if name in OWN_BACKBONES:
+        return None
+    if name.startswith("clip:"):
+        from cl_suite.models.clip import clip_preprocessing
+
+        size, mean, std, mode = clip_preprocessing(name, weights)
+    else:
+        import timm
+
+        if (config := timm.get_pretrained_cfg(name)) is None:
+            return None
+        size, mean, std, mode = config.input_size[1], config.mean, config.std, config.interpolation
+    return Preprocessing(image_size or size, tuple(mean), tuple(std), mode, crop_fraction)
+
+
+def with_preprocessing(stream: Stream, preprocessing: Preprocessing) -> Stream:
+    """Return the stream with images prepared as a network expects them.
+
+    Whether training images are augmented stays the scenario's choice: where its two transforms are
+    equal, so are these; and its AutoAugment policy stays.
+
+    Raises:
+        UserError: if the raw samples are no uint8 images.
+    """
+    if not takes_images(stream):
+        raise UserError(
+            f"scenario '{stream.info.name}' has no images in 8 bits that a network's own "
+            "preprocessing could act on; pass --model.preprocessing scenario"
+        )
+    plain = preprocessing.eval_transform()
+    train = stream.info.train_transform
+    if repr(train) == repr(stream.info.eval_transform):
+        return stream.with_transforms(plain, plain)
+    policy = tuple(step for step in getattr(train, "steps", ()) if isinstance(step, AutoAugment))
+    return stream.with_transforms(preprocessing.train_transform(policy), plain)
+
+
+def takes_images(stream: Stream) -> bool:
+    """Return whether the raw samples are uint8 images of one or three channels."""
+    if isinstance(stream.train[0], FileSamples):
+        return True
+    sample: Tensor = stream.train[0][0][0]
+    return sample.dtype == torch.uint8 and sample.dim() == 3 and sample.shape[0] in (1, 3)

@@ -1,0 +1,198 @@
+"""A body cut into pieces that run one after another, so that a part of it can be run alone.
+
+What several networks have in common in front (frozen blocks under different tails) is run once:
+`prefix` up to a block, and from its hidden values a `suffix` for each network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+Piece = Callable[[Tensor], Tensor]
+
+
+class Stages(nn.Module):
+    """The pieces of a body: `body(x) == finish(blocks[-1](... blocks[0](embed(x))))`.
+
+    It holds the body itself, no copy, and looks at it as it was when it was cut: cut it again after
+    a block was replaced. `torch.func.functional_call(stages, tensors, (hidden, start))` runs a
+    suffix with other tensors, named `body.<name>`.
+
+    Args:
+        body: the network that is cut.
+        embed: from the input to the hidden values before the first block.
+        blocks: modules of the body, each from hidden values to hidden values.
+        finish: from the last hidden values, tokens `(batch, tokens, dim)` or maps, to the features
+            `(batch, dim)`.
+        finish_parts: names of the body's children that `finish` uses.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        embed: Piece,
+        blocks: Sequence[nn.Module],
+        finish: Piece,
+        finish_parts: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.embed = embed
+        self.blocks = tuple(blocks)
+        self.finish = finish
+        self.finish_parts = tuple(finish_parts)
+        names = {part: name for name, part in body.named_modules()}
+        self.block_names = tuple(names[block] for block in self.blocks)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    def prefix(self, x: Tensor, until: int) -> Tensor:
+        """Return the hidden values after the first `until` blocks; none: the embedded input."""
+        hidden = self.embed(x)
+        for block in self.blocks[:until]:
+            hidden = block(hidden)
+        return hidden
+
+    def suffix(self, hidden: Tensor, start: int) -> Tensor:
+        """Return the features `(batch, dim)` of hidden values before block `start`.
+
+        `suffix(prefix(x, k), k)` equals `body(x)` for every `k` from 0 to `num_blocks`.
+        """
+        for position, block in enumerate(self.blocks[start:]):
+            if position == 0 and getattr(block, "inplace", False):
+                hidden = hidden.clone()  # others may start from the same hidden values
+            hidden = block(hidden)
+        return self.finish(hidden)
+
+    def forward(self, hidden: Tensor, start: int = 0) -> Tensor:
+        """Return `suffix(hidden, start)`."""
+        return self.suffix(hidden, start)
+
+    def stage_of(self, name: str) -> int:
+        """Return which piece a tensor of the body belongs to: -1 embed, `num_blocks` finish.
+
+        Args:
+            name: as in the body's `state_dict`.
+        """
+        for position, block in enumerate(self.block_names):
+            if not block or name.startswith(f"{block}."):
+                return position
+        return self.num_blocks if name.split(".", 1)[0] in self.finish_parts else -1
+
+
+@contextmanager
+def watching(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Note what `module` is given inside the block, such as the hidden values before a block."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def cut(body: nn.Module) -> Stages:
+    """Return the pieces of a body.
+
+    Timm's vision transformers (ViT, DeiT), EfficientNets and ResNets and every `nn.Sequential` are
+    cut into their blocks; any other body is one block.
+    """
+    from timm.models.efficientnet import EfficientNet
+    from timm.models.resnet import ResNet
+    from timm.models.vision_transformer import VisionTransformer
+
+    # a subclass that has its own way through the network is not ours to cut
+    if _goes_like(body, VisionTransformer):
+        return _cut_vision_transformer(body)
+    if _goes_like(body, EfficientNet):
+        return _cut_efficientnet(body)
+    if _goes_like(body, ResNet):
+        return _cut_resnet(body)
+    if type(body).forward is nn.Sequential.forward:
+        return _cut_sequential(body)
+    return Stages(body, _identity, [body], _identity)
+
+
+def _goes_like(body: nn.Module, family: type[nn.Module]) -> bool:
+    return isinstance(body, family) and all(
+        getattr(type(body), method) is getattr(family, method)
+        for method in ("forward", "forward_features")
+    )
+
+
+def _cut_vision_transformer(body: nn.Module) -> Stages:
+    def embed(x: Tensor) -> Tensor:
+        tokens = body._pos_embed(body.patch_embed(x))  # type: ignore[operator]
+        hidden: Tensor = body.norm_pre(body.patch_drop(tokens))  # type: ignore[operator]
+        return hidden
+
+    def finish(hidden: Tensor) -> Tensor:
+        features: Tensor = body.forward_head(body.norm(hidden))  # type: ignore[operator]
+        return features
+
+    parts = ("norm", "attn_pool", "fc_norm", "head_drop", "head", "head_dist")
+    return Stages(body, embed, list(body.blocks), finish, parts)  # type: ignore[arg-type]
+
+
+def _cut_efficientnet(body: nn.Module) -> Stages:
+    def embed(x: Tensor) -> Tensor:
+        hidden: Tensor = body.bn1(body.conv_stem(x))  # type: ignore[operator]
+        return hidden
+
+    def finish(hidden: Tensor) -> Tensor:
+        maps = body.bn2(body.conv_head(hidden))  # type: ignore[operator]
+        features: Tensor = body.forward_head(maps)  # type: ignore[operator]
+        return features
+
+    blocks = [block for stage in body.blocks for block in stage]  # type: ignore[union-attr]
+    parts = ("conv_head", "bn2", "global_pool", "classifier")
+    return Stages(body, embed, blocks, finish, parts)
+
+
+def _cut_resnet(body: nn.Module) -> Stages:
+    def embed(x: Tensor) -> Tensor:
+        maps = body.act1(body.bn1(body.conv1(x)))  # type: ignore[operator]
+        hidden: Tensor = body.maxpool(maps)  # type: ignore[operator]
+        return hidden
+
+    def finish(hidden: Tensor) -> Tensor:
+        features: Tensor = body.forward_head(hidden)  # type: ignore[operator]
+        return features
+
+    layers = (body.layer1, body.layer2, body.layer3, body.layer4)
+    blocks = [block for layer in layers for block in layer]  # type: ignore[union-attr]
+    return Stages(body, embed, blocks, finish, ("global_pool", "fc"))
+
+
+def _cut_sequential(body: nn.Module) -> Stages:
+    """Cut at the children; leaves before the first block of layers embed, leaves of no weight end.
+
+    Without such blocks each child is one.
+    """
+    children = list(body.named_children())
+    last = len(children)
+    while last and not children[last - 1][1].state_dict():
+        last -= 1
+    first = next((i for i in range(last) if list(children[i][1].children())), 0)
+    before, after = children[:first], children[last:]
+    blocks = [child for _, child in children[first:last]]
+    return Stages(body, _chain(before), blocks, _chain(after), [name for name, _ in after])
+
+
+def _chain(children: Sequence[tuple[str, nn.Module]]) -> Piece:
+    def run(x: Tensor) -> Tensor:
+        for _, child in children:
+            x = child(x)
+        return x
+
+    return run
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x

@@ -1,0 +1,114 @@
+"""What a run trains on which data: the scenario's stream, the classifier, and the bank between."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from cl_suite.config import RunConfig
+from cl_suite.data.bank import banked_stream
+from cl_suite.data.stream import Stream
+from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.preprocessing import (
+    Preprocessing,
+    backbone_preprocessing,
+    takes_images,
+    with_preprocessing,
+)
+from cl_suite.models.stages import cut
+from cl_suite.randomness import seed_everything
+
+Progress = Callable[[int, int], None]
+
+
+def build_stream(config: RunConfig) -> Stream:
+    """Return the scenario's stream, its images prepared as the backbone expects them.
+
+    Raises:
+        UserError: for data or parameters that do not fit.
+    """
+    preprocessing = _preprocessing(config.model)
+    scenario = config.scenario
+    if preprocessing is not None and hasattr(scenario, "image_size"):
+        # what is kept of an image depends on the size asked for
+        scenario = copy.copy(scenario)
+        scenario.image_size = preprocessing.size
+    stream: Stream = scenario.build()
+    if preprocessing is None:
+        return stream
+    if config.model.preprocessing == "auto" and not takes_images(stream):
+        return stream
+    return with_preprocessing(stream, preprocessing)
+
+
+def build_model(
+    config: RunConfig, stream: Stream, on_progress: Progress | None = None
+) -> tuple[Classifier, Stream]:
+    """Return the classifier and the stream that it learns from: images, or frozen features.
+
+    Args:
+        on_progress: called with the images that the bank has computed, and has to compute.
+
+    Raises:
+        UserError: for a model that cannot be had, or a bank that the pair cannot use.
+    """
+    seed_everything(config.seed)
+    info, settings = stream.info, config.model
+    model = build_classifier(settings, info.input_shape, info.num_classes, config.strategy)
+    if not settings.uses_bank:
+        return model, stream
+    _check_bank(config, model)
+    part = model.backbone.frozen_part(info.input_shape)
+    banked = banked_stream(
+        stream,
+        part,
+        views=_views(settings.bank_views, info.eval_transform),
+        dtype=settings.bank_dtype,
+        device=config.device,
+        on_progress=on_progress,
+    )
+    model.backbone.enter_behind(part)
+    return model, banked
+
+
+def _preprocessing(settings: ModelConfig) -> Preprocessing | None:
+    if not settings.uses_backbone_preprocessing:
+        return None
+    found = backbone_preprocessing(
+        settings.backbone,
+        weights=settings.weights,
+        image_size=settings.image_size,
+        crop_fraction=settings.crop_fraction,
+    )
+    if found is None and settings.preprocessing == "backbone":
+        raise UserError(
+            f"backbone '{settings.backbone}' says nothing of its preprocessing; pass "
+            "--model.preprocessing scenario"
+        )
+    return found
+
+
+def _check_bank(config: RunConfig, model: Classifier) -> None:
+    """Raise `UserError` if the strategy trains what the bank would keep."""
+    backbone = model.backbone
+    stages = cut(backbone.body)
+    first = stages.num_blocks + 1 if backbone.frozen else backbone.num_frozen_blocks
+    for name, parameter in backbone.body.named_parameters():
+        if parameter.requires_grad and stages.stage_of(name) < first:
+            raise UserError(
+                f"strategy '{config.strategy_name}' trains '{name}', which lies in the part of the "
+                "backbone that the bank keeps; pass --model.bank false"
+            )
+
+
+def _views(names: list[Any], view: Transform) -> list[Transform]:
+    """Return the fixed views of these names, each prepared as for evaluation."""
+    steps = getattr(view, "steps", (view,))
+    made: list[Transform] = []
+    for name in names:
+        crops = [Flip()] if name == "flip" else [CornerCrop(place) for place in range(5)]
+        made += [Compose((crop, *steps)) for crop in crops]
+    return made
