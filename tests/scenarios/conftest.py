@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
+from tiny_image_sets import write_all
 
 from cl_suite.data.readers import cifar100, published
 
@@ -89,6 +91,14 @@ def picture_folder(tmp_path: Path) -> Path:
             size = (20 + 4 * (index % 3), 24)
             write_image(tmp_path / f"kind{class_id}" / f"{index}.png", 30 * class_id + index, size)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def image_sets_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tiny data sets in torchvision's layouts, side by side; tests must not change them."""
+    with pytest.MonkeyPatch.context() as patch:  # the lists of Oxford flowers are generated too
+        patch.setattr(torchvision.datasets.flowers102, "check_integrity", lambda *_: True)
+        yield write_all(tmp_path_factory.mktemp("image_sets"))
 
 
 # numpy views of 50,000 images of zeros cost no memory until they are copied

@@ -7,6 +7,7 @@ import pytest
 
 from cl_suite import registry
 from cl_suite.models.classifier import ModelConfig
+from cl_suite.scenarios.fscit import PROTOCOLS
 from cl_suite.training import TrainingConfig
 
 NAMES = (
@@ -14,9 +15,11 @@ NAMES = (
     "cifar100",
     "class_incremental",
     "cub200",
+    "fscit",
     "image_folder",
     "mini_imagenet",
     "omniglot",
+    *(f"fscit_{dataset}" for dataset in PROTOCOLS),
 )
 
 

@@ -24,10 +24,34 @@ SMALL: dict[str, dict[str, Any]] = {
     "cub200": {"root": "{cub_root}", "image_size": 8},
     "image_folder": {"root": "{picture_folder}", "base_classes": 3, "way": 2, "image_size": 16},
     "class_incremental": {"way": 60},
+    "fscit": {"dataset": "omniglot", "base_classes": 26, "way": 24, "image_size": 8},
     "avalanche": {"factory": f"{HERE}:tiny_benchmark".replace(":", ".")},
+}
+SMALL |= {
+    f"fscit_{dataset}": {
+        "dataset": dataset,
+        "root": root,
+        "base_classes": base_classes,
+        "way": way,
+        "shots": 2,
+        "image_size": 8,
+    }
+    for root, base_classes, way, datasets in (
+        ("{mini_root}", 10, 10, ["mini_imagenet"]),
+        ("{fake_cifar}", 10, 10, ["cifar100"]),
+        ("{cub_root}", 20, 20, ["cub200"]),
+        ("{image_sets_root}", 2, 1, ["caltech101", "country211", "dtd", "eurosat"]),
+        ("{image_sets_root}", 2, 1, ["fgvc_aircraft", "food101", "oxford_pets", "resisc45"]),
+        ("{image_sets_root}", 2, 1, ["stanford_cars", "sun397"]),
+        ("{image_sets_root}", 7, 12, ["gtsrb", "oxford_flowers", "voc2007"]),
+    )
+    for dataset in datasets
 }
 SCENARIOS = sorted(registry.entries("scenario"))
 every_scenario = pytest.mark.parametrize("name", SCENARIOS)
+# one name of each class: the data sets of one benchmark share a constructor
+CLASSES = {entry.class_path: name for name, entry in registry.entries("scenario").items()}
+every_class = pytest.mark.parametrize("name", sorted(CLASSES.values()))
 
 
 def tiny_benchmark() -> Any:
@@ -54,7 +78,7 @@ def build(name: str, parameters: dict[str, Any]) -> Stream:
     return stream
 
 
-@every_scenario
+@every_class
 def test_the_constructor_only_stores(name: str) -> None:
     cls = registry.get("scenario", name).load()
     found = inspect.signature(cls).parameters.values()
@@ -63,7 +87,7 @@ def test_the_constructor_only_stores(name: str) -> None:
     assert vars(cls(**given)) == given
 
 
-@every_scenario
+@every_class
 def test_an_unknown_parameter_is_refused_with_a_suggestion(name: str) -> None:
     pair = registry.get("scenario", name), registry.get("strategy", "finetune")
     known = [k for k, _ in build_parser(*pair).get_defaults().items() if k.startswith("scenario.")]

@@ -1,0 +1,280 @@
+"""Few-shot class-incremental tuning: every session has a few shots a class, the base one included.
+
+The benchmark of the CoACT paper ("asynchronous contrastive tuning"), over 16 data sets: the
+knowledge lies in a pretrained backbone, and 10 images of each class are all there is to tune it.
+Classes come in label order. After a session all test images of all classes seen are scored.
+
+What differs from the published benchmark, and each stream says so in its notes:
+
+- The shots. The authors' lists are not part of this package; give one by `shot_list`. Without it
+  the shots are drawn at random, so figures are comparable, but not shot for shot.
+- The division of caltech101, eurosat, resisc45 and sun397 into training and test images, which
+  have none of their own here, and the label of a voc2007 photo that shows several classes: see
+  `cl_suite.data.readers.torchvision_sets`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from cl_suite.data.cut import (
+    SHOT_SELECTIONS,
+    ShotSelection,
+    check_at_least,
+    check_choice,
+    cut_classes,
+    remainder_notes,
+    rows_by_class,
+    shot_rows,
+)
+from cl_suite.data.pool import Pool, as_is, checked, decoded
+from cl_suite.data.readers import (
+    cifar100,
+    class_words,
+    cub200,
+    image_folder,
+    mini_imagenet,
+    omniglot,
+    shot_list,
+    torchvision_sets,
+)
+from cl_suite.data.readers.torchvision_sets import square_of, square_transforms
+from cl_suite.data.samples import Samples, TensorSamples
+from cl_suite.data.stream import Stream
+from cl_suite.data.transforms import ToFloat
+from cl_suite.errors import UserError
+
+Dataset = Literal[
+    "caltech101",
+    "cifar100",
+    "country211",
+    "cub200",
+    "dtd",
+    "eurosat",
+    "fgvc_aircraft",
+    "food101",
+    "gtsrb",
+    "image_folder",
+    "mini_imagenet",
+    "omniglot",
+    "oxford_flowers",
+    "oxford_pets",
+    "resisc45",
+    "stanford_cars",
+    "sun397",
+    "voc2007",
+]
+VIT_FLOAT = ToFloat((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as the benchmark's backbone takes pixels
+SHOTS = 10
+NOT_MIRRORED = ("gtsrb", "omniglot")  # a sign or character in the mirror is another one
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The published cut of a data set: so many classes, first and then in each session."""
+
+    classes: int
+    base_classes: int
+    way: int
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "caltech101": Protocol(102, 12, 10),
+    "cifar100": Protocol(100, 10, 10),
+    "country211": Protocol(211, 22, 21),
+    "cub200": Protocol(200, 20, 20),
+    "dtd": Protocol(47, 7, 5),
+    "eurosat": Protocol(10, 1, 1),
+    "fgvc_aircraft": Protocol(100, 10, 10),
+    "food101": Protocol(101, 11, 10),
+    "gtsrb": Protocol(43, 7, 4),
+    "mini_imagenet": Protocol(100, 10, 10),
+    "oxford_flowers": Protocol(102, 12, 10),
+    "oxford_pets": Protocol(37, 5, 4),
+    "resisc45": Protocol(45, 5, 5),
+    "stanford_cars": Protocol(196, 28, 21),
+    "sun397": Protocol(397, 45, 44),
+    "voc2007": Protocol(20, 2, 2),
+}
+
+
+class FSCIT:
+    """Any of the data sets in sessions of a few shots a class, the base session included.
+
+    Args:
+        dataset: the data set; "image_folder" is any folder of class folders, "omniglot" comes with
+            the package.
+        root: folder of the data set (torchvision's `root` where torchvision has it); unused by
+            "omniglot".
+        base_classes: classes of session 0.
+        way: classes of each later session.
+        shots: training images of each class, of the base session too.
+        shot_selection: "random" draws the shots from `shot_seed`, "first" takes the first images of
+            each class, which in some data sets are nearly one and the same.
+        shot_seed: seed of the random shots.
+        shot_list: text file with lines `class index`: the class id and the position of an image in
+            the training part; a class's first lines are its shots, whatever `shot_selection` says.
+        image_size: height and width of the model's input in pixels.
+        augment: cut and flip the training images by a random draw each.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: Dataset,
+        root: str | None = None,
+        base_classes: int,
+        way: int,
+        shots: int = SHOTS,
+        shot_selection: ShotSelection = "random",
+        shot_seed: int = 0,
+        shot_list: str | None = None,
+        image_size: int = 224,
+        augment: bool = True,
+    ) -> None:
+        self.dataset = dataset
+        self.root = root
+        self.base_classes = base_classes
+        self.way = way
+        self.shots = shots
+        self.shot_selection = shot_selection
+        self.shot_seed = shot_seed
+        self.shot_list = shot_list
+        self.image_size = image_size
+        self.augment = augment
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for data or parameters that do not fit."""
+        self._check()
+        pool = _read(self.dataset, self.root)
+        order = range(len(pool.class_names))  # no shuffling: the protocol has label order
+        sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
+        shots = self._shots(pool, sessions)
+        num_images = sum(map(len, shots)) + len(pool.test)
+        return self._for_the_model(pool, num_images).stream(
+            name=f"fscit_{self.dataset}",
+            sessions=sessions,
+            train_rows=shots,
+            shots=self.shots,
+            notes=(*remainder_notes(sessions, self.way), *self._deviations(pool)),
+        )
+
+    def _check(self) -> None:
+        check_choice("dataset", self.dataset, get_args(Dataset))
+        check_choice("shot_selection", self.shot_selection, SHOT_SELECTIONS)
+        check_at_least("shot_seed", self.shot_seed, 0)
+        check_at_least("image_size", self.image_size, 1)
+
+    def _shots(self, pool: Pool, sessions: Sequence[Sequence[int]]) -> list[list[int]]:
+        candidates: Mapping[int, Sequence[int]] = rows_by_class(pool.train.targets)
+        selection = self.shot_selection
+        if self.shot_list is not None:
+            candidates, selection = shot_list.read(self.shot_list, pool.train.targets), "first"
+        return [
+            shot_rows(
+                candidates,
+                classes,
+                shots=self.shots,
+                class_names=pool.class_names,
+                selection=selection,
+                seed=self.shot_seed,
+            )
+            for classes in sessions
+        ]
+
+    def _for_the_model(self, pool: Pool, num_images: int) -> Pool:
+        """Return the pool with the transforms of this scenario, whatever the reader's own were."""
+        photos = pool.load not in (as_is, decoded)  # of many sizes, and large
+        train_transform, eval_transform = square_transforms(
+            self.image_size,
+            VIT_FLOAT,
+            augment=self.augment,
+            flip=self.dataset not in NOT_MIRRORED,
+            photos=photos,
+        )
+        load = _loader(self.image_size, num_images) if photos else pool.load
+        return replace(
+            pool, train_transform=train_transform, eval_transform=eval_transform, load=load
+        )
+
+    def _deviations(self, pool: Pool) -> tuple[str, ...]:
+        protocol = PROTOCOLS.get(self.dataset)
+        if protocol is None:
+            return ()
+        reasons = []
+        if (self.base_classes, self.way) != (protocol.base_classes, protocol.way):
+            reasons.append("base_classes or way are not the protocol's")
+        if self.shots != SHOTS:
+            reasons.append(f"a class has {self.shots} instead of {SHOTS} shots")
+        if (found := len(pool.class_names)) != protocol.classes:
+            reasons.append(f"the data set has {found} instead of {protocol.classes} classes")
+        notes = [f"not comparable with published FSCIT figures: {reason}" for reason in reasons]
+        if self.shot_list is None:
+            how = {
+                "random": f"drawn at random (shot_seed {self.shot_seed})",
+                "first": "the first images of each class",
+            }[self.shot_selection]
+            notes.append(
+                f"not comparable shot for shot with published FSCIT figures: the shots are {how}, "
+                "not those of the authors' list"
+            )
+        return tuple(notes)
+
+
+def _loader(image_size: int, num_images: int) -> Callable[[Samples], Samples]:
+    """Return what keeps the squares of all photos in memory, or leaves them files where too many.
+
+    Args:
+        num_images: training and test images of all sessions.
+    """
+    square = square_of(image_size)
+    if num_images * 3 * square.size**2 > image_folder.MEMORY_LIMIT_BYTES:
+        return checked
+    return lambda samples: image_folder.keep_squares(samples, square)
+
+
+def _read(dataset: Dataset, root: str | None) -> Pool:
+    """Return the data set, its classes named in words where it has or means words."""
+    if dataset == "omniglot":
+        return _omniglot()
+    if root is None:
+        raise UserError(f"dataset '{dataset}' needs a root: the folder of the data set")
+    if dataset == "image_folder":
+        return image_folder.read(root)
+    if dataset == "resisc45":
+        return _resisc45(root)
+    if dataset == "cifar100":
+        return _named(cifar100.read(root), class_words.words)
+    if dataset == "cub200":
+        return _named(cub200.read(root), class_words.words)
+    if dataset == "mini_imagenet":
+        return _named(mini_imagenet.read(root), class_words.synset)
+    return torchvision_sets.read(dataset, root)
+
+
+def _resisc45(root: str) -> Pool:
+    nested = Path(root).expanduser() / "NWPU-RESISC45"
+    pool = image_folder.read(
+        str(nested) if nested.is_dir() else root, test_fraction=torchvision_sets.TEST_FRACTION
+    )
+    note = torchvision_sets.division_note("resisc45")
+    return _named(replace(pool, notes=(note, *pool.notes)), class_words.words)
+
+
+def _named(pool: Pool, say: Callable[[str], str]) -> Pool:
+    return replace(pool, class_names=tuple(say(name) for name in pool.class_names))
+
+
+def _omniglot() -> Pool:
+    pool = omniglot.read()
+    return replace(pool, train=_coloured(pool.train), test=_coloured(pool.test))
+
+
+def _coloured(samples: Samples) -> Samples:
+    """Return grey images with three equal channels, as pretrained backbones take them."""
+    if not isinstance(samples, TensorSamples):
+        return samples
+    return TensorSamples(samples.inputs.repeat(1, 3, 1, 1), samples.targets)
