@@ -204,18 +204,20 @@ def load_base_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
 
     What does not fit is made by the strategy from the class statistics that come along.
     """
-    own = model.head.state_dict()
-    growing = ("weight", "class_ids")
-    state = {**{f"head.{name}": tensor for name, tensor in own.items()}}
-    for name, tensor in weights.items():
-        mine = own.get(name.removeprefix("head."))
-        if not name.startswith("head."):
-            state[name] = tensor
-        elif mine is not None and (
-            mine.shape == tensor.shape
-            or (name.removeprefix("head.") in growing and mine.shape[1:] == tensor.shape[1:])
-        ):
-            state[name] = tensor
+    own = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+
+    def fits(name: str, tensor: Tensor) -> bool:
+        # rows of classes to come are made when their session begins
+        grows = name in ("head.weight", "head.class_ids")
+        first = 1 if grows else 0
+        return name in own and own[name].shape[first:] == tensor.shape[first:]
+
+    taken = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not name.startswith("head.") or fits(name, tensor)
+    }
+    state = own | taken
     model.load_trained_state(state)
 
 

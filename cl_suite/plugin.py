@@ -37,7 +37,7 @@ class StrategyPlugin:
     needs_text: ClassVar[bool] = False
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
-        """Return a head of the method's own for features of width `dim`, None for the user's choice.
+        """Return the method's own head for features of width `dim`, None for the user's choice.
 
         Args:
             num_classes: columns of the output.
@@ -46,7 +46,7 @@ class StrategyPlugin:
         return None
 
     def prepare_model(self, model: nn.Module) -> None:
-        """Give the network what the method trains (adapters, prompts), before any optimiser is made.
+        """Give the network what the method trains (adapters, prompts), before any optimiser is.
 
         Called again on a prepared network, it must change nothing. The structure may depend on
         parameters alone: a checkpoint's tensors are loaded after it.

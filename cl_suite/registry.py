@@ -7,6 +7,7 @@ A built-in one is a YAML file in `configs/`; a third party's is an entry point i
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -62,12 +63,7 @@ class Entry:
 
 def entries(kind: Kind) -> dict[str, Entry]:
     """Return every registered entry of a kind by name, built-in ones first, each in name order."""
-    found = {}
-    folder = resources.files("cl_suite.configs").joinpath(kind)
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".yaml"):
-            name = file.name.removesuffix(".yaml")
-            found[name] = _from_yaml(kind, name, yaml.safe_load(file.read_text("utf-8")))
+    found = dict(_built_in(kind))
     for point in sorted(metadata.entry_points(group=GROUPS[kind]), key=lambda p: p.name):
         if point.name in found:
             raise UserError(
@@ -111,6 +107,17 @@ def lazy_classes(kind: Kind, package: str) -> tuple[Callable[[str], Any], Callab
         return known[name].load()
 
     return get_class, lambda: sorted(classes())
+
+
+@functools.cache
+def _built_in(kind: Kind) -> Mapping[str, Entry]:
+    found = {}
+    folder = resources.files("cl_suite.configs").joinpath(kind)
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".yaml"):
+            name = file.name.removesuffix(".yaml")
+            found[name] = _from_yaml(kind, name, yaml.safe_load(file.read_text("utf-8")))
+    return found
 
 
 def _from_yaml(kind: Kind, name: str, content: Mapping[str, Any]) -> Entry:

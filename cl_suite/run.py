@@ -33,6 +33,8 @@ from cl_suite.run_model import build_model, build_stream
 from cl_suite.run_setup import check_pair, flatten, prepare_folder
 from cl_suite.saved_model import save_model
 
+SECONDS_BETWEEN_PICTURES = 5.0
+
 
 class Run:
     """A run in its folder.
@@ -76,6 +78,7 @@ class Run:
         self.hits = np.zeros((0, info.num_classes), dtype=np.int64)
         self.run_info = run_info(self.stream, model)
         self.resumable, self.diverged = True, False
+        self.last_picture = -math.inf
         if options.resume and not options.overwrite and folder.checkpoint_file.exists():
             self._load()
 
@@ -254,6 +257,11 @@ class Run:
 
     def _show_session(self, record: SessionRecord, confusion: np.ndarray[Any, Any]) -> None:
         info, session = self.stream.info, record.session
+        last = session == info.num_sessions - 1
+        # a run of short sessions would spend most of its time on drawing
+        drawn = last or time.monotonic() - self.last_picture > SECONDS_BETWEEN_PICTURES
+        if drawn:
+            self.last_picture = time.monotonic()
         seen = list(info.seen_classes(session))
         hits = self.figures()
         self.dashboard.session(
@@ -262,6 +270,7 @@ class Run:
             confusion[np.ix_(seen, seen)],
             [info.class_names[c] for c in seen],
             info.session_classes[: session + 1],
+            pictures=drawn,
         )
 
     def _show_prototypes(self) -> None:

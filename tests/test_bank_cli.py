@@ -110,9 +110,7 @@ def test_a_frozen_prefix_can_be_banked_and_trained_on(
     entry = bank_store.entries(bank_store.default_folder())[0]
     assert entry.dim == 64 * 3 * 3
     assert torch.isfinite(
-        torch.tensor(
-            RunFolder(here / "runs/omniglot/prototype/seed0").read_metrics()[-1].accuracy
-        )
+        torch.tensor(RunFolder(here / "runs/omniglot/prototype/seed0").read_metrics()[-1].accuracy)
     )
 
 

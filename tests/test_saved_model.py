@@ -78,7 +78,7 @@ def test_other_backbone_weights_are_refused(tmp_path: Path, weights: Path) -> No
     torch.manual_seed(1)
     other = create_backbone("vit_tiny_patch16_224", (1, 28, 28), arguments=TINY_VIT)
     save_file(other.body.state_dict(), tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="rests on other backbone weights than .*other"):
+    with pytest.raises(UserError, match=r"rests on other backbone weights than .*other"):
         load_model(folder, weights=str(tmp_path / "other.safetensors"))
     weights.rename(tmp_path / "moved.safetensors")
     with pytest.raises(UserError, match="does not exist"):

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from cl_suite.data.samples import Samples
@@ -74,27 +75,31 @@ class Stream:
 
     Attributes:
         info: the frozen record.
-        benchmark: the Avalanche scenario, for use without the suite.
         train, test: raw samples of each session; the engine hands on one session at a time.
     """
 
     info: StreamInfo
-    benchmark: CLScenario = field(repr=False)
     train: tuple[Samples, ...] = field(repr=False)
     test: tuple[Samples, ...] = field(repr=False)
 
-    def with_transforms(self, train: Transform, eval: Transform) -> Stream:
-        """Return the same sessions with other transforms; samples and fingerprint stay."""
+    @cached_property
+    def benchmark(self) -> CLScenario:
+        """The Avalanche scenario, for use without the suite; made when it is first asked for."""
         from cl_suite import avalanche_api
 
+        return avalanche_api.benchmark(
+            self.train, self.test, self.info.train_transform, self.info.eval_transform
+        )
+
+    def with_transforms(self, train: Transform, eval: Transform) -> Stream:
+        """Return the same sessions with other transforms; samples and fingerprint stay."""
         info = dataclasses.replace(
             self.info,
             input_shape=tuple(eval(self.train[0][0][0]).shape),
             train_transform=train,
             eval_transform=eval,
         )
-        benchmark = avalanche_api.benchmark(self.train, self.test, train, eval)
-        return Stream(info, benchmark, self.train, self.test)
+        return Stream(info, self.train, self.test)
 
 
 class Scenario(Protocol):
@@ -144,11 +149,7 @@ def build_stream(
         notes=tuple(notes),
         fingerprint=fingerprint([*train, *test]),
     )
-    # avalanche takes seconds to import: only once the data is known to be good
-    from cl_suite import avalanche_api
-
-    benchmark = avalanche_api.benchmark(train, test, train_transform, eval_transform)
-    return Stream(info, benchmark, tuple(train), tuple(test))
+    return Stream(info, tuple(train), tuple(test))
 
 
 def fingerprint(sets: Sequence[Samples]) -> str:

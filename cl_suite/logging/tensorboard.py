@@ -106,6 +106,8 @@ class Dashboard:
         confusion: NDArray[np.int64] | None,
         class_names: Sequence[str],
         session_classes: Sequence[Sequence[int]],
+        *,
+        pictures: bool = True,
     ) -> None:
         """Show a session's figures, the accuracy matrix and the confusion matrix.
 
@@ -116,6 +118,7 @@ class Dashboard:
                 in order of arrival; None leaves the picture out.
             class_names: of the classes seen, in the same order.
             session_classes: class ids of each session so far.
+            pictures: whether to draw the two matrices, which takes longer than all the rest.
         """
         matrix, _ = accuracy_matrix(hits)
         with self._writing():
@@ -129,6 +132,8 @@ class Dashboard:
                     "forgetting": record.forgetting,
                 },
             )
+            if not pictures:
+                return
             picture = to_image(accuracy_matrix_figure(matrix))
             self._picture("matrix/accuracy", picture, record.session)
             if confusion is not None:

@@ -70,7 +70,7 @@ class Backbone(nn.Module):
         stages = cut(self.body)
         if self._entry > stages.num_blocks:
             return x
-        return stages.suffix(x.unflatten(1, self._entry_shape), self._entry)
+        return stages.suffix(x.reshape(len(x), *self._entry_shape), self._entry)
 
     def frozen_part(self, input_shape: tuple[int, ...]) -> FrozenPart:
         """Return the part that never changes: all of a frozen backbone, else the frozen prefix."""
@@ -208,7 +208,7 @@ def _body(
 
 
 def _take_size(body: nn.Module, input_shape: tuple[int, ...]) -> None:
-    """Resample position embeddings for another image size than the weights', where there are any."""
+    """Resample position embeddings, where there are any, for another size than the weights'."""
     embed = getattr(body, "patch_embed", None)
     size = getattr(embed, "img_size", None)
     if size is not None and tuple(size) != input_shape[1:] and hasattr(body, "set_input_size"):

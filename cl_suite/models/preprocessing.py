@@ -52,17 +52,20 @@ class Preprocessing:
         )
         return Compose((Channels(len(self.mean)), resized, ToFloat(self.mean, self.std)))
 
-    def train_transform(self, augmentation: tuple[Transform, ...] = ()) -> Transform:
-        """Return the transform with random crops and flips.
+    def train_transform(
+        self, augmentation: tuple[Transform, ...] = (), *, flip: bool = True
+    ) -> Transform:
+        """Return the transform with random crops.
 
         Args:
             augmentation: transforms of the uint8 image to apply first.
+            flip: mirror half of the images; not for signs and letters.
         """
         steps = (
             *augmentation,
             Channels(len(self.mean)),
             ToFloat(self.mean, self.std),
-            RandomResizedCrop(self.size),
+            RandomResizedCrop(self.size, flip=flip),
         )
         return Compose(steps)
 
@@ -100,7 +103,7 @@ def with_preprocessing(stream: Stream, preprocessing: Preprocessing) -> Stream:
     """Return the stream with images prepared as a network expects them.
 
     Whether training images are augmented stays the scenario's choice: where its two transforms are
-    equal, so are these; and its AutoAugment policy stays.
+    equal, so are these; its AutoAugment policy stays, and what it does not mirror is not mirrored.
 
     Raises:
         UserError: if the raw samples are no uint8 images.
@@ -114,8 +117,10 @@ def with_preprocessing(stream: Stream, preprocessing: Preprocessing) -> Stream:
     train = stream.info.train_transform
     if repr(train) == repr(stream.info.eval_transform):
         return stream.with_transforms(plain, plain)
-    policy = tuple(step for step in getattr(train, "steps", ()) if isinstance(step, AutoAugment))
-    return stream.with_transforms(preprocessing.train_transform(policy), plain)
+    steps = getattr(train, "steps", (train,))
+    policy = tuple(step for step in steps if isinstance(step, AutoAugment))
+    flip = any(getattr(step, "flip", False) for step in steps)
+    return stream.with_transforms(preprocessing.train_transform(policy, flip=flip), plain)
 
 
 def takes_images(stream: Stream) -> bool:

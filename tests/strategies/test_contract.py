@@ -209,7 +209,7 @@ class GuardedSamples(TensorSamples):
 def test_test_data_is_never_read_while_training(name: str) -> None:
     stream = make_stream()
     guarded = tuple(GuardedSamples(s.inputs, s.targets) for s in stream.test)  # type: ignore[attr-defined]
-    stream = Stream(stream.info, stream.benchmark, stream.train, guarded)
+    stream = Stream(stream.info, stream.train, guarded)
     engine = make_engine(name, stream)
     for session in range(3):
         GuardedSamples.locked = True
