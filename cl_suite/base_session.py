@@ -18,10 +18,15 @@ from cl_suite.run_folder import RunFolder
 
 @dataclass
 class BaseArtefact:
-    """A finished base session, before any strategy acted on it: weights and class statistics."""
+    """A finished base session, before any strategy acted on it.
+
+    Attributes:
+        model: the weights that differ from published ones.
+        stats: class statistics of its features, None if its strategy did not ask for any.
+    """
 
     model: dict[str, Tensor]
-    stats: ClassStats
+    stats: ClassStats | None
 
 
 def base_identity(config: RunConfig, stream: Stream, weights: str | None) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def save_base(folder: RunFolder, artefact: BaseArtefact, identity: dict[str, Any
     tree = {
         "identity": identity,
         "model": artefact.model,
-        "stats": artefact.stats.state_dict(),
+        "stats": None if artefact.stats is None else artefact.stats.state_dict(),
     }
     checkpoint.save(folder.base_file, tree)
 
@@ -77,7 +82,8 @@ def load_base(config: RunConfig, stream: Stream, weights: str | None = None) -> 
                 f"{_short(tree['identity'].get(key))}, where this run has {_short(value)}; start "
                 "from a run that agrees, or train the base session here"
             )
-    return BaseArtefact(tree["model"], ClassStats.from_state_dict(tree["stats"]))
+    stats = None if tree["stats"] is None else ClassStats.from_state_dict(tree["stats"])
+    return BaseArtefact(tree["model"], stats)
 
 
 def _short(value: Any) -> str:

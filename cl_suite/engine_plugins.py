@@ -22,7 +22,6 @@ from cl_suite.base_session import BaseArtefact
 from cl_suite.data.loader import batches
 from cl_suite.models.classifier import Classifier
 from cl_suite.modes import batchnorms
-from cl_suite.plugin import session_stats
 from cl_suite.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -184,12 +183,12 @@ class OpeningPlugin:
         strategy.session_cache = {}
         if context.state.session > 0:
             return
-        if context.start is not None:
+        if context.start is not None and context.start.stats is not None:
             strategy.session_cache["stats"] = context.start.stats
-        stats = session_stats(strategy)
+        # the weights as training left them, before any strategy acts on them
         state = context.model.trained_state()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-        context.artefact = BaseArtefact(weights, stats)
+        context.artefact = BaseArtefact(weights, None)
 
     def _still_batchnorm(self, model: nn.Module) -> None:
         # the template puts the whole model in train mode before a session
@@ -253,6 +252,11 @@ class ClosingPlugin:
         self.num_samples += num
         self.step += 1
         self.context.calls.batch(self.step, len(strategy.dataloader))
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        # class statistics travel with a base session if its strategy wanted them
+        if self.context.state.session == 0 and self.context.artefact is not None:
+            self.context.artefact.stats = strategy.session_cache.get("stats")
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         state = self.context.state

@@ -119,9 +119,13 @@ def session_stats(
         kind: second moments to collect besides the means.
     """
     cache: dict[str, Any] = getattr(strategy, "session_cache", {})
-    if "stats" in cache and not normalize and kind == "none":
-        # the base session's travel with its artefact
+    plain = not normalize and kind == "none"
+    if plain and "stats" in cache:
+        # the base session's may travel with its artefact
         known: ClassStats = cache["stats"]
         return known
     features, labels = session_features(strategy)
-    return class_stats(unit(features) if normalize else features, labels, kind=kind)
+    stats = class_stats(unit(features) if normalize else features, labels, kind=kind)
+    if plain:
+        cache["stats"] = stats
+    return stats

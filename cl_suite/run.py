@@ -30,7 +30,7 @@ from cl_suite.plugin_state import UnsaveableError
 from cl_suite.run_folder import RunFolder, SessionRecord, session_record
 from cl_suite.run_info import parameters_line, peak_memory, run_info
 from cl_suite.run_model import build_model, build_stream
-from cl_suite.run_setup import check_pair, flatten, prepare_folder
+from cl_suite.run_setup import check_names, check_pair, flatten, prepare_folder
 from cl_suite.saved_model import save_model
 
 SECONDS_BETWEEN_PICTURES = 5.0
@@ -59,6 +59,7 @@ class Run:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
         images = build_stream(config)
+        check_names(config, images.info)
         self.image_info: StreamInfo = images.info
         model, stream = build_model(config, images, progress.images)
         self.stream: Stream = stream

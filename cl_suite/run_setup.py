@@ -9,8 +9,9 @@ import yaml
 
 from cl_suite import registry
 from cl_suite.config import RunConfig, RunOptions
+from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.plugin import check_bounds
+from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.run_folder import RunFolder
 
 
@@ -34,6 +35,32 @@ def check_pair(config: RunConfig) -> None:
             f"strategy '{config.strategy_name}' needs a backbone that reads text, got "
             f"'{config.model.backbone}'; pass --model.backbone clip:openai/clip-vit-base-patch16"
         )
+    if config.model.lora_rank and adapts_the_backbone(config.strategy):
+        raise UserError(
+            f"strategy '{config.strategy_name}' puts adapters or prompts of its own into the "
+            "backbone; leave --model.lora_rank out"
+        )
+
+
+def adapts_the_backbone(strategy: Any) -> bool:
+    """Return whether a strategy prepares the network in a way of its own."""
+    own = getattr(type(strategy), "prepare_model", StrategyPlugin.prepare_model)
+    return own is not StrategyPlugin.prepare_model
+
+
+def check_names(config: RunConfig, info: StreamInfo) -> None:
+    """Raise `UserError` if a strategy reads class names and a session's are numbers."""
+    strategy = config.strategy
+    if not getattr(strategy, "needs_text", False) or getattr(strategy, "class_names", None):
+        return
+    for session, classes in enumerate(info.session_classes):
+        names = [info.class_names[c].strip() for c in classes]
+        if all(name.isnumeric() or not name for name in names):
+            raise UserError(
+                f"strategy '{config.strategy_name}' reads class names, and those of session "
+                f"{session} are numbers ('{names[0]}'); give words by --strategy.class_names, or "
+                "take a strategy that needs no names"
+            )
 
 
 def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) -> bool:

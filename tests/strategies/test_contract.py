@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import fitting, make_plugin, reads_text, tiny_classifier
 from tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
@@ -31,21 +32,16 @@ OURS = [n for n in STRATEGIES if "avalanche" not in registry.get("strategy", n).
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 
 
-def make_plugin(name: str) -> Any:
-    entry = registry.get("strategy", name)
-    return entry.load()(**(entry.settings.get("params") or {}))
-
-
 def make_engine(name: str, stream: Stream | None = None, **training: Any) -> Engine:
-    stream = stream or make_stream()
-    settings = registry.get("strategy", name).settings
+    stream = fitting(stream or make_stream(), name)
+    settings = registry.get("strategy", name).settings.get("training") or {}
     recipe = {"base_epochs": 2, "incremental_epochs": 2, "batch_size": 16, "lr": 0.02}
+    # of a strategy's own recipe the form, not the length
+    own = {k: v for k, v in settings.items() if "epochs" not in k or v in (0, None)}
     seed_everything(0)
-    model = build_classifier(
-        ModelConfig(**settings.get("model") or {}), stream.info.input_shape, stream.info.num_classes
-    )
-    config = TrainingConfig(**{**recipe, **(settings.get("training") or {}), **training})
-    return Engine(stream, model, make_plugin(name), config)
+    plugin = make_plugin(name)
+    model = tiny_classifier(name, stream, plugin)
+    return Engine(stream, model, plugin, TrainingConfig(**{**recipe, **own, **training}))
 
 
 def train(engine: Engine, start: int = 0) -> Engine:
@@ -131,7 +127,7 @@ def test_save_load_continue_equals_never_having_stopped(name: str, tmp_path: Pat
         engine.train_session(session)
         save(session + 1)
     expected, hits = weights(engine), engine.evaluate(2)
-    assert len(saved) > 3
+    assert len(saved) >= 3  # after each session at least
     for path, next_session in saved:
         resumed = make_engine(name)
         torch.rand(7)  # a resumed process has drawn other random numbers
@@ -168,7 +164,8 @@ def test_a_prediction_is_the_same_alone_and_in_any_batch(name: str) -> None:
     engine = train(make_engine(name))
     model = engine.model.eval()
     samples = engine.stream.test[0]
-    images = torch.stack([samples[i][0] for i in range(len(samples))]).float() / 255
+    raw = torch.stack([samples[i][0] for i in range(len(samples))])
+    images = engine.stream.info.eval_transform(raw)
     with torch.no_grad():
         together = model(images)
         alone = torch.cat([model(image[None]) for image in images])
@@ -354,7 +351,14 @@ def test_it_works_as_a_plain_plugin_in_a_bare_template(
     from avalanche.evaluation.metrics import accuracy_metrics
 
     seed_everything(0)
-    model, plugin, stream = network(), make_plugin(name), make_stream()
+    plugin, stream = make_plugin(name), fitting(make_stream(), name)
+    if reads_text(name):
+        if network is Network:
+            pytest.skip("a foreign network reads no text")
+        model: nn.Module = tiny_classifier(name, stream, None)
+        plugin.class_names = list(stream.info.class_names)
+    else:
+        model = network()
     if isinstance(model, Classifier) and not isinstance(plugin, StrategyPlugin):
         model.head.grow(range(8))  # Avalanche's own plugins do not know our head
     template = avalanche_api.SupervisedTemplate(

@@ -1,0 +1,172 @@
+"""CLIP's files: weights, tokenizer and preprocessing, from a folder, the local cache or the hub.
+
+Weights are read from safetensors alone, never from a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cl_suite.data.transforms import Interpolation
+from cl_suite.errors import UserError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+EXAMPLE = "clip:openai/clip-vit-base-patch16"
+NUM_BYTES = 256  # the least a byte-level vocabulary has
+# as the library numbers them
+INTERPOLATIONS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+def load_clip(name: str, *, pretrained: bool) -> tuple[nn.Module, Any]:
+    """Return a CLIP model in float32, and its tokenizer.
+
+    Args:
+        name: a name on the hub, looked up in the local cache first, or a folder with config.json,
+            model.safetensors and the tokenizer's files.
+        pretrained: load the weights; else draw random ones.
+
+    Raises:
+        UserError: if something is missing, is not CLIP's, or cannot be downloaded.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_tokenizer_files(folder)
+        try:
+            return _load(str(folder), pretrained, local=True)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise UserError(
+                f"folder '{name}' is no CLIP model that can be read ({_reason(error)}); it needs "
+                "config.json, model.safetensors and the tokenizer's files"
+            ) from error
+    for local in (True, False):
+        try:
+            return _load(name, pretrained, local=local)
+        except Exception as error:
+            # the hub's client raises many kinds; a cache without the model is the customary case
+            if not local:
+                raise _cannot_be_had(name, error) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _load(source: str, pretrained: bool, *, local: bool) -> tuple[nn.Module, Any]:
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+    content, _ = CLIPConfig.get_config_dict(source, local_files_only=local)
+    if content.get("model_type") != "clip":
+        raise ValueError(f"its config.json says model_type '{content.get('model_type')}'")
+    config = CLIPConfig.from_pretrained(source, local_files_only=local)
+    tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=local)
+    if not NUM_BYTES <= len(tokenizer) <= config.text_config.vocab_size:
+        raise ValueError(
+            f"its tokenizer has {len(tokenizer)} tokens, its text tower "
+            f"{config.text_config.vocab_size}"
+        )
+    if not pretrained:
+        return CLIPModel(config), tokenizer
+    with _no_progress_bar():
+        model, found = CLIPModel.from_pretrained(
+            source,
+            local_files_only=local,
+            use_safetensors=True,  # never a pickle
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    if found["missing_keys"]:
+        raise ValueError(f"its weights lack '{min(found['missing_keys'])}'")
+    return model, tokenizer
+
+
+def clip_preprocessing(
+    name: str, weights: str | None = None
+) -> tuple[int, tuple[float, ...], tuple[float, ...], Interpolation]:
+    """Return the size, mean, std and interpolation that a CLIP was trained with.
+
+    They come from its preprocessor_config.json; CLIP's published ones where it has none.
+
+    Args:
+        name, weights: as of `create_clip_body`.
+
+    Raises:
+        UserError: if the hub cannot be reached.
+    """
+    source = weights if weights is not None else name.removeprefix("clip:")
+    content = _json(source, "preprocessor_config.json")
+    if content is None:
+        content = (_json(source, "processor_config.json") or {}).get("image_processor", {})
+    size = content.get("crop_size", content.get("size"))
+    if isinstance(size, dict):
+        size = size.get("height", size.get("shortest_edge"))
+    if size is None:
+        size = (_json(source, "config.json") or {}).get("vision_config", {}).get("image_size", 224)
+    mean, std = content.get("image_mean", CLIP_MEAN), content.get("image_std", CLIP_STD)
+    mode = INTERPOLATIONS.get(content.get("resample", 3), "bicubic")
+    return int(size), tuple(mean), tuple(std), mode
+
+
+def _json(source: str, file: str) -> dict[str, Any] | None:
+    """Return a JSON file of a folder or of the hub, None where there is none."""
+    folder = Path(source).expanduser()
+    path = folder / file if folder.is_dir() else _from_hub(source, file)
+    if path is None or not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def _from_hub(source: str, file: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    with suppress(LocalEntryNotFoundError, EntryNotFoundError):
+        return Path(hf_hub_download(source, file, local_files_only=True))
+    try:
+        return Path(hf_hub_download(source, file))
+    except LocalEntryNotFoundError as error:  # no connection
+        raise _cannot_be_had(source, error) from error
+    except EntryNotFoundError:
+        return None
+    except Exception as error:
+        # the hub's client raises many kinds
+        raise _cannot_be_had(source, error) from error
+
+
+def _check_tokenizer_files(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+        # the library would make up an empty tokenizer
+        raise UserError(
+            f"folder '{folder}' has no tokenizer, so CLIP could not read class names; add its "
+            "tokenizer.json, or its vocab.json and merges.txt"
+        )
+
+
+def _cannot_be_had(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"CLIP model '{name}' cannot be had ({_reason(error)}); pass a folder with its files by "
+        f"--model.weights FOLDER, or a name such as '{EXAMPLE}'"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

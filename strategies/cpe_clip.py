@@ -1,0 +1,198 @@
+"""CPE-CLIP: prompts in both towers of a frozen CLIP, tuned ever more gently.
+
+D'Alessandro, Alonso, Calabres, Galar, "Multimodal Parameter-Efficient Few-Shot Class Incremental
+Learning", ICCV Workshops 2023, arXiv 2303.04751. CLIP stays as it is; learned are `L` prompt rows
+`G_i` in each of the first `D` layers of the text tower and one linear map `A` that carries them
+into the vision tower (`cl_suite.models.clip_prompts`). The text embeddings of the classes' names
+are the classifier, so a new class brings no parameter. Nothing is replayed or distilled. With
+`n_t` classes in session `t`, cross-entropy over the session's own classes alone, and
+
+    logit_k(x) = 100 cos( image_G,A(x), text_G("<name of k>.") )
+    step in session t, times  lambda_t = n_t / (n_1 + ... + n_t)
+
+After each session the rows of all classes seen are embedded again, since the prompts have changed,
+and stored: a prediction is one product.
+
+As in the authors' code: no augmentation; an optimiser made afresh for each session (the suite's
+engine does; a bare Avalanche program keeps its own and its momentum); steps whose size follows
+`lr_per_epoch`, the first values of their warm-up, which they advance once an epoch, so that their
+nominal rate is never reached; and a session of one class teaches nothing, as its softmax has one
+class.
+
+Differences from the authors' code:
+    - `lambda_t` scales the learning rate, not the gradients. For SGD that is the same but for the
+      weight decay (1e-5), which it scales too; Adam would ignore scaled gradients altogether.
+    - `lambda_t` follows true class counts, theirs assumes equal sessions.
+    - Names of the session's classes alone pass the text tower in a training step; theirs embeds all
+      names and masks the old columns, with the same loss. At evaluation theirs embeds all names
+      anew for each batch.
+    - Any CLIP will do, by the library's own layers; theirs writes out ViT-B/16's numbers.
+    - Accuracy over sessions is their plain mean; theirs weights sessions by their images. No loss
+      is computed at evaluation; theirs is, over all classes, so that it compares with no training
+      loss.
+    - Names come with the data set as words; theirs are unpickled from a downloaded file.
+    - Batches hold 32 images in the base session of every data set; theirs 4 on CUB-200, untold.
+    - Turning off accumulation leaves `lambda_t` on; their ablation turns off both.
+    - Without vision prompts `A` does not exist; theirs keeps it, without a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, get_args
+
+from torch import nn
+from torch.optim import Optimizer
+
+from cl_suite.data.loader import batches
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.clip_prompts import PromptMode
+from cl_suite.plugin import Strategy, check_bounds
+from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body, session_classes
+
+WARM_UP = (0.001, 0.00298, 0.00496, 0.00694, 0.00892, 0.0109)
+
+
+class CPECLIPPlugin(ZeroShotCLIPPlugin):
+    """Tune prompts of both towers on each session, the later the more gently.
+
+    Args:
+        prompt_length: prompt rows a layer, `L`; with 0 this is zero-shot CLIP.
+        prompt_depth: layers that get prompts, `D`, from the first; all where a tower has fewer.
+        text_mode: "replace" overwrites the rows in each layer, "accumulate" adds to them.
+        vision_mode: the same in the vision tower.
+        regularize: scale the learning rate by the share of new classes, `lambda_t`.
+        vision_prompts: carry the prompts into the vision tower.
+        lr_per_epoch: learning rate of each epoch of a session, the last one for all further epochs,
+            in place of the training recipe's; None for the recipe's.
+        incremental_batch_size: samples a training step after the base session; None for the
+            recipe's.
+        augment: train on augmented images.
+        template, logit_scale, class_names: as of `ZeroShotCLIPPlugin`.
+    """
+
+    strategy_name = "cpe_clip"
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "prompt_length": (0, math.inf),
+        "prompt_depth": (1, math.inf),
+        "logit_scale": (0.0, math.inf),
+    }
+
+    def __init__(
+        self,
+        *,
+        prompt_length: int = 2,
+        prompt_depth: int = 12,
+        text_mode: PromptMode = "replace",
+        vision_mode: PromptMode = "accumulate",
+        regularize: bool = True,
+        vision_prompts: bool = True,
+        lr_per_epoch: tuple[float, ...] | None = WARM_UP,
+        incremental_batch_size: int | None = 4,
+        augment: bool = False,
+        template: str = "{}.",
+        logit_scale: float = 100.0,
+        class_names: list[str] | None = None,
+    ) -> None:
+        super().__init__(template=template, logit_scale=logit_scale, class_names=class_names)
+        self.prompt_length = prompt_length
+        self.prompt_depth = prompt_depth
+        self.text_mode = text_mode
+        self.vision_mode = vision_mode
+        self.regularize = regularize
+        self.vision_prompts = vision_prompts
+        self.lr_per_epoch = lr_per_epoch
+        self.incremental_batch_size = incremental_batch_size
+        self.augment = augment
+
+    def prepare_model(self, model: nn.Module) -> None:
+        super().prepare_model(model)
+        self._check()
+        body = clip_body(model, self.strategy_name)
+        refuse_frozen(model, self.strategy_name)
+        if self.prompt_length == 0:
+            body.requires_grad_(False)
+        elif body.prompts is None:
+            body.add_prompts(
+                self.prompt_depth,
+                self.prompt_length,
+                text_mode=self.text_mode,
+                vision_mode=self.vision_mode,
+                vision=self.vision_prompts,
+            )
+
+    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        if not self.augment:
+            strategy.adapted_dataset = strategy.adapted_dataset.eval()
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        classes, model = session_classes(strategy), strategy.model
+        self.write_rows(model, classes)  # whoever evaluates within the session finds them
+        model.head.live = self.live_rows(model, classes)
+        is_base = len(classes) == len(model.head.classes)
+        if self.incremental_batch_size is not None and not is_base:
+            strategy.dataloader = batches(
+                strategy.adapted_dataset,
+                self.incremental_batch_size,
+                shuffle=True,
+                num_workers=getattr(strategy.dataloader, "num_workers", 0),
+            )
+        scale_learning_rate(strategy.optimizer, self._gentleness(strategy))
+
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        if self.prompt_length == 0:
+            strategy.stop_training()  # nothing to train
+        elif self.lr_per_epoch is not None:
+            epoch = min(strategy.clock.train_exp_epochs, len(self.lr_per_epoch) - 1)
+            for group in strategy.optimizer.param_groups:
+                group["lr"] = self.lr_per_epoch[epoch] * self._gentleness(strategy)
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        strategy.model.head.live = None
+        self.write_rows(strategy.model, strategy.model.head.classes)
+
+    def _gentleness(self, strategy: Strategy) -> float:
+        if not self.regularize:
+            return 1.0
+        seen = len(strategy.model.head.classes)
+        return share_of_new_classes(len(session_classes(strategy)), seen)
+
+    def _check(self) -> None:
+        check_bounds(self)
+        for name in ("text_mode", "vision_mode"):
+            if (mode := getattr(self, name)) not in get_args(PromptMode):
+                raise UserError(
+                    f"--strategy.{name} must be 'replace' or 'accumulate', got '{mode}'"
+                )
+        rates = self.lr_per_epoch
+        if rates is not None and (not rates or not all(0 <= lr < math.inf for lr in rates)):
+            raise UserError(
+                f"--strategy.lr_per_epoch must hold rates of 0 or more, got {list(rates)}; null "
+                "takes --training.lr"
+            )
+        size = self.incremental_batch_size
+        if size is not None and size < 1:
+            raise UserError(f"--strategy.incremental_batch_size must be at least 1, got {size}")
+
+
+def share_of_new_classes(num_new: int, num_seen: int) -> float:
+    """Return `lambda_t`: the session's classes among all seen up to and with it."""
+    return num_new / num_seen
+
+
+def scale_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Multiply the learning rate that each group had in the beginning; twice is as good as once."""
+    for group in optimizer.param_groups:
+        full: float = group.setdefault("full_lr", group.get("initial_lr", group["lr"]))
+        group["initial_lr"] = group["lr"] = full * factor
+
+
+def refuse_frozen(model: nn.Module, strategy_name: str) -> None:
+    """Raise `UserError` if a classifier's backbone was asked to stay as it is."""
+    if isinstance(model, Classifier) and model.backbone.frozen:
+        raise UserError(
+            f"strategy '{strategy_name}' trains within the backbone, which --model.frozen true "
+            "forbids; leave it out (CLIP's own weights stay as they are anyway)"
+        )

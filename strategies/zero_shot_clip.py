@@ -1,0 +1,157 @@
+"""Zero-shot CLIP: classes are told apart by their names alone; nothing is trained.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
+arXiv 2103.00020, section 3.1. With `f` and `g` for the image and the text tower,
+
+    logit_k(x) = s cos( f(x), g("a photo of a <name of k>.") )        s = logit_scale
+
+The baseline of every method that learns on top of CLIP, and to be reported beside each: CLIP has
+met these classes' names in its own training, so no such figure compares with those of networks
+trained from scratch. Its accuracy falls over the sessions too, as there are more classes to choose
+from.
+
+Differences from the paper: one template instead of an average over 80, so that figures compare with
+those of the few-shot literature; `s` is fixed at 100, which is where CLIP's learned one was clipped
+and which changes no prediction; underscores in a name are read as spaces.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.clip import ClipBody, fill
+from cl_suite.models.clip_files import EXAMPLE
+from cl_suite.models.clip_prompts import TextTokens
+from cl_suite.models.text_head import TextHead
+from cl_suite.plugin import Strategy, StrategyPlugin
+
+
+class ZeroShotCLIPPlugin(StrategyPlugin):
+    """Take the text embeddings of the classes' names as the rows of the classifier.
+
+    Args:
+        template: sentence around a class's name, which stands for `{}`.
+        logit_scale: factor on the cosine.
+        class_names: name of each class, by class id; None for those that the stream brings.
+    """
+
+    needs_text = True
+    strategy_name: ClassVar[str] = "zero_shot_clip"
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"logit_scale": (0.0, math.inf)}
+
+    def __init__(
+        self,
+        *,
+        template: str = "a photo of a {}.",
+        logit_scale: float = 100.0,
+        class_names: list[str] | None = None,
+    ) -> None:
+        self.template = template
+        self.logit_scale = logit_scale
+        self.class_names = class_names
+        self.names_: dict[int, str] = {}
+
+    def make_head(self, dim: int, num_classes: int, temperature: float) -> TextHead:
+        return TextHead(dim, num_classes, self.logit_scale)
+
+    def prepare_model(self, model: nn.Module) -> None:
+        body = clip_body(model, self.strategy_name)
+        if "{}" not in self.template:
+            raise UserError(
+                f"--strategy.template must have {{}} where the class's name goes, got "
+                f"'{self.template}'"
+            )
+        assert isinstance(model, Classifier)
+        if not isinstance(model.head, TextHead):
+            # a bare Avalanche program's classifier comes with another one
+            head = self.make_head(model.feature_dim, model.head.num_outputs, 1.0)
+            model.head = head.to(body.clip.logit_scale.device)
+
+    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        self.names_.update(session_names(strategy, self.class_names, self.strategy_name))
+        super().before_train_dataset_adaptation(strategy, **kwargs)
+
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        strategy.stop_training()
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        self.write_rows(strategy.model, session_classes(strategy))
+
+    def write_rows(self, model: Classifier, class_ids: Sequence[int]) -> None:
+        """Store the text embeddings of these classes, as the towers are now, in the head."""
+        body = clip_body(model, self.strategy_name)
+        names = [self.names_[class_id] for class_id in class_ids]
+        model.head.set_rows(class_ids, body.embed_names(names, self.template))
+
+    def live_rows(self, model: Classifier, class_ids: Sequence[int]) -> LiveRows:
+        """Return what embeds these classes' names afresh in each training step."""
+        body = clip_body(model, self.strategy_name)
+        texts = fill(self.template, [self.names_[class_id] for class_id in class_ids])
+        return LiveRows(body, list(class_ids), body.tokens(texts))
+
+
+@dataclass(frozen=True)
+class LiveRows:
+    """Class ids and the text embeddings of their names, with a gradient; see `TextHead.live`."""
+
+    body: ClipBody
+    class_ids: list[int]
+    tokens: TextTokens
+
+    def __call__(self) -> tuple[list[int], Tensor]:
+        return self.class_ids, self.body.encode_text(self.tokens)
+
+
+def clip_body(model: nn.Module, strategy_name: str) -> ClipBody:
+    """Return the CLIP of a classifier; raise `UserError` if it has none."""
+    body = model.backbone.body if isinstance(model, Classifier) else None
+    if not isinstance(body, ClipBody):
+        raise UserError(
+            f"strategy '{strategy_name}' needs a CLIP backbone, got {type(body or model).__name__};"
+            f" pass --model.backbone {EXAMPLE}"
+        )
+    return body
+
+
+def session_classes(strategy: Strategy) -> list[int]:
+    """Return the class ids of the current session, ascending."""
+    return sorted(int(c) for c in strategy.experience.classes_in_this_experience)
+
+
+def session_names(
+    strategy: Strategy, class_names: Sequence[str] | None, strategy_name: str
+) -> dict[int, str]:
+    """Return the names of the current session's classes by class id.
+
+    Args:
+        class_names: by class id; None for those that the session brings.
+
+    Raises:
+        UserError: if a class has no name, or the names are numbers.
+    """
+    known: Mapping[int, str]
+    if class_names is not None:
+        known = dict(enumerate(class_names))
+    else:
+        known = getattr(strategy.experience, "class_names", None) or {}
+    classes = session_classes(strategy)
+    names = {class_id: str(known[class_id]) for class_id in classes if class_id in known}
+    if missing := [c for c in classes if not names.get(c, "").strip()]:
+        raise UserError(
+            f"strategy '{strategy_name}' reads class names, and class {missing[0]} has none; "
+            "give one name a class by --strategy.class_names"
+        )
+    if all(name.strip().isnumeric() for name in names.values()):
+        raise UserError(
+            f"strategy '{strategy_name}' reads class names, and this session's are numbers "
+            f"('{names[classes[0]]}'); give words by --strategy.class_names, or take a strategy "
+            "that needs no names"
+        )
+    return names
