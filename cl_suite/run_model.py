@@ -65,6 +65,7 @@ def build_model(
     banked = banked_stream(
         stream,
         part,
+        weights_key=part.key(),
         views=_views(settings.bank_views, info.eval_transform),
         dtype=settings.bank_dtype,
         device=config.device,

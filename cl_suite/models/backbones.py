@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite.data.frozen_features import weights_digest
+from cl_suite.data.frozen_features import tensor_digest, weights_digest, words
 from cl_suite.errors import UserError
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.stages import cut
 from cl_suite.modes import evaluating
 
 CLIP = "clip:"  # begins the name of a CLIP model
+WAV2VEC2 = "wav2vec2:"  # begins the name of a wav2vec2 model
 
 
 class Backbone(nn.Module):
@@ -136,9 +138,21 @@ class FrozenPart(nn.Module):
             return features
         return cut(self.body).prefix(x, self.until)
 
-    def extra_repr(self) -> str:
-        # part of the digest that tells the features of one prefix from another's
-        return f"until={self.until}"
+    def key(self) -> str:
+        """Return a digest of this part alone, whatever learns above it."""
+        if self.until is None:
+            return weights_digest(self.body)
+        stages = cut(self.body)
+        parts = {
+            name: words(part)
+            for name, part in self.body.named_modules()
+            if name and not list(part.children()) and stages.stage_of(f"{name}.") < self.until
+        }
+        digest = hashlib.blake2b(f"{type(self.body)} until {self.until} {parts}".encode())
+        for name, tensor in sorted(self.body.state_dict().items()):
+            if stages.stage_of(name) < self.until and not name.endswith("num_batches_tracked"):
+                digest.update(name.encode() + tensor_digest(tensor))
+        return digest.hexdigest()
 
 
 def create_backbone(
@@ -183,7 +197,7 @@ def _body(
     weights: str | None,
     arguments: dict[str, Any],
 ) -> nn.Module:
-    if arguments and (name in OWN_BACKBONES or name.startswith(CLIP)):
+    if arguments and (name in OWN_BACKBONES or name.startswith((CLIP, WAV2VEC2))):
         raise UserError(
             f"--model.backbone_args are for timm's backbones, not for '{name}'; leave them out"
         )
@@ -192,6 +206,10 @@ def _body(
         from cl_suite.models.clip import create_clip_body
 
         return create_clip_body(name, pretrained=pretrained, weights=weights)
+    if name.startswith(WAV2VEC2):
+        from cl_suite.models.wav2vec2 import create_wav2vec2_body
+
+        return create_wav2vec2_body(name, pretrained=pretrained, weights=weights)
     if name in OWN_BACKBONES:
         if pretrained:
             raise UserError(
@@ -280,7 +298,9 @@ def _feature_dim(body: nn.Module, name: str, input_shape: tuple[int, ...]) -> in
     body.eval()
     try:
         features = body(torch.zeros(1, *input_shape))
-    except (RuntimeError, AssertionError) as error:
+    except UserError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"backbone '{name}' cannot take inputs of shape {input_shape} ({reason}); "

@@ -68,6 +68,19 @@ def test_a_frozen_backbone_hands_features_on() -> None:
     assert model.features(features) is features
 
 
+def test_a_prefix_is_known_by_its_own_tensors_alone() -> None:
+    plain, adapted = vit(trained_blocks=1), vit(trained_blocks=1, lora_rank=2)
+    key = plain.backbone.frozen_part(SHAPE).key()
+    with torch.no_grad():
+        plain.backbone.body.blocks[2].norm1.weight += 1
+    assert plain.backbone.frozen_part(SHAPE).key() == key
+    assert adapted.backbone.frozen_part(SHAPE).key() == key
+    with torch.no_grad():
+        plain.backbone.body.blocks[1].norm1.weight += 1
+    assert plain.backbone.frozen_part(SHAPE).key() != key
+    assert vit(trained_blocks=2).backbone.frozen_part(SHAPE).key() != key
+
+
 def test_more_blocks_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match=r"trained_blocks must lie in 0 to 3.* got 4"):
         vit(trained_blocks=4)
