@@ -26,13 +26,14 @@ from __future__ import annotations
 import math
 import warnings
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.models.heads import CosineHead
+from cl_suite.models.calibrators import calibrate_directions as calibrate
+from cl_suite.models.heads import ClassHead
 from cl_suite.models.stats import ClassStats
 from cl_suite.strategies.prototype import PrototypePlugin
+
+__all__ = ["TEENPlugin", "calibrate"]
 
 
 class TEENPlugin(PrototypePlugin):
@@ -60,7 +61,7 @@ class TEENPlugin(PrototypePlugin):
         self.shift_weight = shift_weight
         self.normalize_delta = normalize_delta
 
-    def class_vectors(self, stats: ClassStats, head: CosineHead) -> Tensor:
+    def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
         if not self.base_classes_:
             if len(stats.classes) == 1:
                 warnings.warn(
@@ -75,23 +76,3 @@ class TEENPlugin(PrototypePlugin):
             shift_weight=self.shift_weight,
             normalize_delta=self.normalize_delta,
         )
-
-
-def calibrate(
-    new: Tensor, base: Tensor, *, softmax_t: float, shift_weight: float, normalize_delta: bool
-) -> Tensor:
-    """Return new prototypes pulled towards the base prototypes that resemble them.
-
-    Args:
-        new: `(num_new, dim)` class means of a few-shot session, of any length.
-        base: `(num_base, dim)` base prototypes, of any length.
-
-    Returns:
-        `(num_new, dim)`, not of unit length (a cosine head does not mind).
-    """
-    unit_new, unit_base = F.normalize(new), F.normalize(base)
-    weights = torch.softmax(softmax_t * unit_new @ unit_base.T, dim=1)  # (num_new, num_base)
-    delta = weights @ unit_base
-    if normalize_delta:
-        delta = F.normalize(delta)
-    return (1 - shift_weight) * unit_new + shift_weight * delta

@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cl_suite.models.feature_transform import FeatureTransform, take_sizes
 
 
 class ClassHead(nn.Module):
     """Rows of weights, one a learned class; subclasses say how a feature scores against them.
 
     Args:
-        dim: dimension of a feature.
+        dim: width of a row.
         num_classes: columns of the output at least; the head widens by itself where a larger class
             id is learned.
+        transform: acts on features before they are scored, and is saved with the head.
+
+    Class attributes:
+        row_tensors: names of buffers that have one row a class beside `weight`; new rows are zeros.
     """
 
     class_ids: Tensor
+    row_tensors: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, dim: int, num_classes: int = 0) -> None:
+    def __init__(
+        self, dim: int, num_classes: int = 0, transform: FeatureTransform | None = None
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.num_outputs = num_classes
+        self.transform = transform
         self.weight = nn.Parameter(torch.empty(0, dim))
         self.register_buffer("class_ids", torch.empty(0, dtype=torch.long))
 
@@ -43,9 +53,16 @@ class ClassHead(nn.Module):
         """Return scores `(batch, num_learned)` of features `(batch, dim)`."""
         raise NotImplementedError
 
+    def transformed(self, features: Tensor) -> Tensor:
+        """Return features `(batch, dim)` as `scores` takes them."""
+        if self.transform is None:
+            return features
+        transformed: Tensor = self.transform(features)
+        return transformed
+
     def forward(self, features: Tensor) -> Tensor:
         """Return logits `(batch, num_outputs)`, one column a class id."""
-        scores = self.scores(features)
+        scores = self.scores(self.transformed(features))
         logits = scores.new_full((len(features), self.num_outputs), -math.inf)
         return logits.index_copy(1, self.class_ids, scores)
 
@@ -59,6 +76,10 @@ class ClassHead(nn.Module):
             # a new Parameter: an optimiser made before this must be made again
             self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
             self.class_ids = torch.cat([self.class_ids, self.class_ids.new_tensor(new)])
+            for name in self.row_tensors:
+                present: Tensor = getattr(self, name)
+                rows = present.new_zeros(len(new), *present.shape[1:])
+                setattr(self, name, torch.cat([present, rows]))
             self.widen(max(new) + 1)
         return new
 
@@ -66,6 +87,8 @@ class ClassHead(nn.Module):
         """Drop every row but the first `num_rows` learned."""
         self.weight = nn.Parameter(self.weight.detach()[:num_rows].clone())
         self.class_ids = self.class_ids[:num_rows].clone()
+        for name in self.row_tensors:
+            setattr(self, name, getattr(self, name)[:num_rows].clone())
 
     def widen(self, num_outputs: int) -> None:
         """Give the output at least this many columns; no parameter changes."""
@@ -75,14 +98,16 @@ class ClassHead(nn.Module):
     def set_rows(self, class_ids: Sequence[int], rows: Tensor) -> None:
         """Write `rows` `(len(class_ids), dim)`, growing for classes without a row."""
         self.grow(class_ids)
-        position = {c: i for i, c in enumerate(self.classes)}
-        index = torch.tensor([position[int(c)] for c in class_ids], device=self.weight.device)
-        self.weight[index] = rows.to(self.weight)
+        self.weight[self.index(class_ids)] = rows.to(self.weight)
 
     def rows(self, class_ids: Sequence[int]) -> Tensor:
         """Return the rows `(len(class_ids), dim)` of learned classes, detached."""
+        return self.weight.detach()[self.index(class_ids)]
+
+    def index(self, class_ids: Sequence[int]) -> Tensor:
+        """Return which row each of these learned classes has."""
         position = {c: i for i, c in enumerate(self.classes)}
-        return self.weight.detach()[[position[int(c)] for c in class_ids]]
+        return torch.tensor([position[int(c)] for c in class_ids], device=self.weight.device)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         # a fresh head has no rows yet: take the size of what is loaded
@@ -92,6 +117,7 @@ class ClassHead(nn.Module):
             if weight.shape != self.weight.shape:
                 self.weight = nn.Parameter(self.weight.new_empty(weight.shape))
                 self.class_ids = self.class_ids.new_empty(class_ids.shape)
+            take_sizes(self, state_dict, prefix)
             self.widen(int(class_ids.max()) + 1 if len(class_ids) else 0)
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
 
@@ -103,8 +129,14 @@ class CosineHead(ClassHead):
         temperature: `T`, larger is sharper; it never changes the prediction.
     """
 
-    def __init__(self, dim: int, num_classes: int = 0, temperature: float = 16.0) -> None:
-        super().__init__(dim, num_classes)
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int = 0,
+        temperature: float = 16.0,
+        transform: FeatureTransform | None = None,
+    ) -> None:
+        super().__init__(dim, num_classes, transform)
         self.temperature = temperature
 
     def scores(self, features: Tensor) -> Tensor:

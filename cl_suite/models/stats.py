@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -110,6 +111,26 @@ class ClassStats:
             self.class_ids[rows], self.total[rows], self.count[rows], scatter, self.kind
         )
 
+    def with_moments(self, mean: Tensor, covariance: Tensor | None = None) -> ClassStats:
+        """Return statistics of the same counts that have these moments.
+
+        Args:
+            mean: `(num_classes, dim)`.
+            covariance: one a class, `(num_classes, dim)` or `(num_classes, dim, dim)`.
+        """
+        mean = mean.double()
+        total = mean * self.count[:, None]
+        if covariance is None:
+            return ClassStats(self.class_ids, total, self.count)
+        freedom = (self.count - 1).clamp(min=1)
+        covariance = covariance.double()
+        if covariance.dim() == 2:
+            scatter = covariance * freedom[:, None] + self.count[:, None] * mean**2
+            return ClassStats(self.class_ids, total, self.count, scatter, "diagonal")
+        outer = self.count[:, None, None] * mean[:, :, None] * mean[:, None, :]
+        scatter = covariance * freedom[:, None, None] + outer
+        return ClassStats(self.class_ids, total, self.count, scatter, "full")
+
     def state_dict(self) -> dict[str, Any]:
         """Return the sums as tensors and plain values."""
         return dict(vars(self))
@@ -145,6 +166,22 @@ def class_stats(
         parts = [(x[row == i] * w[row == i, None]).T @ x[row == i] for i in range(num)]
         scatter = torch.stack(parts)
     return ClassStats(class_ids, total, count, scatter, kind)
+
+
+def typical(features: Tensor, labels: Tensor, *, rate: float = 0.9, least: int = 10) -> Tensor:
+    """Return the rows `(num_kept,)` of samples that are not outliers of their class, ascending.
+
+    Per class, the `rate` of the samples nearest to the coordinate-wise median; all of a class with
+    fewer than `least`, of which too little is known.
+    """
+    kept = []
+    for class_id in torch.unique(labels):
+        rows = torch.nonzero(labels == class_id)[:, 0]
+        if len(rows) >= least:
+            distances = (features[rows] - features[rows].median(dim=0).values).norm(dim=1)
+            rows = rows[distances.argsort()[: math.ceil(rate * len(rows))]]
+        kept.append(rows)
+    return torch.cat(kept).sort().values
 
 
 def _sum_rows(values: Tensor, row: Tensor, num: int) -> Tensor:

@@ -1,0 +1,83 @@
+"""Base of strategies that compute a head from features: train first, then write rows only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import feature_function
+from cl_suite.models.heads import ClassHead, CosineHead
+from cl_suite.modes import evaluating
+from cl_suite.plugin import Strategy, StrategyPlugin, session_features
+
+
+class HeadPlugin(StrategyPlugin):
+    """Train in the first session alone; after each, write what its features tell into a head.
+
+    The first session it sees is the base session. With our `Classifier` the rows go into its head.
+    With any other network, or a head of another kind, the plugin keeps a head of its own on the
+    network's features (of a foreign one: the input of its last linear layer), and puts its scores
+    in the place of the network's output in evaluation.
+    """
+
+    def __init__(self) -> None:
+        self.base_classes_: list[int] = []
+        self.own_head_: ClassHead | None = None
+        self.own_dim_ = 0  # width of the features that `own_head_` scores
+
+    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+        """Write what the session's training data tells into `head`; return the session's classes.
+
+        `base_classes_` is empty in the base session.
+        """
+        raise NotImplementedError
+
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        if self.base_classes_:
+            strategy.stop_training()
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        classes = self.learn(strategy, self._head(strategy))
+        if not self.base_classes_:
+            self.base_classes_ = classes
+
+    def after_eval_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+        if self.own_head_ is None:
+            return
+        with evaluating(strategy.model):
+            features = feature_function(strategy.model)(strategy.mb_x)
+        self.own_head_.widen(max(strategy.experience.classes_in_this_experience) + 1)
+        strategy.mb_output = self.own_head_.to(features.device)(features)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        head = self.own_head_
+        # a network is saved as its tensors
+        state["own_head_"] = None if head is None else dict(head.state_dict())
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict({k: v for k, v in state.items() if k != "own_head_"})
+        self.own_head_ = None
+        if (own := state["own_head_"]) is not None:
+            self.own_head_ = self._new_head(self.own_dim_)
+            self.own_head_.load_state_dict(own)
+
+    def _head(self, strategy: Strategy) -> ClassHead:
+        model = strategy.model
+        if self.own_head_ is None:
+            if isinstance(model, Classifier):
+                own = self._new_head(model.feature_dim)
+                if isinstance(model.head, type(own)) and (
+                    own.transform is None or model.head.transform is not None
+                ):
+                    return model.head
+            features, _ = session_features(strategy)
+            self.own_dim_ = features.shape[1]
+            self.own_head_ = self._new_head(self.own_dim_).to(features.device)
+        return self.own_head_
+
+    def _new_head(self, dim: int) -> ClassHead:
+        head = self.make_head(dim, 0, 16.0) or CosineHead(dim)
+        return head.requires_grad_(False)

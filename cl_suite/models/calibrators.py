@@ -1,0 +1,119 @@
+"""Calibrators: class statistics of few samples, mended by those of the base classes they resemble.
+
+A mean of five samples is off, and a covariance of five says little. Base classes have many samples,
+and classes that look alike have alike moments. With `w` the softmax over base classes of the
+cosine between means:
+
+    mean        TEEN (Wang et al., NeurIPS 2023, arXiv 2312.05229): a step towards `sum_b w_b u_b`
+    covariance  as in RCAL (Zhang et al., ICCV 2023, arXiv 2211.10955) and distribution calibration
+                (Yang et al., ICLR 2021, arXiv 2101.06395): a mixture with `sum_b w_b S_b`
+
+The share of the borrowed covariance, `n0 / (n + n0)` at `n` samples, is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_suite.models.stats import ClassStats
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Both calibrations under one roof: `calibrate(new, base)` gives the mended statistics.
+
+    Args:
+        softmax_t: sharpness of the weights over base classes.
+        shift_weight: share of the base part in a mean, in [0, 1].
+        prior_count: `n0`, how many samples the borrowed covariance counts for.
+        top_k: only the most similar base classes count; None for all.
+    """
+
+    softmax_t: float = 16.0
+    shift_weight: float = 0.5
+    prior_count: float = 5.0
+    top_k: int | None = None
+
+    def calibrate(self, new: ClassStats, base: ClassStats) -> ClassStats:
+        """Return `new` with calibrated means, and covariances where both have them by class.
+
+        A scatter that all classes share stays: it is about their own means.
+        """
+        weights = similarity_weights(new.mean, base.mean, self.softmax_t, self.top_k)
+        mean = shifted(new.mean, weights @ base.mean, self.shift_weight)
+        if new.kind in ("none", "shared"):
+            return replace(new, total=mean * new.count[:, None])
+        borrowed = torch.tensordot(weights, base.covariance, dims=1)
+        share = self.prior_count / (new.count + self.prior_count)
+        own_known = (new.count > 1).to(share)
+        # a single sample has no covariance of its own, so all of it is borrowed
+        share = (share * own_known + 1 - own_known).view(-1, *[1] * (borrowed.dim() - 1))
+        return new.with_moments(mean, (1 - share) * new.covariance + share * borrowed)
+
+
+def similarity_weights(
+    new: Tensor, base: Tensor, softmax_t: float, top_k: int | None = None
+) -> Tensor:
+    """Return `softmax_b(t cos(new_n, base_b))`, `(num_new, num_base)`.
+
+    Args:
+        new, base: means `(num_new, dim)` and `(num_base, dim)`, of any length.
+        top_k: weights of all but the most similar base classes are zero.
+    """
+    cosines = F.normalize(new) @ F.normalize(base).T
+    if top_k is not None and top_k < len(base):
+        lowest = cosines.topk(top_k, dim=1).values[:, -1:]
+        cosines = cosines.masked_fill(cosines < lowest, -torch.inf)
+    return torch.softmax(softmax_t * cosines, dim=1)
+
+
+def shifted(new: Tensor, borrowed: Tensor, shift_weight: float) -> Tensor:
+    """Return the mixture `(1 - a) new + a borrowed`."""
+    return (1 - shift_weight) * new + shift_weight * borrowed
+
+
+def calibrate_directions(
+    new: Tensor, base: Tensor, *, softmax_t: float, shift_weight: float, normalize_delta: bool
+) -> Tensor:
+    """Return new prototypes pulled towards the base prototypes that resemble them (TEEN).
+
+    All vectors are scaled to unit length first.
+
+    Args:
+        new: `(num_new, dim)` class means of a few-shot session, of any length.
+        base: `(num_base, dim)` base prototypes, of any length.
+        normalize_delta: scale the base part to unit length before mixing.
+
+    Returns:
+        `(num_new, dim)`, not of unit length (a cosine head does not mind).
+    """
+    delta = similarity_weights(new, base, softmax_t) @ F.normalize(base)
+    if normalize_delta:
+        delta = F.normalize(delta)
+    return shifted(F.normalize(new), delta, shift_weight)
+
+
+def draw(
+    mean: Tensor, covariance: Tensor, num: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Return `num` virtual features a class from its Gaussian, `(num_classes, num, dim)`.
+
+    Args:
+        mean: `(num_classes, dim)`.
+        covariance: `(num_classes, dim)` diagonal or `(num_classes, dim, dim)`.
+    """
+    noise = torch.randn(len(mean), num, mean.shape[1], generator=generator, dtype=mean.dtype)
+    noise = noise.to(mean.device)
+    if covariance.dim() == 2:
+        return mean[:, None] + noise * covariance.clamp(min=0).sqrt()[:, None]
+    # a hair of the mean variance: a covariance of few samples has no Cholesky factor otherwise
+    scale = covariance.diagonal(dim1=1, dim2=2).mean(1)
+    jitter = 1e-4 * scale[:, None, None] * torch.eye(mean.shape[1]).to(mean)
+    known = scale > 0
+    factors = torch.zeros_like(covariance)
+    factors[known] = torch.linalg.cholesky((covariance + jitter)[known])
+    return mean[:, None] + noise @ factors.transpose(1, 2)

@@ -1,0 +1,98 @@
+"""What happens to a feature before a head scores it: power, unit length, centring, whitening."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FeatureTransform(nn.Module):
+    """`(unit(sign(x) |x|^p) - centre) W`, each step where it was fitted; at first the identity.
+
+    Its numbers are buffers, so a model file carries them. The power acts on the magnitude: of
+    non-negative features that is the plain power, signed ones keep their sign.
+    """
+
+    power: Tensor
+    centre: Tensor
+    whitening: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # a step that was not fitted is an empty tensor
+        self.register_buffer("power", torch.empty(0))
+        self.register_buffer("centre", torch.empty(0))
+        self.register_buffer("whitening", torch.empty(0, 0))
+
+    def fit(
+        self,
+        *,
+        power: float | None = None,
+        centre: Tensor | None = None,
+        whitening: Tensor | None = None,
+    ) -> None:
+        """Set the steps; None leaves one out.
+
+        Args:
+            power: exponent of the magnitudes; unit length follows.
+            centre: `(dim,)` what is subtracted.
+            whitening: `(dim, dim)` what multiplies from the right.
+        """
+        power_ = self.power.new_empty(0) if power is None else self.power.new_tensor([power])
+        self.power = power_
+        self.centre = self.centre.new_empty(0) if centre is None else centre.to(self.centre)
+        self.whitening = (
+            self.whitening.new_empty(0, 0) if whitening is None else whitening.to(self.whitening)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return transformed features `(batch, dim)`."""
+        if self.power.numel():
+            features = unit_power(features, self.power)
+        if self.centre.numel():
+            features = features - self.centre
+        return features @ self.whitening if self.whitening.numel() else features
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        take_sizes(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+
+
+def unit_power(features: Tensor, power: float | Tensor) -> Tensor:
+    """Return `sign(x) |x|^p` of features `(n, dim)`, scaled to unit length."""
+    return F.normalize(features.sign() * features.abs() ** power)
+
+
+def shrunk(covariance: Tensor, rate: float) -> Tensor:
+    """Return `(1 - g) S + g (tr S / dim) I` of a covariance `(dim, dim)`, positive definite.
+
+    Args:
+        rate: `g` in [0, 1]; too small a one is raised to 1e-5, so that the outcome can be inverted.
+    """
+    rate = max(rate, 1e-5)
+    scale = covariance.diagonal().mean()
+    if not scale > 0:
+        # one sample a class: nothing is known of the spread, so no direction is preferred
+        return torch.eye(len(covariance)).to(covariance)
+    ridge = rate * scale * torch.eye(len(covariance)).to(covariance)
+    return (1 - rate) * covariance + ridge
+
+
+def whitening_matrix(covariance: Tensor) -> Tensor:
+    """Return `W` `(dim, dim)` with `W W^T` the inverse of a positive definite covariance."""
+    identity = torch.eye(len(covariance)).to(covariance)
+    lower = torch.linalg.cholesky(covariance)
+    root: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
+    return root.T.contiguous()
+
+
+def take_sizes(module: nn.Module, state: Mapping[str, Any], prefix: str) -> None:
+    """Give each buffer that a module has itself the shape of what is to be loaded into it."""
+    for name, buffer in module.named_buffers(recurse=False):
+        loaded = state.get(f"{prefix}{name}")
+        if loaded is not None and loaded.shape != buffer.shape:
+            setattr(module, name, buffer.new_empty(loaded.shape))

@@ -1,0 +1,35 @@
+"""A cosine head that may favour some classes by a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cl_suite.models.feature_transform import FeatureTransform
+from cl_suite.models.heads import CosineHead
+
+
+class OffsetCosineHead(CosineHead):
+    """Cosine classifier with an offset a class: `logit_k(x) = T (cos(x, w_k) + o_k)`."""
+
+    offsets: Tensor
+    row_tensors = ("offsets",)
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int = 0,
+        temperature: float = 16.0,
+        transform: FeatureTransform | None = None,
+    ) -> None:
+        super().__init__(dim, num_classes, temperature, transform)
+        self.register_buffer("offsets", torch.empty(0))
+
+    def scores(self, features: Tensor) -> Tensor:
+        return super().scores(features) + self.temperature * self.offsets
+
+    def set_offset(self, class_ids: Sequence[int], offset: float) -> None:
+        """Favour these learned classes by `offset`, in units of a cosine."""
+        self.offsets[self.index(class_ids)] = offset

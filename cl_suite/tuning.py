@@ -1,0 +1,225 @@
+"""Choosing parameters honestly: on fake streams cut from the base session's training data.
+
+Some base classes play the new ones: a few of their images are the shots, the rest their test; of
+the remaining base classes some images are held out as test. What scores best over several such
+streams is chosen. No test image and no later session is ever looked at.
+
+One thing no cut can undo: a network that was trained on the base classes has seen the fake new
+classes too, so they are easier than true ones, and the choice leans towards trusting few shots. A
+network that comes from elsewhere has no such leaning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Candidate = Mapping[str, float]
+FIGURES = ("average", "harmonic", "score")
+LEAST_CLASSES = 10
+LEAST_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class FakeTask:
+    """A small stream as rows of the base features.
+
+    Attributes:
+        base_classes, new_classes: class ids; columns of scores have this order.
+        train, shots: training rows of the base and of the new classes.
+        test: held-out rows of all classes.
+        way: new classes a session brings.
+    """
+
+    base_classes: Tensor
+    new_classes: Tensor
+    train: Tensor
+    shots: Tensor
+    test: Tensor
+    way: int
+
+    @property
+    def classes(self) -> Tensor:
+        """Base and new class ids `(num_base + num_new,)`."""
+        return torch.cat([self.base_classes, self.new_classes])
+
+    def to(self, device: torch.device) -> FakeTask:
+        """Return the same task with its tensors on a device."""
+        return FakeTask(
+            base_classes=self.base_classes.to(device),
+            new_classes=self.new_classes.to(device),
+            train=self.train.to(device),
+            shots=self.shots.to(device),
+            test=self.test.to(device),
+            way=self.way,
+        )
+
+    def columns(self, labels: Tensor) -> Tensor:
+        """Return the column of each of these class ids, -1 for a class not in the task."""
+        place = labels.new_full((int(max(labels.max(), self.classes.max())) + 1,), -1)
+        place[self.classes] = torch.arange(len(self.classes), device=labels.device)
+        return place[labels]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and how every candidate fared.
+
+    Attributes:
+        best: the candidate with the highest score.
+        columns: names of the table's columns: the parameters, then `FIGURES`.
+        table: `(num_candidates, num_columns)`, figures as fractions, averaged over the tasks.
+    """
+
+    best: dict[str, float]
+    columns: list[str]
+    table: Tensor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values, as a strategy keeps them."""
+        return dict(vars(self))
+
+
+def fake_tasks(
+    labels: Tensor,
+    *,
+    generator: torch.Generator,
+    num_tasks: int = 4,
+    shots: int = 5,
+    new_rate: float = 0.4,
+    num_sessions: int = 8,
+    test_images: int = 20,
+    max_images: int = 100,
+) -> list[FakeTask]:
+    """Return fake streams over base samples with these class ids, none where they are too few.
+
+    At least 10 classes with 4 images each are needed. The shots are at most half a class's images;
+    of a base class a fifth is held out, at most `test_images`.
+
+    Args:
+        labels: `(n,)` class ids of the base training samples.
+        generator: of the draws, on the CPU.
+        num_tasks: streams; each draws its own new classes, shots and held-out images.
+        shots: images of a new class.
+        new_rate: share of the classes that play new ones.
+        num_sessions: sessions that bring them.
+        test_images: at most so many of a class.
+        max_images: of a class beyond these, none is looked at.
+    """
+    rows = {c: torch.nonzero(labels.cpu() == c)[:, 0] for c in torch.unique(labels).tolist()}
+    usable = torch.tensor([c for c, own in rows.items() if len(own) >= LEAST_IMAGES])
+    if len(usable) < LEAST_CLASSES:
+        return []
+    num_new = round(new_rate * len(usable))
+    tasks = []
+    for _ in range(num_tasks):
+        order = usable[torch.randperm(len(usable), generator=generator)]
+        images = {}
+        for c in order.tolist():
+            images[c] = rows[c][torch.randperm(len(rows[c]), generator=generator)][:max_images]
+        task = _cut(order[num_new:], order[:num_new], images, shots, test_images, num_sessions)
+        tasks.append(task.to(labels.device))
+    return tasks
+
+
+def _cut(
+    base: Tensor,
+    new: Tensor,
+    images: Mapping[int, Tensor],
+    shots: int,
+    test_images: int,
+    num_sessions: int,
+) -> FakeTask:
+    """Return the task in which each class's first images are held out, or are its shots."""
+    train, support, test = [], [], []
+    for own in (images[c] for c in base.tolist()):
+        num = min(test_images, max(1, len(own) // 5))
+        train.append(own[num:])
+        test.append(own[:num])
+    for own in (images[c] for c in new.tolist()):
+        num = min(shots, len(own) // 2)
+        support.append(own[:num])
+        test.append(own[num : num + test_images])
+    return FakeTask(
+        base_classes=base,
+        new_classes=new,
+        train=torch.cat(train),
+        shots=torch.cat(support),
+        test=torch.cat(test),
+        way=math.ceil(len(new) / num_sessions),
+    )
+
+
+def fake_figures(
+    scores: Tensor, labels: Tensor, task: FakeTask, offsets: Sequence[float] = (0.0,)
+) -> Tensor:
+    """Return average accuracy over sessions and last harmonic mean, `(num_offsets, 2)`.
+
+    Every class weighs the same, as in a balanced test set. The sessions are told apart by leaving
+    out the columns of classes to come: a head whose other scores change with a new class is
+    judged by its last state.
+
+    Args:
+        scores: `(num_test, num_base + num_new)` of the task's test rows.
+        labels: `(n,)` class ids of all base samples.
+        offsets: constants added to the scores of new classes, each giving a row of the outcome.
+    """
+    num_base, num_new = len(task.base_classes), len(task.new_classes)
+    truth = task.columns(labels)[task.test]
+    base_best, base_column = scores[:, :num_base].max(dim=1)
+    new_best, new_column = scores[:, num_base:].cummax(dim=1)
+    ends = [*range(task.way, num_new, task.way), num_new]
+    last = torch.tensor(ends, device=scores.device) - 1
+    lead = new_best[:, last] - base_best[:, None]  # (num_test, num_sessions)
+    right_base = (base_column == truth)[:, None]
+    right_new = new_column[:, last] + num_base == truth[:, None]
+    wins = lead > -torch.tensor(offsets, device=scores.device).view(-1, 1, 1)
+    hits = torch.where(wins, right_new, right_base).to(torch.float64)
+    # a sample weighs one over its class's samples; new classes count once they have come
+    weight = 1 / torch.bincount(truth, minlength=num_base + num_new).to(hits)[truth]
+    arrived = (truth[:, None] < num_base + last + 1).to(hits) * weight[:, None]
+    all_classes = (hits * arrived).sum(1) / arrived.sum(0)  # (num_offsets, num_sessions)
+    is_base = (truth < num_base).to(hits) * weight
+    base_alone = (right_base[:, 0].to(hits) * is_base).sum() / is_base.sum()
+    average = (all_classes.sum(1) + base_alone) / (len(ends) + 1)
+    base = (hits[:, :, -1] * is_base).sum(1) / is_base.sum()
+    new = (hits[:, :, -1] * (weight - is_base)).sum(1) / (weight - is_base).sum()
+    harmonic = 2 * base * new / (base + new).clamp(min=1e-12)
+    return torch.stack([average, harmonic], dim=1).cpu()
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    tasks: Sequence[FakeTask],
+    evaluate: Callable[[FakeTask], Tensor],
+) -> Choice:
+    """Return the candidate with the best score over the tasks; of equals the first.
+
+    The score is the mean of the average accuracy over sessions and the harmonic mean of base and
+    new classes after the last: the former alone would forgive a method that never predicts a new
+    class.
+
+    Args:
+        candidates: parameter values by name, the same names in each.
+        tasks: at least one, of `fake_tasks`.
+        evaluate: from a task to the figures `(num_candidates, 2)` of all candidates (see
+            `fake_figures`), so that what they share is computed once.
+
+    Raises:
+        ValueError: if there is no candidate or no task.
+    """
+    if not candidates or not tasks:
+        raise ValueError(f"{len(candidates)} candidates and {len(tasks)} tasks; both are needed")
+    figures = torch.stack([evaluate(task) for task in tasks]).mean(0)
+    score = figures.mean(dim=1, keepdim=True)
+    names = list(candidates[0])
+    rows = [[float(candidate[name]) for name in names] for candidate in candidates]
+    values = torch.tensor(rows, dtype=torch.float64)
+    table = torch.cat([values, figures, score], dim=1)
+    best = dict(candidates[int(score[:, 0].argmax())])
+    return Choice(best, [*names, *FIGURES], table)

@@ -1,0 +1,184 @@
+"""Linear discriminant analysis on features, with calibrated statistics for few-shot classes.
+
+Each class is a Gaussian; all have equal priors. The covariance is shared by all classes (then a
+query goes to the class with the smallest Mahalanobis distance), or a class's own, diagonal or full,
+as in FeCAM (Goswami et al., NeurIPS 2023, arXiv 2309.14062) and in distribution calibration (see
+`cl_suite.models.calibrators`): means of few-shot classes are pulled towards the base classes that
+they resemble, and covariances of their own are mixed with those of such base classes.
+
+Differences from the literature:
+    - The shared covariance is the pooled one within the classes of all sessions, a running sum.
+    - Its shrinkage `(1 - g) S + g (tr S / dim) I` and the shift of the means are chosen on fake
+      few-shot streams cut from the base session (see `cl_suite.tuning`).
+    - FeCAM's correlation normalisation and power transform are left out (see `teen_whitened`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_suite.head_plugin import HeadPlugin
+from cl_suite.models.calibrators import Calibrator
+from cl_suite.models.feature_transform import shrunk
+from cl_suite.models.gaussian_head import GaussianHead, Shape
+from cl_suite.models.heads import ClassHead
+from cl_suite.models.stats import ClassStats, class_stats
+from cl_suite.plugin import Strategy, check_bounds, session_features
+from cl_suite.tuning import Candidate, FakeTask, choose, fake_figures, fake_tasks
+
+SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
+SHIFTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+DEFAULTS = {"shrinkage": 0.5, "shift_weight": 0.5}
+
+
+class LDAPlugin(HeadPlugin):
+    """One Gaussian a class in feature space; those of few-shot classes are calibrated.
+
+    Args:
+        covariance: shared by all classes, or one a class: diagonal or full.
+        shrinkage: share of the mean variance in every direction, in [0, 1]; null: chosen on fake
+            streams (0.5 where the base session is too small for that, or the covariance is a
+            class's own).
+        softmax_t: sharpness of the weights over base classes.
+        shift_weight: share of the base part in the mean of a few-shot class, in [0, 1]; null: as
+            for `shrinkage`.
+        prior_count: samples that a borrowed covariance counts for; unused by a shared one.
+        choice_seed: of the fake streams.
+        fake_shots: shots a new class has in a fake stream.
+    """
+
+    head = None
+    bounds = {  # noqa: RUF012
+        "softmax_t": (0.0, math.inf),
+        "prior_count": (0.0, math.inf),
+        "choice_seed": (0, math.inf),
+        "fake_shots": (1, math.inf),
+    }
+
+    def __init__(
+        self,
+        *,
+        covariance: Shape = "shared",
+        shrinkage: float | None = None,
+        softmax_t: float = 16.0,
+        shift_weight: float | None = None,
+        prior_count: float = 5.0,
+        choice_seed: int = 0,
+        fake_shots: int = 5,
+    ) -> None:
+        super().__init__()
+        self.covariance = covariance
+        self.shrinkage = shrinkage
+        self.softmax_t = softmax_t
+        self.shift_weight = shift_weight
+        self.prior_count = prior_count
+        self.choice_seed = choice_seed
+        self.fake_shots = fake_shots
+        self.parameters_: dict[str, float] = {}  # shrinkage and shift_weight in use
+        self.choice_: dict[str, Any] = {}  # how the candidates fared
+        self.base_stats_: ClassStats | None = None
+        self.scatter_: Tensor | None = None  # (dim, dim) within all classes so far
+        self.freedom_ = 0.0
+
+    def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
+        return GaussianHead(dim, num_classes, self.covariance, temperature)
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_training(strategy, **kwargs)
+        given = {name: (0.0, 1.0) for name in DEFAULTS if getattr(self, name) is not None}
+        check_bounds(self, given)
+
+    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+        assert isinstance(head, GaussianHead)
+        features, labels = session_features(strategy)
+        stats = class_stats(features, labels, kind=self.covariance)
+        if self.base_stats_ is None:
+            self._choose(features, labels)
+            # the shared scatter goes on as a running sum
+            own = self.covariance != "shared"
+            self.base_stats_ = stats if own else replace(stats, scatter=None, kind="none")
+        else:
+            shift = self.parameters_["shift_weight"]
+            calibrator = Calibrator(self.softmax_t, shift, self.prior_count)
+            stats = calibrator.calibrate(stats, self.base_stats_)
+        head.set_rows(stats.classes, stats.mean)
+        self._set_covariance(head, stats)
+        return stats.classes
+
+    def _set_covariance(self, head: GaussianHead, stats: ClassStats) -> None:
+        shrinkage = self.parameters_["shrinkage"]
+        if self.covariance != "shared":
+            head.set_covariances(stats.classes, stats.covariance, shrinkage)
+            return
+        assert stats.scatter is not None
+        self.scatter_ = stats.scatter if self.scatter_ is None else self.scatter_ + stats.scatter
+        self.freedom_ += float(stats.count.sum()) - len(stats.classes)
+        head.set_shared(self.scatter_ / max(self.freedom_, 1.0), shrinkage)
+
+    def _choose(self, features: Tensor, labels: Tensor) -> None:
+        given = {name: getattr(self, name) for name in DEFAULTS}
+        self.parameters_ = {n: DEFAULTS[n] if v is None else v for n, v in given.items()}
+        if self.covariance != "shared" or None not in given.values():
+            return
+        generator = torch.Generator().manual_seed(self.choice_seed)
+        tasks = fake_tasks(labels, generator=generator, num_tasks=3, shots=self.fake_shots)
+        if not tasks:
+            return
+        candidates = [
+            {"shrinkage": shrinkage, "shift_weight": shift}
+            for shrinkage in _values(self.shrinkage, SHRINKAGES)
+            for shift in _values(self.shift_weight, SHIFTS)
+        ]
+        choice = choose(
+            candidates,
+            tasks,
+            lambda task: lda_figures(candidates, self.softmax_t, features, labels, task),
+        )
+        self.parameters_, self.choice_ = choice.best, choice.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        base = self.base_stats_
+        state["base_stats_"] = None if base is None else base.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if (base := state["base_stats_"]) is not None:
+            self.base_stats_ = ClassStats.from_state_dict(base)
+
+
+def _values(given: float | None, grid: tuple[float, ...]) -> tuple[float, ...]:
+    return grid if given is None else (given,)
+
+
+def lda_figures(
+    candidates: Sequence[Candidate],
+    softmax_t: float,
+    features: Tensor,
+    labels: Tensor,
+    task: FakeTask,
+) -> Tensor:
+    """Return the figures `(num_candidates, 2)` of shrinkages and shifts in a fake stream."""
+    columns = task.columns(labels)
+    base = class_stats(features[task.train], columns[task.train], kind="shared")
+    new = class_stats(features[task.shots], columns[task.shots])
+    test = features[task.test] - base.mean.mean(0).to(features)
+    figures, solved, previous = [], test, None
+    for candidate in candidates:
+        if candidate["shrinkage"] != previous:
+            previous = candidate["shrinkage"]
+            factor = torch.linalg.cholesky(shrunk(base.covariance, previous).to(features))
+            solved = torch.cholesky_solve(test.T, factor).T  # (num_test, dim)
+        calibrator = Calibrator(softmax_t, candidate["shift_weight"])
+        means = torch.cat([base.mean, calibrator.calibrate(new, base).mean])
+        means = (means - base.mean.mean(0)).to(features)
+        halves = (means * torch.cholesky_solve(means.T, factor).T).sum(1) / 2
+        figures.append(fake_figures(solved @ means.T - halves, labels, task))
+    return torch.cat(figures)

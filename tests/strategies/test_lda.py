@@ -1,0 +1,81 @@
+"""The Gaussian strategy: pooled covariance, calibrated statistics, chosen shrinkage."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from feature_streams import accuracy, features_of, make_engine, make_feature_stream, trained
+
+from cl_suite.errors import UserError
+from cl_suite.models.calibrators import Calibrator
+from cl_suite.models.gaussian_head import GaussianHead
+from cl_suite.models.stats import class_stats
+from cl_suite.strategies.lda import LDAPlugin
+from cl_suite.strategies.prototype import PrototypePlugin
+
+
+def test_the_shared_covariance_is_that_within_all_classes_so_far() -> None:
+    stream = make_feature_stream()
+    plugin = LDAPlugin(shrinkage=0.1, shift_weight=0.3)
+    engine = trained(plugin, stream)
+    parts = [features_of(stream, session) for session in range(4)]
+    whole = class_stats(
+        torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts]), kind="shared"
+    )
+    assert plugin.scatter_ is not None
+    covariance = plugin.scatter_ / plugin.freedom_
+    torch.testing.assert_close(covariance, whole.covariance, rtol=1e-10, atol=1e-10)
+    assert isinstance(engine.model.head, GaussianHead)
+    shared = engine.model.head.shared.double()
+    scale = covariance.diagonal().mean()
+    inverse = 0.9 * covariance + 0.1 * scale * torch.eye(16)
+    identity = torch.eye(16, dtype=torch.float64)
+    torch.testing.assert_close(shared @ shared.T @ inverse, identity, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_classes_of_few_shots_borrow_from_base_classes(covariance: str) -> None:
+    stream = make_feature_stream()
+    plugin = LDAPlugin(covariance=covariance, shrinkage=0.2, shift_weight=0.4)  # type: ignore[arg-type]
+    head = trained(plugin, stream, num_sessions=2).model.head
+    base, new = (class_stats(*features_of(stream, s), kind=covariance) for s in (0, 1))  # type: ignore[arg-type]
+    expected = Calibrator(16.0, 0.4, 5.0).calibrate(new, base)
+    alone = GaussianHead(16, 14, shape=covariance)  # type: ignore[arg-type]
+    for stats in (base, expected):
+        alone.set_rows(stats.classes, stats.mean)
+        alone.set_covariances(stats.classes, stats.covariance, 0.2)
+    queries = torch.randn(7, 16)
+    torch.testing.assert_close(head(queries)[:, :14], alone(queries), rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_not_given_is_chosen_and_what_is_given_is_taken() -> None:
+    plugin = LDAPlugin(shift_weight=0.25)
+    trained(plugin, make_feature_stream(), num_sessions=1)
+    assert plugin.parameters_["shift_weight"] == 0.25
+    assert set(plugin.choice_["table"][:, 1].tolist()) == {0.25}
+    assert plugin.parameters_["shrinkage"] in plugin.choice_["table"][:, 0].tolist()
+
+
+def test_mahalanobis_beats_class_means_where_spread_differs_by_direction() -> None:
+    stream = make_feature_stream()
+    assert (
+        accuracy(trained(LDAPlugin(), stream)) > accuracy(trained(PrototypePlugin(), stream)) + 0.02
+    )
+
+
+def test_a_shrinkage_out_of_range_is_refused_before_training() -> None:
+    engine = make_engine(LDAPlugin(shrinkage=1.5), make_feature_stream())
+    with pytest.raises(UserError, match=r"--strategy.shrinkage must be in \[0, 1\], got 1.5"):
+        engine.train_session(0)
+
+
+@pytest.mark.parametrize("covariance", ["shared", "diagonal"])
+def test_its_state_survives_saving(covariance: str) -> None:
+    plugin = LDAPlugin(covariance=covariance)  # type: ignore[arg-type]
+    trained(plugin, make_feature_stream(), num_sessions=2)
+    copy = LDAPlugin(covariance=covariance)  # type: ignore[arg-type]
+    copy.load_state_dict(plugin.state_dict())
+    assert copy.base_stats_ is not None
+    assert plugin.base_stats_ is not None
+    assert copy.base_stats_.total.equal(plugin.base_stats_.total)
+    assert copy.parameters_ == plugin.parameters_
