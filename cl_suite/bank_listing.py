@@ -18,8 +18,8 @@ def print_bank(console: Console | None = None) -> None:
     if found:
         table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
         for title in ("entry", "images", "numbers each", "type", "size"):
-            table.add_column(title, justify="left" if title in ("entry", "type") else "right")
-        table.add_column("preprocessing", overflow="fold")
+            left = title in ("entry", "type")
+            table.add_column(title, justify="left" if left else "right", no_wrap=True)
         for entry in found:
             table.add_row(
                 entry.name,
@@ -27,9 +27,16 @@ def print_bank(console: Console | None = None) -> None:
                 f"{entry.dim:,}",
                 entry.dtype or "damaged",
                 readable(entry.num_bytes),
-                entry.key.get("preprocessing", ""),
             )
         console.print(table)
+        console.print()
+        for entry in found:
+            console.print(
+                f"{entry.name}: {entry.key.get('preprocessing', 'damaged')}",
+                highlight=False,
+                soft_wrap=True,
+                style="dim",
+            )
     total = readable(sum(entry.num_bytes for entry in found))
     count = f"{len(found)} {'entry' if len(found) == 1 else 'entries'}"
     console.print(f"{count}, {total}, in {folder}", highlight=False, soft_wrap=True)

@@ -74,6 +74,7 @@ class Engine:
             calls=EngineCalls(self),
             start=start,
             state=SessionState(session=-1, finished=True),
+            rewrites_rows=getattr(plugin, "rewrites_rows", False),
         )
         with avalanche_api.quiet():
             self.template, self.closing = make_template(self.context, plugin)

@@ -91,10 +91,17 @@ class SessionContext:
     start: BaseArtefact | None
     state: SessionState
     artefact: BaseArtefact | None = None
+    rewrites_rows: bool = False
 
     def num_epochs(self, session: int) -> int:
-        """Return a session's epochs; none for a base session taken from another run."""
-        if session == 0 and self.start is not None:
+        """Return a session's epochs.
+
+        None for a base session taken from another run, or where the strategy would throw away all
+        that is trained.
+        """
+        if (session == 0 and self.start is not None) or (
+            self.rewrites_rows and self.model.backbone.frozen
+        ):
             return 0
         return self.training.epochs(session)
 

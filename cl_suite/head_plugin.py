@@ -21,6 +21,8 @@ class HeadPlugin(StrategyPlugin):
     in the place of the network's output in evaluation.
     """
 
+    rewrites_rows = True
+
     def __init__(self) -> None:
         self.base_classes_: list[int] = []
         self.own_head_: ClassHead | None = None

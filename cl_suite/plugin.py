@@ -30,11 +30,14 @@ class StrategyPlugin:
         head: the head its classifier must have, None for any or for one of its own.
         bounds: lowest and highest value of its numeric parameters, by name.
         needs_text: whether its backbone must have a text tower.
+        rewrites_rows: whether it throws the classifier's trained rows away, so that training
+            serves the backbone alone; where that is frozen there is nothing to train.
     """
 
     head: ClassVar[str | None] = None
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
     needs_text: ClassVar[bool] = False
+    rewrites_rows: ClassVar[bool] = False
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
         """Return the method's own head for features of width `dim`, None for the user's choice.

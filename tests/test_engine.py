@@ -65,6 +65,14 @@ def test_evaluation_passes_every_test_image_again_once_the_backbone_has_changed(
     assert before.sum() == after.sum()
 
 
+def test_nothing_is_trained_where_the_backbone_is_frozen_and_the_rows_are_rewritten() -> None:
+    stream = make_stream()
+    for plugin, epochs in ((PrototypePlugin(), 0), (FinetunePlugin(), 3)):
+        model = build_classifier(ModelConfig(frozen=True), stream.info.input_shape, 8)
+        engine = Engine(stream, model, plugin, TrainingConfig(base_epochs=3))
+        assert engine.num_epochs(0) == epochs
+
+
 def test_a_prototype_session_passes_each_image_once_and_takes_no_step() -> None:
     engine, model = counting_engine(PrototypePlugin(), base_epochs=1, incremental_epochs=0)
     engine.train_session(0)

@@ -36,6 +36,7 @@ class ConsoleProgress:
         self.last_line = time.monotonic()
         self.started = time.monotonic()
         self.epochs_at_start = 0
+        self.images_done = 0
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
@@ -64,10 +65,16 @@ class ConsoleProgress:
         """Show how many images the feature bank has run through the network."""
         if done == total:
             self.stop()
+            self.images_done = done
             self.say(f"features of {total:,} images computed, and kept for other runs")
             return
+        now = time.monotonic()
+        if done <= self.images_done:
+            # another view, with images of its own to count
+            self.started = self.last_line = now
+        self.images_done = done
         if not self.console.is_terminal:
-            if (now := time.monotonic()) - self.last_line >= SECONDS_BETWEEN_LINES:
+            if now - self.last_line >= SECONDS_BETWEEN_LINES:
                 self.last_line = now
                 left = (now - self.started) / done * (total - done)
                 self.say(f"features of {done:,}/{total:,} images, {left:.0f} s left")

@@ -83,3 +83,16 @@ def test_undefined_figures_are_left_out() -> None:
     shown_by.session_starts(0, 3, epochs=0, done=0)
     shown_by.session_ends(session(None))
     assert "new" not in out.getvalue()
+
+
+def test_images_of_the_bank_are_counted_view_by_view() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False, width=100)
+    progress = ConsoleProgress(console)
+    for view in range(2):
+        progress.images(10, 20)
+        first = progress.started
+        progress.images(20, 20)
+        assert progress.images_done == 20, view
+    progress.images(10, 20)
+    assert progress.started > first
+    assert console.file.getvalue().count("features of 20 images computed") == 2  # type: ignore[attr-defined]
