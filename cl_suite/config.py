@@ -191,7 +191,7 @@ def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
 
 
 def _defaults(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tuple[str, Any, str]]:
-    own_strategy = strategy.settings.get("on", {}).get(scenario.name, {})
+    own_strategy = strategy.settings.get("for_scenario", {}).get(scenario.name, {})
     layers: list[tuple[Mapping[str, Any], str]] = [
         ({**scenario.settings, "scenario": scenario.settings.get("params")}, scenario.name),
         ({**strategy.settings, "strategy": strategy.settings.get("params")}, strategy.name),

@@ -7,6 +7,7 @@ from importlib import metadata
 import pytest
 
 from cl_suite import registry
+from cl_suite.config import build_parser
 from cl_suite.errors import UserError
 
 
@@ -43,3 +44,26 @@ def test_classes_are_attributes_of_their_package() -> None:
     assert "TEENPlugin" in dir(cl_suite.strategies)
     with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
         _ = cl_suite.strategies.Nonsense
+
+
+SECTIONS = {"scenario", "strategy", "model", "training"}
+
+
+@pytest.mark.parametrize("kind", ["scenario", "strategy"])
+def test_a_yaml_file_has_no_key_that_nobody_reads(kind: registry.Kind) -> None:
+    for name, entry in registry.entries(kind).items():
+        known = {"params", "bounds", "model", "training"}
+        known |= {"for_scenario"} if kind == "strategy" else set()
+        assert set(entry.settings) <= known, name
+        for scenario, settings in entry.settings.get("for_scenario", {}).items():
+            assert scenario in registry.entries("scenario"), name
+            assert set(settings) <= SECTIONS, name
+
+
+def test_a_strategys_settings_for_one_scenario_reach_that_scenario_alone() -> None:
+    strategy = registry.get("strategy", "teen")
+    epochs = [
+        build_parser(registry.get("scenario", name), strategy).get_default("training.base_epochs")
+        for name in ("mini_imagenet", "omniglot")
+    ]
+    assert epochs == [1000, 45]
