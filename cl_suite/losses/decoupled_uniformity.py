@@ -1,0 +1,78 @@
+"""Decoupled uniformity with prior knowledge as a kernel (Dufumier et al., ICML 2023).
+
+"Integrating Prior Knowledge in Contrastive Learning with Kernel", arXiv 2206.01646. Only the means
+of each sample's views repel each other. There is no term for alignment: views that disagree have a
+short mean, which is near the others. A kernel of prior knowledge (classes, attributes, similarity
+of class names) smooths the means first, so alike samples repel each other less.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from cl_suite.losses.inputs import check_views, unit_rows
+from cl_suite.losses.kernel import in_slices, masked_logsumexp, row_slices
+
+
+def decoupled_uniformity_loss(
+    z1: Tensor,
+    z2: Tensor,
+    *more_views: Tensor,
+    prior: Tensor | None = None,
+    ridge: float = 0.1,
+    normalize: bool = True,
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Return `log mean_{i != j} exp(-|m_i - m_j|^2)`, with `m_i` the mean of sample i's unit views.
+
+    It is one logarithm over all pairs, so there is no `reduction`. 0, at collapse, is the largest
+    value, -4 the least (two opposite points).
+
+    Args:
+        z1: `(batch, dim)` embeddings of the first views.
+        z2: `(batch, dim)` of the second views.
+        more_views: the same of further views.
+        prior: `(batch, batch)` Gram matrix `K` of the prior knowledge, symmetric and positive
+            semi-definite, without gradient; the means become `K (K + batch ridge I)^-1 m`.
+        ridge: how far to trust the kernel less; 0.01 to 1.
+        normalize: make the rows unit length; False where they are.
+        chunk_size: samples in a slice of the matrix (see `kernel`).
+
+    Raises:
+        ValueError: if the inputs do not fit each other, or `prior` is no such matrix.
+    """
+    views = [z1, z2, *more_views]
+    for view in views[1:]:
+        check_views(z1, view)
+    means = torch.stack([unit_rows(view, normalize=normalize) for view in views]).mean(dim=0)
+    numbers = torch.arange(len(means), device=means.device)
+    with torch.autocast(means.device.type, enabled=False):
+        if prior is not None:
+            means = _smooth(means, prior.detach().to(means.dtype), ridge)
+        squared = means.square().sum(dim=1)
+
+        def of_slice(rows: slice) -> Tensor:
+            distance = squared[rows, None] + squared - 2 * means[rows] @ means.T
+            return masked_logsumexp(-distance, numbers[rows, None] != numbers)
+
+        slices = row_slices(len(means), len(means), chunk_size)
+        per_sample = torch.cat(in_slices(of_slice, slices))
+        return per_sample.logsumexp(dim=0) - math.log(len(means) * (len(means) - 1))
+
+
+def _smooth(means: Tensor, prior: Tensor, ridge: float) -> Tensor:
+    num = len(means)
+    if prior.shape != (num, num):
+        raise ValueError(f"prior has shape {tuple(prior.shape)}; give ({num}, {num})")
+    if ridge < 0:
+        raise ValueError(f"ridge must be at least 0, got {ridge}")
+    system = prior + num * ridge * torch.eye(num, dtype=prior.dtype, device=prior.device)
+    factor, failed_at = torch.linalg.cholesky_ex(system)
+    if failed_at != 0:
+        raise ValueError(
+            f"prior with ridge {ridge} is not positive definite; give a Gram matrix, or raise ridge"
+        )
+    return prior @ torch.cholesky_solve(means, factor)

@@ -1,0 +1,200 @@
+"""The kernel of the contrastive losses: one log-sum-exp, which losses fill with masks.
+
+With unit rows `a_i` of anchors and `k_j` of keys, cosines `s_ij`, a temperature `t`, weights
+`w_ij >= 0` of positive pairs, a mask `D_ij` of the pairs in the denominator and a bias `b_ij`:
+
+    l_i = log sum_{j: D_ij} exp(s_ij / t + b_ij) - N_i
+    N_i = sum_j w_ij (s_ij / t + b_ij) / sum_j w_ij             numerator "mean"
+    N_i = log sum_{j: w_ij > 0} exp(s_ij / t + b_ij)            numerator "logsumexp"
+
+The masks of the first make it SupCon's `L_out` (Khosla et al., NeurIPS 2020, arXiv 2004.11362),
+InfoNCE and the rest of this package. A mask is a function from a slice of the anchors to
+`(slice, keys)`, or to `(1, keys)` where it is the same for all, so no mask of all pairs is stored.
+
+The matrix of cosines is computed in float32 (float64 for float64 rows) with autocast off: at a
+temperature of 0.07 a bfloat16 exponent moves in steps of 0.06. Where it would hold more than
+`CHUNK_ELEMENTS` numbers, it is computed in slices of the anchors, and once more for the gradient;
+then memory grows with one slice and time by a third. A slice may be a single anchor, so long
+queues need no slices of the keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Mask = Callable[[slice], Tensor]
+Reduction = Literal["mean", "sum", "none"]
+Numerator = Literal["mean", "logsumexp"]
+Result = TypeVar("Result")
+
+CHUNK_ELEMENTS = 2**24  # 64 MiB of float32; backward needs about three of them
+
+
+def contrast(
+    anchors: Tensor,
+    keys: Tensor,
+    *,
+    positive: Mask,
+    denominator: Mask | None = None,
+    temperature: float | Tensor = 1.0,
+    bias: Mask | None = None,
+    anchor_weight: Tensor | None = None,
+    extra_keys: Tensor | None = None,
+    numerator: Numerator = "mean",
+    reduction: Reduction = "mean",
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Return the loss of the module docstring.
+
+    An anchor without positives, or with an empty denominator, is left out. A key whose bias is
+    -inf is left out for that anchor.
+
+    Args:
+        anchors: `(anchors, dim)`, of unit length.
+        keys: `(keys, dim)`, of unit length.
+        positive: gives `(slice, keys)` weights, not negative.
+        denominator: gives `(slice, keys)` booleans; None is all keys.
+        temperature: a number, or a tensor that broadcasts to `(anchors, keys)`; `(anchors,)` is one
+            for each anchor.
+        bias: gives `(slice, keys)` numbers, added to the exponents; None is 0.
+        anchor_weight: `(anchors,)` factors; a mean still divides by the number of anchors.
+        extra_keys: `(anchors, extra, dim)`, keys of one anchor each. They are the first columns of
+            all masks, before those of `keys`.
+        numerator: whether positives are averaged outside the logarithm or summed inside.
+        reduction: "mean" over the anchors not left out, "sum", or "none": `(anchors,)` with 0 where
+            left out.
+        chunk_size: anchors in a slice; None cuts where `CHUNK_ELEMENTS` asks for it.
+
+    Returns:
+        A scalar or `(anchors,)`; 0 with a graph where all anchors are left out.
+
+    Raises:
+        ValueError: if `numerator`, `reduction` or `chunk_size` is none of these.
+    """
+    if numerator not in ("mean", "logsumexp"):
+        raise ValueError(f"numerator must be mean or logsumexp, got {numerator!r}")
+    dtype = torch.promote_types(torch.promote_types(anchors.dtype, keys.dtype), torch.float32)
+    anchors, keys = anchors.to(dtype), keys.to(dtype)
+
+    def of_slice(rows: slice) -> tuple[Tensor, Tensor]:
+        logits = anchors[rows] @ keys.T  # (slice, keys)
+        if extra_keys is not None:
+            own = (extra_keys[rows].to(dtype) * anchors[rows, None]).sum(dim=2)
+            logits = torch.cat([own, logits], dim=1)  # (slice, extra + keys)
+        logits = logits / _of_rows(temperature, rows)
+        weight = positive(rows).to(dtype)
+        allowed = None if denominator is None else denominator(rows)
+        if bias is not None:
+            added = bias(rows).to(dtype)
+            live = added > -math.inf
+            logits = logits + added.masked_fill(~live, 0.0)
+            weight = weight * live
+            allowed = live if allowed is None else allowed & live
+        return _anchor_losses(logits, weight, allowed, numerator)
+
+    extra = 0 if extra_keys is None else extra_keys.shape[1]
+    with torch.autocast(anchors.device.type, enabled=False):
+        slices = row_slices(len(anchors), len(keys) + extra, chunk_size)
+        parts = in_slices(of_slice, slices)
+        values, counted = (torch.cat(column) for column in zip(*parts, strict=True))
+        if anchor_weight is not None:
+            values = values * anchor_weight
+        return reduce(values, counted, reduction)
+
+
+def _anchor_losses(
+    logits: Tensor, weight: Tensor, allowed: Tensor | None, numerator: Numerator
+) -> tuple[Tensor, Tensor]:
+    """Return `(slice,)` losses, 0 where left out, and whether each is counted."""
+    chosen = weight > 0
+    counted = chosen.any(dim=1).expand(len(logits))
+    if allowed is not None:
+        counted = counted & allowed.any(dim=1)
+    if numerator == "mean":
+        total = weight.sum(dim=1)
+        attraction = (weight * logits).sum(dim=1) / total.masked_fill(total == 0, 1.0)
+    else:
+        attraction = masked_logsumexp(logits, chosen)
+    values = masked_logsumexp(logits, allowed) - attraction
+    return values.masked_fill(~counted, 0.0), counted
+
+
+def masked_logsumexp(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Return `(n,)` the log-sum-exp of each row's entries in the mask.
+
+    A row with none gives a finite number instead of -inf, whose gradient would be NaN: to be
+    thrown away by the caller.
+    """
+    if mask is not None:
+        mask = mask | ~mask.any(dim=1, keepdim=True)
+        logits = logits.masked_fill(~mask, -math.inf)
+    return logits.logsumexp(dim=1)
+
+
+def reduce(values: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
+    """Return `(n,)` values as they are, their sum, or the mean over those that count."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
+    if reduction == "none":
+        return values
+    total = values.sum()
+    if reduction == "sum":
+        return total
+    return total / counted.sum().clamp(min=1)
+
+
+def row_slices(num_rows: int, num_columns: int, chunk_size: int | None) -> list[slice]:
+    """Return the slices of the rows of a matrix, of `chunk_size` or, with None, of a fit size."""
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}; None chooses it")
+    size = chunk_size or max(1, CHUNK_ELEMENTS // max(1, num_columns))
+    return [slice(start, start + size) for start in range(0, num_rows, size)] or [slice(0, 0)]
+
+
+def in_slices(function: Callable[[slice], Result], slices: list[slice]) -> list[Result]:
+    """Return the function's result for each slice; several are computed anew in backward."""
+    if len(slices) == 1:
+        return [function(slices[0])]
+    return [
+        checkpoint(function, rows, use_reentrant=False, preserve_rng_state=False) for rows in slices
+    ]
+
+
+def same(anchors: Tensor, keys: Tensor) -> Mask:
+    """Return the mask of the pairs with equal marks (labels, ids) of `(anchors,)` and `(keys,)`."""
+    return lambda rows: anchors[rows, None] == keys[None, :]
+
+
+def differ(anchors: Tensor, keys: Tensor) -> Mask:
+    """Return the mask of the pairs whose marks differ."""
+    return lambda rows: anchors[rows, None] != keys[None, :]
+
+
+def both(first: Mask, second: Mask) -> Mask:
+    """Return the mask of the pairs in both masks."""
+    return lambda rows: first(rows) & second(rows)
+
+
+def own_first(mask: Mask, *, own: bool) -> Mask:
+    """Return the mask with one more column, the anchor's own extra key, in front."""
+
+    def extended(rows: slice) -> Tensor:
+        shared = mask(rows)
+        return torch.cat([shared.new_full((len(shared), 1), own), shared], dim=1)
+
+    return extended
+
+
+def _of_rows(value: float | Tensor, rows: slice) -> float | Tensor:
+    """Return the part of the temperature that belongs to the anchors of the slice."""
+    if not isinstance(value, Tensor) or value.dim() == 0:
+        return value
+    if value.dim() == 1:
+        value = value[:, None]
+    return value[rows] if len(value) > 1 else value
