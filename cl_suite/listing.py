@@ -11,6 +11,9 @@ BACKBONES = {
     "conv4": "four convolution blocks of 64 channels, for 28 x 28 images (111,936 parameters)",
     "resnet20": "the FSCIL literature's CIFAR network, 64 features (271,824 parameters)",
     "identity": "the input itself, flattened: for streams of features",
+    "melconv": "four convolution blocks for log-mel maps of sounds (163,240 parameters)",
+    "clip:NAME": "a CLIP of the hub, or of a folder (--model.weights FOLDER), for text and images",
+    "wav2vec2:NAME": "a wav2vec2 of the hub or a folder, for speech as waveforms",
     "any timm name": "resnet18, vit_small_patch16_224, ...: timm.list_models() has them all",
 }
 

@@ -33,7 +33,7 @@ from cl_suite.randomness import seeded
 # raise it when this module computes features in another way
 BANK_VERSION = 1
 # a change of these may change how an image is decoded, resized or run through the network
-LIBRARIES = ("torch", "torchvision", "timm", "pillow")
+LIBRARIES = ("torch", "torchvision", "timm", "transformers", "pillow")
 
 Source = tuple[Samples, int]  # samples, and the row in them
 Progress = Callable[[int, int], None]
@@ -117,6 +117,8 @@ def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> in
 
     On a GPU (not measured) many, to fill it.
     """
+    if len(input_shape) == 1 and input_shape[0] > 4096:
+        return 16  # waveforms: a network's first maps are hundreds of times as large
     if device.type != "cpu" or len(input_shape) != 3:
         return 256
     area = input_shape[1] * input_shape[2]

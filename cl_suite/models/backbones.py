@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite.data.frozen_features import tensor_digest, weights_digest, words
+from cl_suite.data.frozen_features import weights_digest
 from cl_suite.errors import UserError
+from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.stages import cut
-from cl_suite.modes import evaluating
 
 CLIP = "clip:"  # begins the name of a CLIP model
 WAV2VEC2 = "wav2vec2:"  # begins the name of a wav2vec2 model
@@ -107,52 +106,6 @@ class Backbone(nn.Module):
             if name and stages.stage_of(f"{name}.") < self.num_frozen_blocks
         )
         self.train(self.training)
-
-
-class FrozenPart(nn.Module):
-    """From images to flat tensors `(batch, size)` by the part of a body that never changes.
-
-    Args:
-        until: number of blocks of the prefix; None for the whole body.
-        input_shape: shape of one input.
-
-    Attributes:
-        shape: of what the prefix makes of one input, before it is flattened.
-    """
-
-    def __init__(self, body: nn.Module, until: int | None, input_shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.body = body
-        self.until = until
-        with evaluating(self), torch.no_grad():
-            parameter = next(body.parameters(), torch.zeros(()))
-            probe = torch.zeros(1, *input_shape, device=parameter.device)
-            self.shape = tuple(self._run(probe).shape[1:])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._run(x).flatten(1)
-
-    def _run(self, x: Tensor) -> Tensor:
-        if self.until is None:
-            features: Tensor = self.body(x)
-            return features
-        return cut(self.body).prefix(x, self.until)
-
-    def key(self) -> str:
-        """Return a digest of this part alone, whatever learns above it."""
-        if self.until is None:
-            return weights_digest(self.body)
-        stages = cut(self.body)
-        parts = {
-            name: words(part)
-            for name, part in self.body.named_modules()
-            if name and not list(part.children()) and stages.stage_of(f"{name}.") < self.until
-        }
-        digest = hashlib.blake2b(f"{type(self.body)} until {self.until} {parts}".encode())
-        for name, tensor in sorted(self.body.state_dict().items()):
-            if stages.stage_of(name) < self.until and not name.endswith("num_batches_tracked"):
-                digest.update(name.encode() + tensor_digest(tensor))
-        return digest.hexdigest()
 
 
 def create_backbone(

@@ -26,12 +26,12 @@ class ModelConfig:
     """Settings of the classifier.
 
     Args:
-        backbone: conv4, resnet20, identity, any timm name, or clip:NAME for a CLIP model.
+        backbone: conv4, resnet20, melconv, identity, any timm name, clip:NAME or wav2vec2:NAME.
         backbone_args: further arguments of timm.create_model.
         head: cosine or linear; a strategy with a head of its own takes that.
         temperature: factor on the cosine, unused by a linear head.
         pretrained: start from the published weights.
-        weights: a .safetensors file to start from instead; for CLIP a folder.
+        weights: a .safetensors file to start from instead; for CLIP and wav2vec2 a folder.
         frozen: keep the backbone as it is.
         trained_blocks: train only so many of the last blocks; null: all of them.
         lora_rank: rank of low-rank adapters, which then are all of the backbone that is trained;

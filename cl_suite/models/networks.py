@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_suite.models.sound_networks import MelConv
+
 
 class Conv4(nn.Sequential):
     """Four blocks of 3 x 3 convolution, BatchNorm, ReLU and 2 x 2 max-pooling, then flattened.
@@ -67,5 +69,6 @@ class ResNet20(nn.Sequential):
 OWN_BACKBONES: dict[str, Callable[[int], nn.Module]] = {
     "conv4": Conv4,
     "resnet20": ResNet20,
+    "melconv": MelConv,
     "identity": lambda in_channels: nn.Flatten(),
 }

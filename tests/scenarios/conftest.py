@@ -12,6 +12,7 @@ import pytest
 import torchvision
 from PIL import Image
 from tiny_image_sets import write_all
+from tiny_sounds import write_digits
 
 from cl_suite.data.readers import cifar100, published
 
@@ -91,6 +92,12 @@ def picture_folder(tmp_path: Path) -> Path:
             size = (20 + 4 * (index % 3), 24)
             write_image(tmp_path / f"kind{class_id}" / f"{index}.png", 30 * class_id + index, size)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def spoken_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four spoken digits of three speakers, five takes each; tests must not change them."""
+    return write_digits(tmp_path_factory.mktemp("spoken"))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ NAMES = (
     "image_folder",
     "mini_imagenet",
     "omniglot",
+    "spoken_digits",
     *(f"fscit_{dataset}" for dataset in PROTOCOLS),
 )
 

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "image_folder": {"root": "{picture_folder}", "base_classes": 3, "way": 2, "image_size": 16},
     "class_incremental": {"way": 60},
     "fscit": {"dataset": "omniglot", "base_classes": 26, "way": 24, "image_size": 8},
+    "spoken_digits": {"root": "{spoken_root}", "shots": 4, "seconds": 0.2},
     "avalanche": {"factory": f"{HERE}:tiny_benchmark".replace(":", ".")},
 }
 SMALL |= {

@@ -1,0 +1,136 @@
+"""One wav file: decoded, mixed down, resampled and brought to one length."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import wavfile
+from scipy.signal import resample_poly
+
+from cl_suite.errors import UserError
+
+Waveform = NDArray[np.float32]
+
+RATES = (1_000, 768_000)  # in Hz; a damaged header's number is not worth a filter of its length
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What a wav file holds.
+
+    Attributes:
+        rate: samples a second and channel.
+        samples: `(length, channels)`, in [-1, 1] for whole numbers of any width.
+    """
+
+    rate: int
+    samples: Waveform
+
+    def mono(self) -> Waveform:
+        """Return the mean of the channels, `(length,)`."""
+        mean: Waveform = self.samples.mean(axis=1)
+        return mean
+
+
+def read_wav(path: Path) -> Sound:
+    """Return the samples of a wav file: PCM of 8 to 64 bits, or floats.
+
+    Raises:
+        UserError: if the file is empty, damaged, cut off or of another format, naming it.
+    """
+    try:
+        content = path.read_bytes()
+        _check_whole(content)
+        with warnings.catch_warnings():
+            # chunks that carry no sound (the name of an editor) are of no concern
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)
+            rate, samples = wavfile.read(io.BytesIO(content))
+        return _sound(rate, samples)
+    except Exception as error:
+        # the library raises many kinds for a damaged header
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"recording '{path}' cannot be read ({reason}); replace the file or take it out of the "
+            "data"
+        ) from error
+
+
+def resample(samples: Waveform, rate: int, wanted: int) -> Waveform:
+    """Return `(length,)` at another rate, by SciPy's polyphase filter."""
+    if rate == wanted:
+        return samples
+    shared = math.gcd(rate, wanted)
+    resampled: Waveform = np.asarray(
+        resample_poly(samples, wanted // shared, rate // shared), dtype=np.float32
+    )
+    return resampled
+
+
+def fit(samples: Waveform, length: int) -> Waveform:
+    """Return `(length,)`: a longer sound's part of the highest energy, a shorter one in the middle.
+
+    Both ends of a shorter sound are filled with silence.
+
+    Example:
+        >>> fit(np.array([0, 1, 2, 3, 0, 0], dtype=np.float32), 3).tolist()
+        [1.0, 2.0, 3.0]
+        >>> fit(np.array([5], dtype=np.float32), 4).tolist()
+        [0.0, 5.0, 0.0, 0.0]
+    """
+    if len(samples) > length:
+        total = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+        start = int(np.argmax(total[length:] - total[:-length]))
+        return samples[start : start + length]
+    before = (length - len(samples)) // 2
+    return np.pad(samples, (before, length - len(samples) - before))
+
+
+def as_pcm(samples: Waveform) -> NDArray[np.int16]:
+    """Return samples in [-1, 1] in 16 bits, clipped, half the memory of floats."""
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def _check_whole(content: bytes) -> None:
+    """Raise `ValueError` if there is less sound than the header announces, or none."""
+    if not content:
+        raise ValueError("it is empty")
+    if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
+        raise ValueError("it is no wav file")
+    size_format = "<I" if content[:4] == b"RIFF" else ">I"
+    at = 12
+    while at + 8 <= len(content):
+        (size,) = struct.unpack_from(size_format, content, at + 4)
+        present = len(content) - at - 8
+        if content[at : at + 4] == b"data":
+            if size > present:
+                raise ValueError(f"it ends after {present} of {size} bytes of sound")
+            if size == 0:
+                raise ValueError("it holds no sound")
+            return
+        at += 8 + size + size % 2
+    raise ValueError("it ends before its sound begins")
+
+
+def _sound(rate: int, samples: NDArray[np.generic]) -> Sound:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"its header says {rate} samples a second")
+    if samples.size == 0:
+        raise ValueError("it holds no sound")
+    channels = samples.reshape(len(samples), -1)
+    if samples.dtype == np.uint8:
+        scaled = (channels.astype(np.float32) - 128) / 128
+    elif np.issubdtype(samples.dtype, np.signedinteger):
+        # 24 bits come at the upper end of 32
+        scaled = channels.astype(np.float64) / float(1 << (8 * samples.dtype.itemsize - 1))
+    else:
+        scaled = channels.astype(np.float64)
+    if not np.isfinite(scaled).all():
+        raise ValueError("it holds numbers that are not finite")
+    return Sound(int(rate), scaled.astype(np.float32))

@@ -1,0 +1,58 @@
+"""The part of a network that never changes, run by itself: what the feature bank computes once."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite.data.frozen_features import tensor_digest, weights_digest, words
+from cl_suite.models.stages import cut
+from cl_suite.modes import evaluating
+
+
+class FrozenPart(nn.Module):
+    """From images to flat tensors `(batch, size)` by the part of a body that never changes.
+
+    Args:
+        until: number of blocks of the prefix; None for the whole body.
+        input_shape: shape of one input.
+
+    Attributes:
+        shape: of what the prefix makes of one input, before it is flattened.
+    """
+
+    def __init__(self, body: nn.Module, until: int | None, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.body = body
+        self.until = until
+        with evaluating(self), torch.no_grad():
+            parameter = next(body.parameters(), torch.zeros(()))
+            probe = torch.zeros(1, *input_shape, device=parameter.device)
+            self.shape = tuple(self._run(probe).shape[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(x).flatten(1)
+
+    def _run(self, x: Tensor) -> Tensor:
+        if self.until is None:
+            features: Tensor = self.body(x)
+            return features
+        return cut(self.body).prefix(x, self.until)
+
+    def key(self) -> str:
+        """Return a digest of this part alone, whatever learns above it."""
+        if self.until is None:
+            return weights_digest(self.body)
+        stages = cut(self.body)
+        parts = {
+            name: words(part)
+            for name, part in self.body.named_modules()
+            if name and not list(part.children()) and stages.stage_of(f"{name}.") < self.until
+        }
+        digest = hashlib.blake2b(f"{type(self.body)} until {self.until} {parts}".encode())
+        for name, tensor in sorted(self.body.state_dict().items()):
+            if stages.stage_of(name) < self.until and not name.endswith("num_batches_tracked"):
+                digest.update(name.encode() + tensor_digest(tensor))
+        return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""Speech: spoken digits of several speakers, or any words, as class-incremental or few-shot stream.
+
+The Free Spoken Digit Dataset (ten digits, six speakers, 8 kHz) in five sessions of two digits, or
+six digits and then sessions of 1-way 5-shot: `base_classes=6, way=1, shots=5`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from cl_suite.data.cut import (
+    all_rows,
+    check_choice,
+    class_order,
+    cut_classes,
+    remainder_notes,
+    rows_by_class,
+    shot_rows,
+)
+from cl_suite.data.readers import sound
+from cl_suite.data.readers.sound import Features
+from cl_suite.data.readers.sound_split import Split
+from cl_suite.data.stream import Stream
+
+
+class SpokenDigits:
+    """Recordings of words, each a class: a base session, then sessions of full data or few shots.
+
+    Every recording becomes one second (`seconds`) of sound: longer ones are cut to their loudest
+    part, shorter ones stand in the middle of silence; stereo is mixed down, other sample rates are
+    resampled. Deterministic in `seed`.
+
+    Args:
+        root: folder of the Free Spoken Digit Dataset, its `recordings` folder (files
+            `<digit>_<speaker>_<take>.wav`), or a folder with one folder of wav files a class.
+        base_classes: classes of session 0, which has all their training recordings.
+        way: classes of each later session.
+        shots: training recordings of each later class, drawn from `seed`; null for all of them.
+        split: "take" tests other takes of the same speakers, "speaker" speakers never heard.
+        test_fraction: share of the takes (the lowest numbers; of each class's files where names
+            tell no takes) or of the speakers that is for testing. The data set's customary split
+            is 0.1, takes 0 to 4 of 50.
+        test_speakers: names of the speakers to test; null draws them from `seed`.
+        class_order: order of arrival: "natural" (digits by value, folders by name), "seeded"
+            (drawn from `seed`), or a list of class names, others being left out.
+        seed: of the shots, the drawn speakers or files, and the seeded order.
+        features: "log_mel" for small networks, "waveform" (16 kHz) for wav2vec2.
+        seconds: length of every sound.
+        augment: shift, noise and masks on the training sounds, drawn at random.
+        skip_unreadable: leave out files that cannot be read, instead of stopping at the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        base_classes: int = 2,
+        way: int = 2,
+        shots: int | None = None,
+        split: Split = "take",
+        test_fraction: float = 0.2,
+        test_speakers: list[str] | None = None,
+        class_order: Literal["natural", "seeded"] | list[str] = "natural",
+        seed: int = 0,
+        features: Features = "log_mel",
+        seconds: float = 1.0,
+        augment: bool = True,
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.root = root
+        self.base_classes = base_classes
+        self.way = way
+        self.shots = shots
+        self.split = split
+        self.test_fraction = test_fraction
+        self.test_speakers = test_speakers
+        self.class_order = class_order
+        self.seed = seed
+        self.features = features
+        self.seconds = seconds
+        self.augment = augment
+        self.skip_unreadable = skip_unreadable
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for a parameter, folder or file that is no use."""
+        listed = None if isinstance(self.class_order, str) else self.class_order
+        if isinstance(self.class_order, str):
+            check_choice("class_order", self.class_order, ("natural", "seeded"))
+        pool = sound.read(
+            self.root,
+            features=self.features,
+            split=self.split,
+            test_fraction=self.test_fraction,
+            test_speakers=self.test_speakers,
+            seed=self.seed,
+            seconds=self.seconds,
+            augment=self.augment,
+            skip_unreadable=self.skip_unreadable,
+            classes=listed,
+        )
+        sessions = cut_classes(
+            self._order(pool.class_names), base_classes=self.base_classes, way=self.way
+        )
+        candidates = rows_by_class(pool.train.targets)
+        stream = pool.stream(
+            name="spoken_digits",
+            sessions=sessions,
+            train_rows=[
+                all_rows(candidates, sessions[0]),
+                *(self._novel_rows(candidates, c, pool.class_names) for c in sessions[1:]),
+            ],
+            shots=self.shots,
+            notes=remainder_notes(sessions, self.way),
+        )
+        return Stream(dataclasses.replace(stream.info, modality="audio"), stream.train, stream.test)
+
+    def _order(self, class_names: Sequence[str]) -> list[int]:
+        if isinstance(self.class_order, str):
+            return class_order(len(class_names), self.class_order, self.seed)
+        return [class_names.index(name) for name in self.class_order]
+
+    def _novel_rows(
+        self,
+        candidates: dict[int, list[int]],
+        classes: Sequence[int],
+        class_names: Sequence[str],
+    ) -> list[int]:
+        if self.shots is None:
+            return all_rows(candidates, classes)
+        return shot_rows(
+            candidates,
+            classes,
+            shots=self.shots,
+            class_names=class_names,
+            # files stand speaker by speaker, so the first ones would all be of one voice
+            selection="random",
+            seed=self.seed,
+        )
