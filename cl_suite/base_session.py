@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cl_suite import checkpoint
 from cl_suite.config import RunConfig
 from cl_suite.data.stream import Stream, fingerprint
 from cl_suite.errors import UserError
+from cl_suite.models.backbones import Backbone
 from cl_suite.models.stats import ClassStats
 from cl_suite.run_folder import RunFolder
 
@@ -29,22 +31,21 @@ class BaseArtefact:
     stats: ClassStats | None
 
 
-def base_identity(config: RunConfig, stream: Stream, weights: str | None) -> dict[str, Any]:
+def base_identity(config: RunConfig, stream: Stream, backbone: Backbone) -> dict[str, Any]:
     """Return what two runs must share to share a base session.
 
-    Args:
-        weights: digest of the published weights that the backbone starts from, if any: an artefact
-            leaves out what is still as published.
-
-    The training data itself is part of it: another split would put this run's test images into the
-    other's training.
+    The published weights that the backbone starts from are part of it, as an artefact leaves out
+    what is still as published, and so is its structure, adapters and prompts included. The training
+    data itself is part of it: another split would put this run's test images into the other's
+    training.
     """
     info = stream.info
     return {
         "base classes": [info.class_names[c] for c in info.session_classes[0]],
         "class ids": list(info.session_classes[0]),
         "backbone": config.model.backbone,
-        "backbone weights": weights,
+        "backbone weights": backbone.weights,
+        "backbone structure": _structure(backbone),
         "head": config.model.head,
         "preprocessing": info.preprocessing,
         "input shape": list(info.input_shape),
@@ -62,7 +63,7 @@ def save_base(folder: RunFolder, artefact: BaseArtefact, identity: dict[str, Any
     checkpoint.save(folder.base_file, tree)
 
 
-def load_base(config: RunConfig, stream: Stream, weights: str | None = None) -> BaseArtefact:
+def load_base(config: RunConfig, stream: Stream, backbone: Backbone) -> BaseArtefact:
     """Return the base session of the run that `--start-from` names.
 
     Raises:
@@ -75,7 +76,7 @@ def load_base(config: RunConfig, stream: Stream, weights: str | None = None) -> 
             "folder such as runs/omniglot/teen/seed0"
         )
     tree = checkpoint.load(folder.base_file)
-    for key, value in base_identity(config, stream, weights).items():
+    for key, value in base_identity(config, stream, backbone).items():
         if tree["identity"].get(key) != value:
             raise UserError(
                 f"--start-from '{folder.path}' has another {key}: "
@@ -84,6 +85,11 @@ def load_base(config: RunConfig, stream: Stream, weights: str | None = None) -> 
             )
     stats = None if tree["stats"] is None else ClassStats.from_state_dict(tree["stats"])
     return BaseArtefact(tree["model"], stats)
+
+
+def _structure(backbone: Backbone) -> str:
+    shapes = sorted((name, tuple(t.shape)) for name, t in backbone.state_dict().items())
+    return hashlib.sha256(repr(shapes).encode()).hexdigest()
 
 
 def _short(value: Any) -> str:

@@ -32,12 +32,15 @@ class StrategyPlugin:
         needs_text: whether its backbone must have a text tower.
         rewrites_rows: whether it throws the classifier's trained rows away, so that training
             serves the backbone alone; where that is frozen there is nothing to train.
+        keeps_base_state: whether it keeps more of its base session's training than weights, so that
+            it cannot begin after another run's.
     """
 
     head: ClassVar[str | None] = None
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
     needs_text: ClassVar[bool] = False
     rewrites_rows: ClassVar[bool] = False
+    keeps_base_state: ClassVar[bool] = False
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
         """Return the method's own head for features of width `dim`, None for the user's choice.

@@ -98,7 +98,7 @@ def lazy_classes(kind: Kind, package: str) -> tuple[Callable[[str], Any], Callab
     """
 
     def classes() -> dict[str, Entry]:
-        own = [e for e in entries(kind).values() if e.class_path.startswith(f"{package}.")]
+        own = [e for e in _built_in(kind).values() if e.class_path.startswith(f"{package}.")]
         return {entry.class_path.rpartition(".")[2]: entry for entry in own}
 
     def get_class(name: str) -> Any:

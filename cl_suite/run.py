@@ -63,7 +63,7 @@ class Run:
         self.image_info: StreamInfo = images.info
         model, stream = build_model(config, images, progress.images)
         self.stream: Stream = stream
-        info, weights = stream.info, model.backbone.weights
+        info = stream.info
         self.engine = Engine(
             self.stream,
             model,
@@ -72,7 +72,7 @@ class Run:
             device=config.device,
             on_batch=progress.batch,
             on_epoch=self._after_epoch,
-            start=load_base(config, stream, weights) if config.start_from else None,
+            start=load_base(config, stream, model.backbone) if config.start_from else None,
         )
         self.epochs: list[EpochRecord] = []
         self.records: list[SessionRecord] = []
@@ -210,8 +210,8 @@ class Run:
         self.engine.load_state_dict(tree["engine"])
 
     def _save_base(self, artefact: BaseArtefact) -> None:
-        weights = self.engine.model.backbone.weights
-        save_base(self.folder, artefact, base_identity(self.config, self.stream, weights))
+        identity = base_identity(self.config, self.stream, self.engine.model.backbone)
+        save_base(self.folder, artefact, identity)
 
     def _write_start(self) -> None:
         self.folder.make()

@@ -35,6 +35,11 @@ def check_pair(config: RunConfig) -> None:
             f"strategy '{config.strategy_name}' needs a backbone that reads text, got "
             f"'{config.model.backbone}'; pass --model.backbone clip:openai/clip-vit-base-patch16"
         )
+    if config.start_from and getattr(config.strategy, "keeps_base_state", False):
+        raise UserError(
+            f"strategy '{config.strategy_name}' keeps more of its base session than weights, so it "
+            "cannot begin after another run's; leave --start-from out"
+        )
     if config.model.lora_rank and adapts_the_backbone(config.strategy):
         raise UserError(
             f"strategy '{config.strategy_name}' puts adapters or prompts of its own into the "

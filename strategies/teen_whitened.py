@@ -81,7 +81,8 @@ class TEENWhitenedPlugin(HeadPlugin):
         shift_weight: share of the base part in a calibrated prototype, in [0, 1]; null: chosen.
         margin: what is added to the cosine of every class after the base session; null: chosen.
         views: further passes over a few-shot session's images in the training transform, whose
-            features join the class mean.
+            features join the class mean; they add nothing where that is not random, as with a
+            feature bank without `--model.bank_views`.
         num_tasks: fake streams to choose on.
         choice_seed: of the fake streams.
         fake_shots: shots a new class has in a fake stream.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import Transform
@@ -22,11 +22,12 @@ class BatchLoader(Protocol):
 
 
 class TensorLoader:
-    """Batches `[inputs, class ids]` cut from tensors, transformed a batch at a time.
+    """Batches `[inputs, class ids, ...]` cut from tensors, transformed a batch at a time.
 
     Args:
         parts: (samples, transform, rows) that make up the data, in order.
         shuffle: draw a new order each epoch, from torch's global generator.
+        views: how often each sample is transformed; what lies beyond the first follows the ids.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class TensorLoader:
         batch_size: int,
         *,
         shuffle: bool,
+        views: int = 1,
     ) -> None:
+        self.views = views
         self.parts = [
             (_take(samples.inputs, rows), torch.tensor(samples.targets)[rows], transform)
             for samples, transform, rows in parts
@@ -56,29 +59,54 @@ class TensorLoader:
             yield self._batch(chosen)
 
     def _batch(self, chosen: Tensor) -> list[Tensor]:
-        inputs, labels = [], []
+        labels: list[Tensor] = []
+        views: list[list[Tensor]] = [[] for _ in range(self.views)]
+        parts = []
         for part in torch.unique(self.part_of[chosen]).tolist():
             images, targets, transform = self.parts[part]
             rows = self.row_of[chosen[self.part_of[chosen] == part]]
-            inputs.append(transform(images[rows]))
+            parts.append((images[rows], transform))
             labels.append(targets[rows])
-        return [torch.cat(inputs), torch.cat(labels)]
+        for view in views:
+            view.extend(transform(images) for images, transform in parts)
+        first, *others = [torch.cat(view) for view in views]
+        return [first, torch.cat(labels), *others]
+
+
+class _Views(Dataset[Any]):
+    """Items `(input, class id, further views of the input..., rest)` of a data set.
+
+    Each view is an access of its own, so that random transforms draw anew.
+    """
+
+    def __init__(self, dataset: Any, views: int) -> None:
+        self.dataset = dataset
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        first, label, *rest = self.dataset[index]
+        others = [self.dataset[index][0] for _ in range(self.views - 1)]
+        return (first, label, *others, *rest)
 
 
 def batches(
-    dataset: Any, batch_size: int, *, shuffle: bool = False, num_workers: int = 0
+    dataset: Any, batch_size: int, *, shuffle: bool = False, num_workers: int = 0, views: int = 1
 ) -> BatchLoader:
     """Return batches `[inputs, class ids, ...]` of an Avalanche data set, transforms applied.
 
     Without `shuffle` no random number is drawn from the global generator by the loader itself.
+    With `views` above 1 a batch holds further views of its inputs, behind the class ids.
     """
     from cl_suite import avalanche_api
 
     parts = avalanche_api.resolve(dataset)
     if parts:
-        return TensorLoader(parts, batch_size, shuffle=shuffle)
+        return TensorLoader(parts, batch_size, shuffle=shuffle, views=views)
     return DataLoader(
-        dataset,
+        dataset if views == 1 else _Views(dataset, views),
         batch_size=batch_size,
         shuffle=shuffle,
         num_workers=num_workers,

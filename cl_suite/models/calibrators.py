@@ -66,8 +66,8 @@ def similarity_weights(
     """
     cosines = F.normalize(new) @ F.normalize(base).T
     if top_k is not None and top_k < len(base):
-        lowest = cosines.topk(top_k, dim=1).values[:, -1:]
-        cosines = cosines.masked_fill(cosines < lowest, -torch.inf)
+        kept = cosines.topk(top_k, dim=1)
+        cosines = torch.full_like(cosines, -torch.inf).scatter(1, kept.indices, kept.values)
     return torch.softmax(softmax_t * cosines, dim=1)
 
 

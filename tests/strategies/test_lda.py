@@ -10,8 +10,9 @@ from cl_suite.errors import UserError
 from cl_suite.models.calibrators import Calibrator
 from cl_suite.models.gaussian_head import GaussianHead
 from cl_suite.models.stats import class_stats
-from cl_suite.strategies.lda import LDAPlugin
+from cl_suite.strategies.lda import LDAPlugin, lda_figures
 from cl_suite.strategies.prototype import PrototypePlugin
+from cl_suite.tuning import fake_figures, fake_tasks
 
 
 def test_the_shared_covariance_is_that_within_all_classes_so_far() -> None:
@@ -79,3 +80,22 @@ def test_its_state_survives_saving(covariance: str) -> None:
     assert plugin.base_stats_ is not None
     assert copy.base_stats_.total.equal(plugin.base_stats_.total)
     assert copy.parameters_ == plugin.parameters_
+
+
+def test_the_choice_rests_on_what_the_head_itself_would_score() -> None:
+    features, labels = features_of(make_feature_stream(), 0)
+    task = fake_tasks(labels, generator=torch.Generator().manual_seed(0))[0]
+    columns, num = task.columns(labels), len(task.classes)
+    candidates = [{"shrinkage": s, "shift_weight": w} for s in (0.1, 0.5) for w in (0.0, 0.4)]
+    found = lda_figures(candidates, 16.0, features, labels, task)
+    for candidate, figures in zip(candidates, found, strict=True):
+        base = class_stats(features[task.train], columns[task.train], kind="shared")
+        shots = class_stats(features[task.shots], columns[task.shots])
+        new = Calibrator(16.0, candidate["shift_weight"]).calibrate(shots, base)
+        head = GaussianHead(features.shape[1], num).double()
+        for stats in (base, new):
+            head.set_rows(stats.classes, stats.mean)
+        head.set_shared(base.covariance, candidate["shrinkage"])
+        expected = fake_figures(head(features[task.test]), labels, task)[0]
+        torch.testing.assert_close(figures, expected, rtol=1e-6, atol=1e-6)
+    assert found.std(0).min() > 0, "the candidates differ, so the test can fail"

@@ -11,7 +11,8 @@ from torch import nn
 from cl_suite import avalanche_api
 from cl_suite.models.ridge_head import RidgeHead
 from cl_suite.strategies.prototype import PrototypePlugin
-from cl_suite.strategies.ranpac import RIDGES, RanPACPlugin
+from cl_suite.strategies.ranpac import RIDGES, RanPACPlugin, ridge_figures
+from cl_suite.tuning import fake_figures, fake_tasks
 
 
 def test_the_stream_equals_one_fit_to_everything() -> None:
@@ -76,3 +77,19 @@ def test_its_own_head_for_a_foreign_network_survives_saving() -> None:
     features = torch.rand(3, 16)
     assert copy.own_head_(features).equal(plugin.own_head_(features))
     assert sorted(copy.own_head_.classes) == list(range(8))
+
+
+def test_the_choice_rests_on_what_the_head_itself_would_score() -> None:
+    features, labels = features_of(make_feature_stream(), 0)
+    task = fake_tasks(labels, generator=torch.Generator().manual_seed(0))[0]
+    columns, num = task.columns(labels), len(task.classes)
+    dim = features.shape[1]
+    found = ridge_figures(RidgeHead(dim, num, 32).double(), features, labels, task)
+    head = RidgeHead(dim, num, 32).double()
+    for part in (task.train, task.shots):
+        head.learn(features[part], columns[part])
+    for ridge, figures in zip(RIDGES, found, strict=True):
+        head.solve(ridge)
+        expected = fake_figures(head(features[task.test]), labels, task)[0]
+        torch.testing.assert_close(figures, expected, rtol=1e-6, atol=1e-6)
+    assert found.std(0).min() > 0, "the candidates differ, so the test can fail"

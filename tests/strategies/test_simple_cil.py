@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from feature_streams import features_of, make_feature_stream, trained
 from tiny_streams import make_stream
@@ -20,17 +21,22 @@ def test_rows_are_class_means() -> None:
         torch.testing.assert_close(head.rows([c])[0], features[labels == c].mean(0).float())
 
 
-def test_centring_subtracts_the_base_mean_from_rows_and_queries() -> None:
+@pytest.mark.parametrize("normalize", [False, True])
+def test_centring_subtracts_the_base_mean_from_rows_and_queries(normalize: bool) -> None:
     stream = make_feature_stream(signed=False)
-    engine = trained(SimpleCILPlugin(centre=True), stream)
-    centre = features_of(stream, 0)[0].mean(0)
+    engine = trained(SimpleCILPlugin(centre=True, normalize_features=normalize), stream)
+    unit = torch.nn.functional.normalize
+
+    def seen(features: torch.Tensor) -> torch.Tensor:
+        return unit(features) if normalize else features
+
+    centre = seen(features_of(stream, 0)[0]).mean(0)
     rows = []
     for session in range(4):
         features, labels = features_of(stream, session)
-        rows += [features[labels == c].mean(0) - centre for c in labels.unique()]
+        rows += [seen(features[labels == c]).mean(0) - centre for c in labels.unique()]
     queries = torch.rand(5, 16, dtype=torch.float64)
-    unit = torch.nn.functional.normalize
-    expected = 16 * unit(queries - centre) @ unit(torch.stack(rows)).T
+    expected = 16 * unit(seen(queries) - centre) @ unit(torch.stack(rows)).T
     torch.testing.assert_close(engine.model.head(queries.float()), expected.float())
 
 
