@@ -46,6 +46,11 @@ Differences from the authors' code:
     - An optimiser made afresh for each session (the suite's engine does; a bare Avalanche program
       keeps its own); theirs carries momentum on through the later sessions.
     - One default for part B and C; theirs are chosen for each data set by test accuracy.
+
+On DeiT-tiny and miniImageNet with 25 images a base class (adapters in the last 3 blocks, 3 epochs,
+7 fixed views) it ends below class means of the untouched network, 75.2 against 76.4 % on average;
+without the contrastive term it ends above them, 76.8 %. With 60 classes in a batch of 64 a vector
+has hardly a positive but its own teacher, and the term pushes apart what pretraining held together.
     - Dropout is that of learning adapters alone; teachers, BASE and all else run in eval mode.
 """
 
