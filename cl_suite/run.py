@@ -79,7 +79,7 @@ class Run:
         self.hits = np.zeros((0, info.num_classes), dtype=np.int64)
         self.run_info = run_info(self.stream, model)
         self.resumable, self.diverged = True, False
-        self.last_picture = -math.inf
+        self.last_picture = time.monotonic()
         if options.resume and not options.overwrite and folder.checkpoint_file.exists():
             self._load()
 

@@ -16,8 +16,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.io import decode_jpeg
 
 from cl_suite.errors import UserError
+
+DECODED_AT_ONCE = 128  # files a task: a task each would cost more than a small picture itself
 
 
 class Samples(Protocol):
@@ -131,8 +134,9 @@ class FileSamples:
         Raises:
             UserError: for an unreadable file or another size, naming the file.
         """
+        parts = [self.paths[i : i + DECODED_AT_ONCE] for i in range(0, len(self), DECODED_AT_ONCE)]
         with ThreadPoolExecutor() as pool:
-            images = list(pool.map(read_image, self.paths))
+            images = [image for part in pool.map(_read_images, parts) for image in part]
         for path, image in zip(self.paths, images, strict=True):
             if image.shape != images[0].shape:
                 raise UserError(
@@ -140,6 +144,24 @@ class FileSamples:
                     f"{tuple(images[0].shape[1:])}; resize it, or use the image_folder scenario"
                 )
         return TensorSamples(torch.stack(images), self.targets)
+
+
+def _read_images(paths: Sequence[Path]) -> list[Tensor]:
+    return [_read_plain_jpeg(path) for path in paths]
+
+
+def _read_plain_jpeg(path: Path) -> Tensor:
+    """Return what `read_image` does, several times as fast where the file is a plain JPEG."""
+    try:
+        data = path.read_bytes()
+        # a tag may say how to turn the picture, and more colours than three are converted by Pillow
+        if data.startswith(b"\xff\xd8") and b"Exif" not in data[:4096]:
+            pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            if len(pixels) == 3:
+                return pixels
+    except (OSError, RuntimeError):
+        pass  # Pillow reads it, or says what is wrong with it
+    return read_image(path)
 
 
 def read_image(path: Path) -> Tensor:

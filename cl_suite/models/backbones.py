@@ -85,6 +85,11 @@ class Backbone(nn.Module):
         else:
             self._entry, self._entry_shape = part.until, part.shape
 
+    @property
+    def is_passed_by(self) -> bool:
+        """Whether features come in finished, so that no frozen tensor has a part in them."""
+        return self.frozen and self._entry is not None
+
     def enter_at_images(self) -> None:
         """Take images again."""
         self._entry = None

@@ -107,6 +107,33 @@ def test_decoding_equals_reading_one_by_one(files: FileSamples) -> None:
     assert all(torch.equal(decoded[i][0], files[i][0]) for i in range(4))
 
 
+def test_jpegs_of_every_kind_decode_as_they_read(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    turned = Image.Exif()
+    turned[0x0112] = 3  # upside down
+    image.save(tmp_path / "plain.jpg")
+    image.save(tmp_path / "progressive.jpg", progressive=True, quality=60)
+    image.save(tmp_path / "turned.jpg", exif=turned)
+    image.convert("L").save(tmp_path / "grey.jpg")
+    image.convert("CMYK").save(tmp_path / "print.jpg")
+    paths = sorted(tmp_path.iterdir())
+    decoded = FileSamples(paths, [0] * 5, tmp_path).decode()
+    for path, found in zip(paths, decoded.inputs, strict=True):
+        assert found.equal(read_image(path)), path.name
+    upright = read_image(tmp_path / "plain.jpg")
+    assert not read_image(tmp_path / "turned.jpg").equal(upright)
+
+
+def test_decoding_a_truncated_jpeg_says_which(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "cut.jpg")
+    content = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"cut\.jpg' cannot be read"):
+        FileSamples([tmp_path / "cut.jpg"], [0], tmp_path).decode()
+
+
 def test_decoding_refuses_another_size(files: FileSamples) -> None:
     save(files.paths[2], size=30)
     with pytest.raises(UserError, match=r"2.png' is \(30, 30\) pixels where the others are"):
