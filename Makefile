@@ -16,7 +16,7 @@ demo: .venv/installed
 	@echo "           (in .venv/bin; then open http://localhost:6006)"
 
 test: env browser lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # mypy follows folders, not the mapping of packages: links show it the tree as a wheel has it
 lint: env

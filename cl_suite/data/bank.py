@@ -255,7 +255,7 @@ def _stream_of(
         torch.stack(views, dim=1) if several else views[0] for views in zip(*train, strict=True)
     ]
     tests = [features[:, None] if several else features for features in test]
-    built = build_stream(
+    return build_stream(
         name=info.name,
         class_names=info.class_names,
         session_classes=info.session_classes,
@@ -267,8 +267,6 @@ def _stream_of(
         shots=info.shots,
         modality=info.modality,
         notes=info.notes,
-    )
-    # of the original data: the features' own would not tell two streams of equal features apart
-    return dataclasses.replace(
-        built, info=dataclasses.replace(built.info, fingerprint=info.fingerprint)
+        # of the original data: the features' own would not tell streams of equal features apart
+        known_fingerprint=info.fingerprint,
     )

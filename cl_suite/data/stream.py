@@ -124,12 +124,14 @@ def build_stream(
     shots: int | None = None,
     modality: Modality = "image",
     notes: Sequence[str] = (),
+    known_fingerprint: str | None = None,
 ) -> Stream:
     """Return the stream of these sessions.
 
     Args:
         train, test: one set of samples a session, `targets` being data-set class ids. Each set
             must own its data (see `Samples.select`).
+        known_fingerprint: of the samples, where it need not be computed.
 
     Raises:
         UserError: if a session has a class that it did not announce, a class comes twice, or a
@@ -147,7 +149,7 @@ def build_stream(
         train_transform=train_transform,
         eval_transform=eval_transform,
         notes=tuple(notes),
-        fingerprint=fingerprint([*train, *test]),
+        fingerprint=known_fingerprint or fingerprint([*train, *test]),
     )
     return Stream(info, tuple(train), tuple(test))
 
