@@ -156,7 +156,7 @@ def _read_plain_jpeg(path: Path) -> Tensor:
         data = path.read_bytes()
         # a tag may say how to turn the picture, and more colours than three are converted by Pillow
         if data.startswith(b"\xff\xd8") and b"Exif" not in data[:4096]:
-            pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
             if len(pixels) == 3:
                 return pixels
     except (OSError, RuntimeError):

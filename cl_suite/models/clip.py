@@ -8,14 +8,13 @@ arXiv 2103.00020, through transformers' model and tokenizer. Named
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.models.clip_files import clip_preprocessing, load_clip
+from cl_suite.models.clip_files import FAMILY, clip_preprocessing, load_clip
 from cl_suite.models.clip_prompts import DeepPrompts, TextTokens, encode_images, encode_text
 from cl_suite.modes import evaluating
 
@@ -141,10 +140,6 @@ def create_clip_body(name: str, *, pretrained: bool, weights: str | None = None)
     Raises:
         UserError: if it cannot be had.
     """
-    if weights is not None and not Path(weights).expanduser().is_dir():
-        raise UserError(
-            f"weights '{weights}' of backbone '{name}' are no folder; give the folder that has "
-            "CLIP's config.json, model.safetensors and tokenizer files"
-        )
+    FAMILY.check_folder(weights, name)
     source = name.removeprefix("clip:") if weights is None else weights
     return ClipBody(*load_clip(source, pretrained=pretrained or weights is not None))

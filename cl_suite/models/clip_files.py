@@ -6,20 +6,20 @@ Weights are read from safetensors alone, never from a pickle.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from cl_suite.data.transforms import Interpolation
 from cl_suite.errors import UserError
+from cl_suite.models.hub import Family, published
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 EXAMPLE = "clip:openai/clip-vit-base-patch16"
+FAMILY = Family("CLIP", "clip", "config.json, model.safetensors and tokenizer files", EXAMPLE)
 NUM_BYTES = 256  # the least a byte-level vocabulary has
 # as the library numbers them
 INTERPOLATIONS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -39,30 +39,13 @@ def load_clip(name: str, *, pretrained: bool) -> tuple[nn.Module, Any]:
     folder = Path(name).expanduser()
     if folder.is_dir():
         _check_tokenizer_files(folder)
-        try:
-            return _load(str(folder), pretrained, local=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UserError(
-                f"folder '{name}' is no CLIP model that can be read ({_reason(error)}); it needs "
-                "config.json, model.safetensors and the tokenizer's files"
-            ) from error
-    for local in (True, False):
-        try:
-            return _load(name, pretrained, local=local)
-        except Exception as error:
-            # the hub's client raises many kinds; a cache without the model is the customary case
-            if not local:
-                raise _cannot_be_had(name, error) from error
-    raise AssertionError("the last attempt returns or raises")
+    return FAMILY.load(name, lambda source, local: _read(source, pretrained, local))
 
 
-def _load(source: str, pretrained: bool, *, local: bool) -> tuple[nn.Module, Any]:
+def _read(source: str, pretrained: bool, local: bool) -> tuple[nn.Module, Any]:
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-    content, _ = CLIPConfig.get_config_dict(source, local_files_only=local)
-    if content.get("model_type") != "clip":
-        raise ValueError(f"its config.json says model_type '{content.get('model_type')}'")
-    config = CLIPConfig.from_pretrained(source, local_files_only=local)
+    config = FAMILY.config(CLIPConfig, source, local)
     tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=local)
     if not NUM_BYTES <= len(tokenizer) <= config.text_config.vocab_size:
         raise ValueError(
@@ -71,17 +54,7 @@ def _load(source: str, pretrained: bool, *, local: bool) -> tuple[nn.Module, Any
         )
     if not pretrained:
         return CLIPModel(config), tokenizer
-    with _no_progress_bar():
-        model, found = CLIPModel.from_pretrained(
-            source,
-            local_files_only=local,
-            use_safetensors=True,  # never a pickle
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    if found["missing_keys"]:
-        raise ValueError(f"its weights lack '{min(found['missing_keys'])}'")
-    return model, tokenizer
+    return published(CLIPModel, source, config, local), tokenizer
 
 
 def clip_preprocessing(
@@ -130,12 +103,12 @@ def _from_hub(source: str, file: str) -> Path | None:
     try:
         return Path(hf_hub_download(source, file))
     except LocalEntryNotFoundError as error:  # no connection
-        raise _cannot_be_had(source, error) from error
+        raise FAMILY.cannot_be_had(source, error) from error
     except EntryNotFoundError:
         return None
     except Exception as error:
         # the hub's client raises many kinds
-        raise _cannot_be_had(source, error) from error
+        raise FAMILY.cannot_be_had(source, error) from error
 
 
 def _check_tokenizer_files(folder: Path) -> None:
@@ -146,27 +119,3 @@ def _check_tokenizer_files(folder: Path) -> None:
             f"folder '{folder}' has no tokenizer, so CLIP could not read class names; add its "
             "tokenizer.json, or its vocab.json and merges.txt"
         )
-
-
-def _cannot_be_had(name: str, error: Exception) -> UserError:
-    return UserError(
-        f"CLIP model '{name}' cannot be had ({_reason(error)}); pass a folder with its files by "
-        f"--model.weights FOLDER, or a name such as '{EXAMPLE}'"
-    )
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -7,18 +7,20 @@ or `wav2vec2:` and a folder. Weights are read from safetensors alone, never from
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
+from cl_suite.models.hub import Family, published
 
 PREFIX = "wav2vec2:"  # begins the name of such a model
-EXAMPLE = "wav2vec2:facebook/wav2vec2-base-960h"
+FAMILY = Family(
+    "wav2vec2",
+    "wav2vec2",
+    "config.json and model.safetensors",
+    "wav2vec2:facebook/wav2vec2-base-960h",
+)
 
 
 class Wav2Vec2Body(nn.Module):
@@ -63,11 +65,7 @@ def create_wav2vec2_body(
     Raises:
         UserError: if it cannot be had.
     """
-    if weights is not None and not Path(weights).expanduser().is_dir():
-        raise UserError(
-            f"weights '{weights}' of backbone '{name}' are no folder; give the folder that has "
-            "wav2vec2's config.json and model.safetensors"
-        )
+    FAMILY.check_folder(weights, name)
     source = name.removeprefix(PREFIX) if weights is None else weights
     pretrained = pretrained or weights is not None
     network = load_wav2vec2(source, pretrained=pretrained)
@@ -89,71 +87,15 @@ def load_wav2vec2(name: str, *, pretrained: bool) -> nn.Module:
     Raises:
         UserError: if something is missing, is not wav2vec2's, or cannot be downloaded.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        try:
-            return _load(str(folder), pretrained, local=True)
-        except Exception as error:
-            # the library raises many kinds for a damaged file
-            raise UserError(
-                f"folder '{name}' is no wav2vec2 model that can be read ({_reason(error)}); it "
-                "needs config.json and model.safetensors"
-            ) from error
-    for local in (True, False):
-        try:
-            return _load(name, pretrained, local=local)
-        except Exception as error:
-            # the hub's client raises many kinds; a cache without the model is the customary case
-            if not local:
-                raise UserError(
-                    f"wav2vec2 model '{name}' cannot be had ({_reason(error)}); pass a folder with "
-                    f"its files by --model.weights FOLDER, or a name such as '{EXAMPLE}'"
-                ) from error
-    raise AssertionError("the last attempt returns or raises")
+    return FAMILY.load(name, lambda source, local: _read(source, pretrained, local))
 
 
-def _load(source: str, pretrained: bool, *, local: bool) -> nn.Module:
+def _read(source: str, pretrained: bool, local: bool) -> nn.Module:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    content, _ = Wav2Vec2Config.get_config_dict(source, local_files_only=local)
-    if content.get("model_type") != "wav2vec2":
-        raise ValueError(f"its config.json says model_type '{content.get('model_type')}'")
-    config = Wav2Vec2Config.from_pretrained(
-        source, local_files_only=local, mask_time_prob=0.0, mask_feature_prob=0.0
-    )
-    model: nn.Module
-    if not pretrained:
-        model = Wav2Vec2Model(config)
-        return model
-    with _quiet():
-        model, found = Wav2Vec2Model.from_pretrained(
-            source,
-            config=config,
-            local_files_only=local,
-            use_safetensors=True,  # never a pickle
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    if found["missing_keys"]:
-        raise ValueError(f"its weights lack '{min(found['missing_keys'])}'")
+    masks = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+    config = FAMILY.config(Wav2Vec2Config, source, local, **masks)
+    if pretrained:
+        return published(Wav2Vec2Model, source, config, local)
+    model: nn.Module = Wav2Vec2Model(config)
     return model
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Show neither a progress bar nor the list of tensors that are of no use here."""
-    from transformers.utils import logging
-
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()

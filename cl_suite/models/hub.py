@@ -1,0 +1,124 @@
+"""Models of the transformers library: from a folder, the local cache or the hub, never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from cl_suite.errors import UserError
+
+Loaded = TypeVar("Loaded")
+Read = Callable[[str, bool], Loaded]  # from a source, and whether only local files count
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model, in words.
+
+    Attributes:
+        title: CLIP, say.
+        model_type: what its config.json says.
+        needs: the files a folder must have.
+        example: a name, prefix included.
+    """
+
+    title: str
+    model_type: str
+    needs: str
+    example: str
+
+    def load(self, name: str, read: Read[Loaded]) -> Loaded:
+        """Return what `read` makes of a folder of that name, of the local cache, or of the hub.
+
+        Raises:
+            UserError: if something is missing, belongs to another kind, or cannot be downloaded.
+        """
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            try:
+                return read(str(folder), True)
+            except Exception as error:
+                # the library raises many kinds for a damaged file
+                raise UserError(
+                    f"folder '{name}' is no {self.title} model that can be read ({reason(error)}); "
+                    f"it needs {self.needs}"
+                ) from error
+        try:
+            return read(name, True)
+        except Exception:
+            # a cache without the model is the customary case
+            try:
+                return read(name, False)
+            except Exception as error:
+                raise self.cannot_be_had(name, error) from error
+
+    def cannot_be_had(self, name: str, error: Exception) -> UserError:
+        """Return the sentence for a model that can be neither found nor downloaded."""
+        return UserError(
+            f"{self.title} model '{name}' cannot be had ({reason(error)}); pass a folder with its "
+            f"files by --model.weights FOLDER, or a name such as '{self.example}'"
+        )
+
+    def check_folder(self, weights: str | None, backbone: str) -> None:
+        """Raise `UserError` if weights are given and are no folder."""
+        if weights is not None and not Path(weights).expanduser().is_dir():
+            raise UserError(
+                f"weights '{weights}' of backbone '{backbone}' are no folder; give the folder that "
+                f"has {self.title}'s {self.needs}"
+            )
+
+    def config(self, kind: Any, source: str, local: bool, **settings: Any) -> Any:
+        """Return the configuration, of class `kind`; raise `ValueError` if another model has it."""
+        content, _ = kind.get_config_dict(source, local_files_only=local)
+        if content.get("model_type") != self.model_type:
+            raise ValueError(f"its config.json says model_type '{content.get('model_type')}'")
+        return kind.from_pretrained(source, local_files_only=local, **settings)
+
+
+def published(kind: Any, source: str, config: Any, local: bool) -> nn.Module:
+    """Return a model of class `kind` in float32 with its published weights.
+
+    Raises:
+        ValueError: if the file lacks some of them.
+    """
+    with _quiet():
+        model, found = kind.from_pretrained(
+            source,
+            config=config,
+            local_files_only=local,
+            use_safetensors=True,  # never a pickle
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    if found["missing_keys"]:
+        raise ValueError(f"its weights lack '{min(found['missing_keys'])}'")
+    loaded: nn.Module = model
+    return loaded
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show neither a progress bar nor the list of tensors that are of no use here."""
+    from transformers.utils import logging
+
+    controls: Any = logging  # the library is read as untyped
+    shown, verbosity = controls.is_progress_bar_enabled(), controls.get_verbosity()
+    controls.disable_progress_bar()
+    controls.set_verbosity_error()
+    try:
+        yield
+    finally:
+        controls.set_verbosity(verbosity)
+        if shown:
+            controls.enable_progress_bar()
