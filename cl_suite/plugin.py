@@ -34,6 +34,15 @@ class StrategyPlugin:
             serves the backbone alone; where that is frozen there is nothing to train.
         keeps_base_state: whether it keeps more of its base session's training than weights, so that
             it cannot begin after another run's.
+        has_classifier: False where it learns features alone; a run is then measured by probes.
+        needs_labels: False where it works on data without labels; the engine then shows it none.
+
+    What a training batch holds beside inputs and class ids (see `views_of`); these may be
+    properties where they depend on parameters:
+        batch_views: how often each sample is transformed.
+        plain_view: whether one more view, by the evaluation transform, comes along.
+        row_numbers: whether the samples' places in `strategy.adapted_dataset` come along.
+        smallest_batch: samples without which a batch is of no use; a smaller last one is left out.
     """
 
     head: ClassVar[str | None] = None
@@ -41,6 +50,35 @@ class StrategyPlugin:
     needs_text: ClassVar[bool] = False
     rewrites_rows: ClassVar[bool] = False
     keeps_base_state: ClassVar[bool] = False
+    has_classifier: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
+
+    @property
+    def batch_views(self) -> int:
+        """How often each sample of a training batch is transformed."""
+        return 1
+
+    @property
+    def plain_view(self) -> bool:
+        """Whether a training batch has a view by the evaluation transform too."""
+        return False
+
+    @property
+    def row_numbers(self) -> bool:
+        """Whether a training batch says where its samples stand in the data."""
+        return False
+
+    @property
+    def smallest_batch(self) -> int:
+        """Samples that a training batch must have."""
+        return 1
+
+    def kept_data(self) -> tuple[int, int]:
+        """Return how many samples are kept for later sessions, and their bytes.
+
+        Avalanche data sets need not be counted here: the engine finds them in the state.
+        """
+        return 0, 0
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
         """Return the method's own head for features of width `dim`, None for the user's choice.
@@ -76,13 +114,44 @@ class StrategyPlugin:
 
     def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
         # before the template gathers the parameters for its optimiser
-        if isinstance(strategy.model, Classifier):
+        if self.has_classifier and isinstance(strategy.model, Classifier):
             strategy.model.head.grow(sorted(strategy.experience.classes_in_this_experience))
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        usual = (self.batch_views, self.plain_view, self.row_numbers, self.smallest_batch)
+        if usual != (1, False, False, 1):
+            strategy.dataloader = batches(
+                strategy.adapted_dataset,
+                strategy.train_mb_size,
+                shuffle=True,
+                num_workers=getattr(strategy.dataloader, "num_workers", 0),
+                views=self.batch_views,
+                plain=self.plain_view,
+                rows=self.row_numbers,
+                smallest=self.smallest_batch,
+            )
 
     def before_eval_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
         # columns without rows: the template computes a loss on classes that were never learned
         if isinstance(strategy.model, Classifier):
             strategy.model.head.widen(max(strategy.experience.classes_in_this_experience) + 1)
+
+
+def views_of(strategy: Strategy, plugin: StrategyPlugin) -> list[Tensor]:
+    """Return the views of the batch under way, `batch_views` tensors `(batch, ...)`."""
+    return [strategy.mb_x, *strategy.mbatch[2 : 1 + plugin.batch_views]]
+
+
+def plain_of(strategy: Strategy, plugin: StrategyPlugin) -> Tensor:
+    """Return the batch under way by the evaluation transform, `(batch, ...)`."""
+    plain: Tensor = strategy.mbatch[1 + plugin.batch_views]
+    return plain
+
+
+def rows_of(strategy: Strategy, plugin: StrategyPlugin) -> Tensor:
+    """Return the places `(batch,)` of the batch under way in `strategy.adapted_dataset`."""
+    rows: Tensor = strategy.mbatch[-1]
+    return rows
 
 
 def check_bounds(plugin: Any, bounds: Mapping[str, Sequence[float]] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +28,9 @@ class TensorLoader:
         parts: (samples, transform, rows) that make up the data, in order.
         shuffle: draw a new order each epoch, from torch's global generator.
         views: how often each sample is transformed; what lies beyond the first follows the ids.
+        plain: the transform of each part that makes one more view, behind these.
+        rows: whether the samples' places in the data come last.
+        smallest: samples that a last batch must have, or be left out.
     """
 
     def __init__(
@@ -37,8 +40,14 @@ class TensorLoader:
         *,
         shuffle: bool,
         views: int = 1,
+        plain: Sequence[Transform] = (),
+        rows: bool = False,
+        smallest: int = 1,
     ) -> None:
         self.views = views
+        self.plain = list(plain)
+        self.rows = rows
+        self.smallest = smallest
         self.parts = [
             (_take(samples.inputs, rows), torch.tensor(samples.targets)[rows], transform)
             for samples, transform, rows in parts
@@ -50,38 +59,48 @@ class TensorLoader:
         self.row_of = torch.cat([torch.arange(n) for n in sizes])
 
     def __len__(self) -> int:
-        return -(-len(self.row_of) // self.batch_size)
+        full, rest = divmod(len(self.row_of), self.batch_size)
+        return full + (rest >= self.smallest and rest > 0)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         num = len(self.row_of)
         order = torch.randperm(num) if self.shuffle else torch.arange(num)
-        for chosen in torch.split(order, self.batch_size):
+        for chosen in torch.split(order, self.batch_size)[: len(self)]:
             yield self._batch(chosen)
 
     def _batch(self, chosen: Tensor) -> list[Tensor]:
         labels: list[Tensor] = []
-        views: list[list[Tensor]] = [[] for _ in range(self.views)]
+        places: list[Tensor] = []
         parts = []
         for part in torch.unique(self.part_of[chosen]).tolist():
             images, targets, transform = self.parts[part]
-            rows = self.row_of[chosen[self.part_of[chosen] == part]]
-            parts.append((images[rows], transform))
+            here = chosen[self.part_of[chosen] == part]
+            rows = self.row_of[here]
+            parts.append((images[rows], transform, part))
             labels.append(targets[rows])
-        for view in views:
-            view.extend(transform(images) for images, transform in parts)
-        first, *others = [torch.cat(view) for view in views]
-        return [first, torch.cat(labels), *others]
+            places.append(here)
+        # a view after the other, so that the first is drawn as if it were the only one
+        views = [
+            torch.cat([transform(images) for images, transform, _ in parts])
+            for _ in range(self.views)
+        ]
+        if self.plain:
+            views.append(torch.cat([self.plain[part](images) for images, _, part in parts]))
+        last = [torch.cat(places)] if self.rows else []
+        return [views[0], torch.cat(labels), *views[1:], *last]
 
 
 class _Views(Dataset[Any]):
-    """Items `(input, class id, further views of the input..., rest)` of a data set.
+    """Items `(input, class id, further views..., plain view, place)` of a data set.
 
     Each view is an access of its own, so that random transforms draw anew.
     """
 
-    def __init__(self, dataset: Any, views: int) -> None:
+    def __init__(self, dataset: Any, views: int, plain: bool, rows: bool) -> None:
         self.dataset = dataset
         self.views = views
+        self.plain = dataset.eval() if plain else None
+        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -89,31 +108,76 @@ class _Views(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         first, label, *rest = self.dataset[index]
         others = [self.dataset[index][0] for _ in range(self.views - 1)]
-        return (first, label, *others, *rest)
+        if self.plain is not None:
+            others.append(self.plain[index][0])
+        return (first, label, *others, *([index] if self.rows else rest))
 
 
 def batches(
-    dataset: Any, batch_size: int, *, shuffle: bool = False, num_workers: int = 0, views: int = 1
+    dataset: Any,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    num_workers: int = 0,
+    views: int = 1,
+    plain: bool = False,
+    rows: bool = False,
+    smallest: int = 1,
 ) -> BatchLoader:
     """Return batches `[inputs, class ids, ...]` of an Avalanche data set, transforms applied.
 
     Without `shuffle` no random number is drawn from the global generator by the loader itself.
-    With `views` above 1 a batch holds further views of its inputs, behind the class ids.
+
+    Args:
+        dataset: an Avalanche data set.
+        batch_size: samples a batch.
+        shuffle: draw a new order each epoch.
+        num_workers: processes that load samples which do not lie in memory.
+        views: how often each sample is transformed; the views beyond the first follow the ids.
+        plain: put one more view behind these, by the evaluation transform.
+        rows: put the samples' places in the data last, `(batch,)`.
+        smallest: samples that a last batch must have, or be left out.
     """
     from cl_suite import avalanche_api
 
     parts = avalanche_api.resolve(dataset)
-    if parts:
-        return TensorLoader(parts, batch_size, shuffle=shuffle, views=views)
+    plain_parts = avalanche_api.resolve(dataset.eval()) if plain else []
+    if parts and plain_parts is not None:
+        return TensorLoader(
+            parts,
+            batch_size,
+            shuffle=shuffle,
+            views=views,
+            # by part of the training data: the same samples, cut at the same places
+            plain=_plain_transforms(parts, plain_parts),
+            rows=rows,
+            smallest=smallest,
+        )
+    several = views > 1 or plain or rows
     return DataLoader(
-        dataset if views == 1 else _Views(dataset, views),
+        _Views(dataset, views, plain, rows) if several else dataset,
         batch_size=batch_size,
         shuffle=shuffle,
         num_workers=num_workers,
+        drop_last=0 < len(dataset) % batch_size < smallest,
         collate_fn=getattr(dataset, "collate_fn", None),
         # its own generator: an unshuffled pass must not move the training's random numbers
         generator=None if shuffle else torch.Generator().manual_seed(0),
     )
+
+
+Part = tuple[TensorSamples, Transform, Tensor]
+
+
+def _plain_transforms(parts: Sequence[Part], plain: Sequence[Part]) -> list[Transform]:
+    """Return the evaluation transform of each part, both lists covering the same samples."""
+    found: list[Transform] = []
+    ends = [int(end) for end in torch.tensor([len(part[2]) for part in plain]).cumsum(0)]
+    start = 0
+    for _, _, rows in parts if plain else ():
+        found.append(plain[sum(end <= start for end in ends)][1])
+        start += len(rows)
+    return found
 
 
 def _take(inputs: Tensor, rows: Tensor) -> Tensor:
