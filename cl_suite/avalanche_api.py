@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cl_suite.data.samples import Samples, TensorSamples
+from cl_suite.data.stream import UNLABELLED
 from cl_suite.data.transforms import Transform
 
 with warnings.catch_warnings():
@@ -31,7 +32,7 @@ with warnings.catch_warnings():
     )
     from avalanche.benchmarks.utils.data import _FlatDataWithTransform
     from avalanche.benchmarks.utils.data_attribute import DataAttribute
-    from avalanche.benchmarks.utils.flat_data import ConstantSequence
+    from avalanche.benchmarks.utils.flat_data import ConstantSequence, FlatData
     from avalanche.benchmarks.utils.transform_groups import TransformGroups
     from avalanche.benchmarks.utils.utils import concat_datasets
     from avalanche.training.plugins import EvaluationPlugin
@@ -51,6 +52,7 @@ __all__ = [
     "empty_dataset",
     "lone_experience",
     "quiet",
+    "raw_rows",
     "resolve",
     "sample_ids",
     "silent_evaluator",
@@ -165,7 +167,7 @@ def lone_experience(
     whole benchmark show a plugin the data to come.
     """
     experience: Any = DatasetExperience(dataset=data, current_experience=session)
-    current = {int(c) for c in data.targets.uniques}
+    current = {int(c) for c in data.targets.uniques} - {UNLABELLED}
     experience.classes_in_this_experience = current
     experience.previous_classes = set(previous_classes)
     experience.classes_seen_so_far = current | set(previous_classes)
@@ -216,3 +218,38 @@ def _leaf(node: Any, index: int, group: str) -> tuple[TensorSamples, Transform, 
     if not isinstance(node, TensorSamples) or transform is None or not transform.batched:
         return None
     return node, transform, index
+
+
+def raw_rows(
+    data: AvalancheDataset[Any], rows: Sequence[int]
+) -> tuple[list[tuple[Samples, int]], tuple[Transform, Transform]] | None:
+    """Return where some samples (one at least) of a data set lie before any transform.
+
+    Returns:
+        (samples, row in them) for each of `rows`, and the transforms of training and evaluation
+        that serve them all; or None if a sample or its transforms are not ours.
+    """
+    if not isinstance(data, AvalancheDataset):
+        return None
+    leaves = [_raw_leaf(data._flat_data, index) for index in rows]
+    ours = [leaf for leaf in leaves if leaf is not None]
+    transforms = [(groups.inputs["train"], groups.inputs["eval"]) for _, _, groups in ours]
+    # equal transforms may be different objects
+    if len(ours) < len(leaves) or any(each != transforms[0] for each in transforms):
+        return None
+    return [(samples, row) for samples, row, _ in ours], transforms[0]
+
+
+def _raw_leaf(node: Any, index: int) -> tuple[Samples, int, SampleTransforms] | None:
+    ours: SampleTransforms | None = None
+    while isinstance(node, FlatData):
+        if isinstance(node, _FlatDataWithTransform):
+            for groups in (node._transform_groups, node._frozen_transform_groups):
+                if isinstance(groups, SampleTransforms) and ours is None:
+                    ours = groups
+                elif type(groups).__name__ != "EmptyTransformGroups":
+                    return None
+        which, index = node._get_idx(index)
+        node = node._datasets[which]
+    is_ours = all(hasattr(node, name) for name in ("select", "digest", "num_bytes", "targets"))
+    return (node, index, ours) if is_ours and ours is not None else None

@@ -19,10 +19,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from cl_suite import registry
 from cl_suite.errors import UserError, suggestion
+from cl_suite.evaluation_config import EvaluationConfig
 from cl_suite.models.classifier import ModelConfig
 from cl_suite.training import TrainingConfig
 
-SECTIONS = ("scenario", "strategy", "model", "training")
+SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class RunConfig:
     strategy: Any
     model: ModelConfig
     training: TrainingConfig
+    evaluation: EvaluationConfig
     text: str
 
 
@@ -125,6 +127,7 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
     parser.add_class_arguments(strategy.load(), "strategy", fail_untyped=False)
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(TrainingConfig, "training")
+    parser.add_class_arguments(EvaluationConfig, "evaluation")
     for key, value, origin in _defaults(scenario, strategy):
         try:
             parser.set_defaults({key: value})
@@ -183,10 +186,12 @@ def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
         strategy=made.strategy,
         model=made.model,
         training=made.training,
+        evaluation=made.evaluation,
         text=text,
     )
     config.model.check()
     config.training.check()
+    config.evaluation.check()
     return config
 
 

@@ -5,18 +5,17 @@ The training loop is Avalanche's; two plugins of the engine enclose the strategy
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_suite import avalanche_api, plugin_state
 from cl_suite.base_session import BaseArtefact
-from cl_suite.data.frozen_features import tensor_digest
-from cl_suite.data.loader import batches
-from cl_suite.data.stream import Stream
+from cl_suite.data.samples import Samples
+from cl_suite.data.stream import UNLABELLED, Stream
 from cl_suite.engine_plugins import (
     EngineCalls,
     EpochRecord,
@@ -24,9 +23,10 @@ from cl_suite.engine_plugins import (
     SessionState,
     make_template,
 )
-from cl_suite.evaluation import confusion_matrix
+from cl_suite.evaluation_config import EvaluationConfig
+from cl_suite.kept_features import KeptFeatures
+from cl_suite.measuring import Measuring, measures
 from cl_suite.models.classifier import Classifier
-from cl_suite.modes import evaluating
 from cl_suite.randomness import random_state, set_random_state
 from cl_suite.training import TrainingConfig
 
@@ -42,6 +42,7 @@ class Engine:
         on_batch: called after each training step with (session, epoch, step, steps an epoch).
         on_epoch: called after each epoch with its record; the state can be captured in it.
         start: a base session to begin after, instead of training one.
+        evaluation: which probes there are.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Engine:
         on_batch: Callable[[int, int, int, int], None] | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         start: BaseArtefact | None = None,
+        evaluation: EvaluationConfig | None = None,
     ) -> None:
         self.stream = stream
         self.model = model.to(device)
@@ -64,7 +66,8 @@ class Engine:
         self.on_batch = on_batch
         self.on_epoch = on_epoch
         self.pending: dict[str, Any] | None = None  # a state that waits to be restored
-        self.test_features = TestFeatures(self)
+        self.measure, self.probes = measures(plugin, evaluation or EvaluationConfig())
+        self.measuring = self._measuring(evaluation or EvaluationConfig())
         if hasattr(plugin, "prepare_model"):
             plugin.prepare_model(self.model)
         self.context = SessionContext(
@@ -75,6 +78,7 @@ class Engine:
             start=start,
             state=SessionState(session=-1, finished=True),
             rewrites_rows=getattr(plugin, "rewrites_rows", False),
+            has_classifier=getattr(plugin, "has_classifier", True),
         )
         with avalanche_api.quiet():
             self.template, self.closing = make_template(self.context, plugin)
@@ -102,7 +106,7 @@ class Engine:
         experience = avalanche_api.lone_experience(
             self.session_data(session),
             session,
-            self.stream.info.seen_classes(session - 1) if session else (),
+            self.stream.info.seen_classes(session - 1) if session and self.shows_labels else (),
             self.stream.info.class_names,
         )
         self.closing.lap()
@@ -117,23 +121,67 @@ class Engine:
         return self.context.num_epochs(session)
 
     def evaluate(self, session: int) -> Tensor:
-        """Return the confusion matrix over the test data of all classes seen, in one pass.
+        """Return the confusion matrix over the test data of all sessions so far, in one pass.
 
         Test features are kept as long as the backbone stays the same, so that a session that
-        changes the head alone is evaluated by the head alone.
+        changes the head alone is evaluated by the head alone. A strategy without classifier is
+        measured by a probe (see `EvaluationConfig`).
         """
-        features = self.test_features.until(session)
-        num_classes = self.stream.info.num_classes
-        return confusion_matrix(self.model.head, features, num_classes, self.device)
+        return torch.stack(self.evaluate_sessions(session, self.measure)).sum(0)
+
+    def evaluate_sessions(self, session: int, measure: str) -> list[Tensor]:
+        """Return a confusion matrix for the test data of each session so far.
+
+        Args:
+            measure: classifier, or a probe: linear or knn.
+        """
+        return self.measuring.confusions(session, measure)
+
+    @property
+    def shows_labels(self) -> bool:
+        """Whether the strategy sees labels."""
+        return getattr(self.plugin, "needs_labels", True)
+
+    def _measuring(self, settings: EvaluationConfig) -> Measuring:
+        info = self.stream.info
+
+        def kept(sets: Sequence[Samples]) -> KeptFeatures:
+            def data(session: int) -> Any:
+                samples = sets[session]
+                transform = info.eval_transform
+                return avalanche_api.dataset(samples, transform, transform, range(len(samples)))
+
+            return KeptFeatures(
+                self.model,
+                data,
+                batch_size=self.training.eval_batch_size,
+                num_workers=self.training.num_workers,
+                device=self.device,
+            )
+
+        return Measuring(
+            self.model,
+            kept(self.stream.train),
+            kept(self.stream.test),
+            settings,
+            num_classes=info.num_classes,
+            num_sessions=info.num_sessions,
+        )
 
     def session_data(self, session: int, rows: Sequence[int] | None = None) -> Any:
-        """Return (some of) a session's training data, holding no sample beside these."""
+        """Return (some of) a session's training data, holding no sample beside these.
+
+        Without labels, where the strategy needs none.
+        """
         info = self.stream.info
         first = sum(len(s) for s in self.stream.train[:session])
         samples = self.stream.train[session]
         chosen = range(len(samples)) if rows is None else rows
         if rows is not None:
             samples = samples.select(rows)
+        if not self.shows_labels:
+            samples = copy.copy(samples)
+            samples.targets = [UNLABELLED] * len(samples)
         ids = [first + row for row in chosen]
         return avalanche_api.dataset(samples, info.train_transform, info.eval_transform, ids)
 
@@ -157,11 +205,12 @@ class Engine:
     def kept_data(self) -> tuple[int, int]:
         """Return how many samples the strategy keeps for later, and their bytes."""
         ids = plugin_state.kept_samples(plugin_state.capture(self.plugin))
-        num_bytes, first = 0, 0
+        own = getattr(self.plugin, "kept_data", lambda: (0, 0))()
+        num_bytes, first = own[1], 0
         for samples in self.stream.train:
             num_bytes += samples.num_bytes([i for i in range(len(samples)) if first + i in ids])
             first += len(samples)
-        return len(ids), num_bytes
+        return own[0] + len(ids), num_bytes
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training goes on from, as a tree for `checkpoint.save`."""
@@ -203,53 +252,3 @@ class Engine:
         self.template.clock.__dict__.update(state["clock"])
         self.template._stop_training = state["stop"]
         set_random_state(state["random"])
-
-
-class TestFeatures:
-    """Features of the test data, computed anew only where the backbone has changed."""
-
-    __test__ = False  # no test case, whatever its name looks like
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.of_session: dict[int, list[list[Tensor]]] = {}
-        self.backbone = b""
-
-    def until(self, session: int) -> Iterator[list[Tensor]]:
-        """Yield `[features (batch, dim), class ids (batch,)]` of the sessions up to this one.
-
-        Batches never span sessions: features do not depend on which sessions were computed before.
-        """
-        backbone = self.engine.model.backbone
-        current = b"passed by" if backbone.is_passed_by else state_digest(backbone)
-        if current != self.backbone:
-            self.of_session, self.backbone = {}, current
-        for each in range(session + 1):
-            if each not in self.of_session:
-                self.of_session[each] = self._compute(each)
-            yield from self.of_session[each]
-
-    @torch.no_grad()
-    def _compute(self, session: int) -> list[list[Tensor]]:
-        engine, info = self.engine, self.engine.stream.info
-        samples = engine.stream.test[session]
-        if not len(samples):
-            return []
-        data = avalanche_api.dataset(
-            samples, info.eval_transform, info.eval_transform, range(len(samples))
-        ).eval()
-        training = engine.training
-        loader = batches(data, training.eval_batch_size, num_workers=training.num_workers)
-        with evaluating(engine.model):
-            return [
-                [engine.model.features(batch[0].to(engine.device)), batch[1].to(engine.device)]
-                for batch in loader
-            ]
-
-
-def state_digest(module: nn.Module) -> bytes:
-    """Return a digest of every tensor in a module's state."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + tensor_digest(tensor))
-    return digest.digest()

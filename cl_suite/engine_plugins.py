@@ -92,6 +92,7 @@ class SessionContext:
     state: SessionState
     artefact: BaseArtefact | None = None
     rewrites_rows: bool = False
+    has_classifier: bool = True
 
     def num_epochs(self, session: int) -> int:
         """Return a session's epochs.
@@ -160,7 +161,8 @@ class OpeningPlugin:
         self.context = context
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        self.context.model.head.grow(sorted(strategy.experience.classes_in_this_experience))
+        if self.context.has_classifier:
+            self.context.model.head.grow(sorted(strategy.experience.classes_in_this_experience))
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         training = self.context.training
@@ -208,9 +210,11 @@ class OpeningPlugin:
 def load_base_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
     """Load a base session's weights; a head of another kind takes what of the rows fits it.
 
-    What does not fit is made by the strategy from the class statistics that come along.
+    What does not fit is made by the strategy from the class statistics that come along. Networks
+    that only one of the two strategies has (projectors, predictors) are left out, or stay fresh.
     """
-    own = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+    # not of the backbone: the head, and what a strategy has put beside it
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
 
     def fits(name: str, tensor: Tensor) -> bool:
         # rows of classes to come are made when their session begins
@@ -221,7 +225,7 @@ def load_base_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
     taken = {
         name: tensor
         for name, tensor in weights.items()
-        if not name.startswith("head.") or fits(name, tensor)
+        if name.startswith("backbone.") or fits(name, tensor)
     }
     state = own | taken
     model.load_trained_state(state)

@@ -1,33 +1,32 @@
-"""Evaluation after a session: one pass over the test data of the classes seen, split by label."""
+"""Evaluation after a session: hits and misses of predictions, by class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
-
-from cl_suite.modes import evaluating
+from torch import Tensor
 
 
-@torch.no_grad()
 def confusion_matrix(
-    model: nn.Module,
+    predict: Callable[[Tensor], Tensor],
     batches: Iterable[list[Tensor]],
     num_classes: int,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return how often class `i` was predicted as class `j`, int64 `(num_classes, num_classes)`.
 
-    The prediction is the argmax of `model(x)` in eval mode, of each sample on its own. Hits are the
-    diagonal and counts the row sums, so every published figure follows from it.
+    Hits are the diagonal and counts the row sums, so every published figure follows from it.
+
+    Args:
+        predict: from inputs `(batch, ...)` to class ids `(batch,)`, each sample on its own.
+        batches: of `[inputs, class ids (batch,), ...]`.
     """
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
-    with evaluating(model):
-        for batch in batches:
-            inputs, labels = batch[0].to(device), batch[1].to(device)
-            predicted = model(inputs).argmax(dim=1)
-            confusion += torch.bincount(
-                labels * num_classes + predicted, minlength=num_classes * num_classes
-            )
+    for batch in batches:
+        inputs, labels = batch[0].to(device), batch[1].to(device)
+        confusion += torch.bincount(
+            labels * num_classes + predict(inputs).to(device),
+            minlength=num_classes * num_classes,
+        )
     return confusion.view(num_classes, num_classes).cpu()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class LoadedRun:
         seed: its seed.
         finished: whether no session is missing.
         fingerprint: of the data, empty where it is not known.
+        measured_by: what the figures are of: its classifier, or a probe.
+        probes: hits that probes measured besides, by name.
     """
 
     folder: RunFolder
@@ -33,6 +35,8 @@ class LoadedRun:
     seed: int
     finished: bool
     fingerprint: str
+    measured_by: str = "its classifier"
+    probes: Mapping[str, Hits] = field(default_factory=dict)
 
     @property
     def scenario_name(self) -> str:
@@ -53,7 +57,7 @@ class LoadedRun:
     @property
     def method(self) -> dict[str, Any]:
         """Everything else that decides the result, but the seed."""
-        sections = ("strategy", "model", "training")
+        sections = ("strategy", "model", "training", "evaluation")
         settings = _flat({name: self.config.get(name) for name in sections})
         if start := self.config.get("start_from"):
             # the folder above the seed: seeds of one comparison start from runs of other seeds
@@ -87,7 +91,18 @@ def load(folder: RunFolder) -> LoadedRun:
         seed=_seed(folder, config["seed"]),
         finished=bool(info.get("finished")),
         fingerprint=fingerprint,
+        measured_by=str(info.get("measured_by", "its classifier")),
+        probes=_probes(folder, info.get("probes"), done),
     )
+
+
+def _probes(folder: RunFolder, names: object, done: int) -> dict[str, Hits]:
+    if not isinstance(names, list):
+        return {}
+    known = [str(name) for name in names if str(name) in ("linear", "knn")]
+    found = {name: folder.probe(name).read_hits() for name in known}
+    # killed between two writes, a run has measured one session less by the last probe
+    return {name: hits.until(done - 1) for name, hits in found.items() if hits.num_sessions >= done}
 
 
 def _seed(folder: RunFolder, value: object) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.data.loader import batches
+from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
@@ -94,6 +95,14 @@ class StrategyPlugin:
 
         Called again on a prepared network, it must change nothing. The structure may depend on
         parameters alone: a checkpoint's tensors are loaded after it.
+        """
+
+    def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
+        """Raise `UserError` if the method cannot learn from a stream; before anything is trained.
+
+        Args:
+            info: of the stream that it will see, of features where they are computed once.
+            session_sizes: training samples of each session.
         """
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:

@@ -8,11 +8,8 @@ import math
 import os
 import re
 import time
-from typing import Any
 
-import numpy as np
 import torch
-import yaml
 
 from cl_suite import checkpoint
 from cl_suite.base_session import BaseArtefact, base_identity, load_base, save_base
@@ -21,19 +18,17 @@ from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.engine import Engine
 from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
+from cl_suite.evaluation_config import IN_WORDS
 from cl_suite.files import atomic_write
 from cl_suite.logging.progress import ConsoleProgress
-from cl_suite.logging.tensorboard import Dashboard
-from cl_suite.metrics.accuracy_matrix import Hits
-from cl_suite.metrics.headline import headline
+from cl_suite.measure_log import MeasureLog
 from cl_suite.plugin_state import UnsaveableError
-from cl_suite.run_folder import RunFolder, SessionRecord, session_record
+from cl_suite.run_dashboard import RunDashboard
+from cl_suite.run_folder import RunFolder
 from cl_suite.run_info import parameters_line, peak_memory, run_info
 from cl_suite.run_model import build_model, build_stream
-from cl_suite.run_setup import check_names, check_pair, flatten, prepare_folder
+from cl_suite.run_setup import check_labels, check_names, check_pair, prepare_folder
 from cl_suite.saved_model import save_model
-
-SECONDS_BETWEEN_PICTURES = 5.0
 
 
 class Run:
@@ -60,10 +55,13 @@ class Run:
             torch.use_deterministic_algorithms(True, warn_only=True)
         images = build_stream(config)
         check_names(config, images.info)
+        check_labels(config, images)
         self.image_info: StreamInfo = images.info
         model, stream = build_model(config, images, progress.images)
         self.stream: Stream = stream
         info = stream.info
+        if hasattr(config.strategy, "check_stream"):
+            config.strategy.check_stream(info, [len(samples) for samples in stream.train])
         self.engine = Engine(
             self.stream,
             model,
@@ -73,13 +71,16 @@ class Run:
             on_batch=progress.batch,
             on_epoch=self._after_epoch,
             start=load_base(config, stream, model.backbone) if config.start_from else None,
+            evaluation=config.evaluation,
         )
         self.epochs: list[EpochRecord] = []
-        self.records: list[SessionRecord] = []
-        self.hits = np.zeros((0, info.num_classes), dtype=np.int64)
-        self.run_info = run_info(self.stream, model)
+        self.log = MeasureLog(folder, stream)
+        self.probes = {name: MeasureLog(folder.probe(name), stream) for name in self.engine.probes}
+        self.run_info = run_info(self.stream, model) | {
+            "measured_by": IN_WORDS[self.engine.measure],
+            "probes": list(self.probes),
+        }
         self.resumable, self.diverged = True, False
-        self.last_picture = time.monotonic()
         if options.resume and not options.overwrite and folder.checkpoint_file.exists():
             self._load()
 
@@ -89,12 +90,14 @@ class Run:
             # only now: whatever could be refused has been looked at
             self.folder.delete()
         self._write_start()
-        self.dashboard = Dashboard.fresh(self.folder.path)
-        self._replay()
+        self.dashboard = RunDashboard(self.folder, self.stream.info, self.log, self.probes)
+        self.dashboard.replay(self.epochs)
         for note in self.stream.info.notes:
             self.progress.say(f"note: {note}")
         self.progress.say(parameters_line(self.engine.model))
-        for session in range(len(self.records), self.stream.info.num_sessions):
+        if self.engine.measure != "classifier":
+            self.progress.say(f"note: accuracies are those of {IN_WORDS[self.engine.measure]}")
+        for session in range(len(self.log.records), self.stream.info.num_sessions):
             self._session(session)
         self._finish()
 
@@ -108,41 +111,27 @@ class Run:
             if session == 0 and self.engine.artefact is not None:
                 self._save_base(self.engine.artefact)
             self._save()
-        start = time.perf_counter()
-        confusion = self.engine.evaluate(session).numpy()
-        self._record(session, confusion, time.perf_counter() - start)
+        self._measure(session)
         self._save()
 
-    def _record(self, session: int, confusion: np.ndarray[Any, Any], seconds: float) -> None:
-        self.hits = np.concatenate([self.hits, confusion.diagonal()[None].astype(np.int64)])
+    def _measure(self, session: int) -> None:
+        start = time.perf_counter()
+        confusions = self.engine.evaluate_sessions(session, self.engine.measure)
+        seconds, trained = time.perf_counter() - start, self.engine.state.seconds
         # one file a session: the dashboard's pictures are drawn again after a resume
-        checkpoint.save(self.folder.confusion_file(session), {"confusion": confusion})
-        info = self.stream.info
-        record = session_record(
-            self.figures(),
-            session,
-            seconds_train=self.engine.state.seconds,
-            seconds_eval=seconds,
-            seen_classes=len(info.seen_classes(session)),
-        )
-        self.records.append(record)
-        self.folder.write_metrics(self.records)
-        self.folder.write_hits(self.figures())
-        self._show_session(record, confusion)
-        self.progress.num_sessions = info.num_sessions
-        self.progress.session_ends(record)
+        confusion = {"confusion": torch.stack(confusions).sum(0).numpy()}
+        checkpoint.save(self.folder.confusion_file(session), confusion)
+        self.log.add(session, confusions, train=trained, eval=seconds)
+        for name, log in self.probes.items():
+            start = time.perf_counter()
+            confusions = self.engine.evaluate_sessions(session, name)
+            log.add(session, confusions, train=trained, eval=time.perf_counter() - start)
+        self.dashboard.session(session)
+        self.progress.num_sessions = self.stream.info.num_sessions
+        self.progress.session_ends(self.log.records[-1])
+        for name, log in self.probes.items():
+            self.progress.probe(IN_WORDS[name], log.records[-1])
         self._say_kept()
-
-    def figures(self) -> Hits:
-        """Return the hits and counts of the sessions done."""
-        info = self.stream.info
-        counts = np.zeros(info.num_classes, dtype=np.int64)
-        session_of_class = np.full(info.num_classes, -1, dtype=np.int64)
-        for session, classes in enumerate(info.session_classes):
-            session_of_class[list(classes)] = session
-            targets = np.asarray(self.stream.test[session].targets, dtype=np.int64)
-            counts += np.bincount(targets, minlength=info.num_classes)
-        return Hits(self.hits, counts, session_of_class)
 
     def _say_kept(self) -> None:
         try:
@@ -164,7 +153,7 @@ class Run:
                 f"note: the loss is {record.loss} in session {record.session}, epoch "
                 f"{record.epoch + 1}: training has diverged; a lower --training.lr helps"
             )
-        self._show_epoch(len(self.epochs) - 1, record)
+        self.dashboard.epoch(len(self.epochs) - 1, record)
         self.progress.epoch(record)
         self._save()
 
@@ -187,8 +176,8 @@ class Run:
             "fingerprint": self.stream.info.fingerprint,
             "engine": engine,
             "epochs": [dataclasses.asdict(record) for record in self.epochs],
-            "records": [dataclasses.asdict(record) for record in self.records],
-            "hits": self.hits,
+            "measured": self.log.state_dict(),
+            "probes": {name: log.state_dict() for name, log in self.probes.items()},
         }
         checkpoint.save(self.folder.checkpoint_file, tree)
 
@@ -205,8 +194,9 @@ class Run:
                 "old data back, or start afresh with --overwrite"
             )
         self.epochs = [EpochRecord(**record) for record in tree["epochs"]]
-        self.records = [SessionRecord(**record) for record in tree["records"]]
-        self.hits = tree["hits"]
+        self.log.load_state_dict(tree["measured"])
+        for name, log in self.probes.items():
+            log.load_state_dict(tree["probes"][name])
         self.engine.load_state_dict(tree["engine"])
 
     def _save_base(self, artefact: BaseArtefact) -> None:
@@ -227,61 +217,14 @@ class Run:
 
     def _finish(self) -> None:
         save_model(self.folder, self.config, self.engine.model, self.image_info)
-        self._show_prototypes()
-        self.dashboard.finish(_hyperparameters(self.config), _final_figures(self.figures()))
-        self.dashboard.close()
+        self.dashboard.finish(self.config, self.engine.model.head)
         self.run_info |= {
             "finished": True,
-            "seconds_train": sum(r.seconds_train for r in self.records),
-            "seconds_eval": sum(r.seconds_eval for r in self.records),
+            "seconds_train": sum(r.seconds_train for r in self.log.records),
+            "seconds_eval": sum(r.seconds_eval for r in self.log.records),
             "peak_memory_bytes": peak_memory(),
         }
         self._write_run_info()
-
-    # --- the dashboard; all of it can be replayed from the checkpoint ---
-
-    def _replay(self) -> None:
-        for step, epoch in enumerate(self.epochs):
-            self._show_epoch(step, epoch)
-        for record in self.records:
-            tree = checkpoint.load(self.folder.confusion_file(record.session))
-            self._show_session(record, tree["confusion"])
-
-    def _show_epoch(self, step: int, record: EpochRecord) -> None:
-        self.dashboard.epoch(
-            step=step,
-            session=record.session,
-            loss=math.nan if record.loss is None else record.loss,
-            learning_rate=record.learning_rate,
-            images_per_second=record.num_samples / record.seconds if record.seconds else 0.0,
-        )
-
-    def _show_session(self, record: SessionRecord, confusion: np.ndarray[Any, Any]) -> None:
-        info, session = self.stream.info, record.session
-        last = session == info.num_sessions - 1
-        # a run of short sessions would spend most of its time on drawing
-        drawn = last or time.monotonic() - self.last_picture > SECONDS_BETWEEN_PICTURES
-        if drawn:
-            self.last_picture = time.monotonic()
-        seen = list(info.seen_classes(session))
-        hits = self.figures()
-        self.dashboard.session(
-            record,
-            Hits(hits.hits[: session + 1], hits.counts, hits.session_of_class),
-            confusion[np.ix_(seen, seen)],
-            [info.class_names[c] for c in seen],
-            info.session_classes[: session + 1],
-            pictures=drawn,
-        )
-
-    def _show_prototypes(self) -> None:
-        head, info = self.engine.model.head, self.stream.info
-        of_class = {c: s for s, classes in enumerate(info.session_classes) for c in classes}
-        self.dashboard.prototypes(
-            head.rows(head.classes).cpu().numpy(),
-            [info.class_names[c] for c in head.classes],
-            [of_class[c] for c in head.classes],
-        )
 
 
 def run(config: RunConfig, options: RunOptions, progress: ConsoleProgress) -> RunFolder:
@@ -301,20 +244,3 @@ def run(config: RunConfig, options: RunOptions, progress: ConsoleProgress) -> Ru
     finally:
         progress.stop()
     return folder
-
-
-def _hyperparameters(config: RunConfig) -> dict[str, Any]:
-    flat = flatten(yaml.safe_load(config.text))
-    plain = (bool, int, float, str)
-    kept = {k: v if isinstance(v, plain) else str(v) for k, v in flat.items() if v is not None}
-    return {**kept, "seed": config.seed}
-
-
-def _final_figures(hits: Hits) -> dict[str, float]:
-    final = headline(hits)
-    return {
-        "average accuracy": final.average,
-        "last accuracy": final.last,
-        "harmonic mean": final.harmonic,
-        "forgetting": final.forgetting,
-    }

@@ -114,6 +114,10 @@ class RunFolder:
         """A session's confusion matrix, from which a resumed run draws its dashboard again."""
         return self.path / "checkpoint" / f"confusion_{session}.safetensors"
 
+    def probe(self, name: str) -> RunFolder:
+        """Where a probe's figures lie, in files of the same names."""
+        return RunFolder(self.path / "probes" / name)
+
     def make(self) -> None:
         """Create the folder; raise `UserError` where that is not possible."""
         make_folder(self.path)

@@ -9,7 +9,7 @@ import yaml
 
 from cl_suite import registry
 from cl_suite.config import RunConfig, RunOptions
-from cl_suite.data.stream import StreamInfo
+from cl_suite.data.stream import UNLABELLED, Stream, StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.run_folder import RunFolder
@@ -40,6 +40,17 @@ def check_pair(config: RunConfig) -> None:
             f"strategy '{config.strategy_name}' keeps more of its base session than weights, so it "
             "cannot begin after another run's; leave --start-from out"
         )
+    smallest = getattr(config.strategy, "smallest_batch", 1)
+    if config.training.batch_size < smallest:
+        raise UserError(
+            f"strategy '{config.strategy_name}' needs batches of {smallest} samples or more, got "
+            f"--training.batch_size {config.training.batch_size}; pass {smallest} at least"
+        )
+    if not getattr(config.strategy, "has_classifier", True) and not config.evaluation.probes:
+        raise UserError(
+            f"strategy '{config.strategy_name}' learns no classifier, so that a probe must measure "
+            "it; pass --evaluation.probes [linear,knn]"
+        )
     if config.model.lora_rank and adapts_the_backbone(config.strategy):
         raise UserError(
             f"strategy '{config.strategy_name}' puts adapters or prompts of its own into the "
@@ -65,6 +76,25 @@ def check_names(config: RunConfig, info: StreamInfo) -> None:
                 f"strategy '{config.strategy_name}' reads class names, and those of session "
                 f"{session} are numbers ('{names[0]}'); give words by --strategy.class_names, or "
                 "take a strategy that needs no names"
+            )
+
+
+def check_labels(config: RunConfig, stream: Stream) -> None:
+    """Raise `UserError` if a session has too few samples for a batch, or lacks labels it needs."""
+    smallest = getattr(config.strategy, "smallest_batch", 1)
+    needs_labels = getattr(config.strategy, "needs_labels", True)
+    for session, samples in enumerate(stream.train):
+        if len(samples) < smallest:
+            raise UserError(
+                f"strategy '{config.strategy_name}' needs batches of {smallest} samples or more, "
+                f"and session {session} has {len(samples)}; give sessions more samples"
+            )
+        missing = samples.targets.count(UNLABELLED)
+        if missing and needs_labels:
+            raise UserError(
+                f"strategy '{config.strategy_name}' learns from labels, and {missing} of "
+                f"{len(samples)} training samples of session {session} have none; label them, or "
+                "take a strategy that needs none, such as sycon"
             )
 
 

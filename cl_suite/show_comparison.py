@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from cl_suite.evaluation_config import IN_WORDS
 from cl_suite.loaded_run import LoadedRun
 from cl_suite.metrics.headline import Headline, headline
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
@@ -25,14 +27,17 @@ COMPARED: Mapping[str, Callable[[Headline], float]] = {
 
 
 def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> Group:
-    """Return one comparison for each stream; runs of different streams never share a table.
+    """Return one comparison for each stream and measure.
+
+    Runs of different streams never share a table, nor do classifiers and probes.
 
     Args:
         runs: finished runs.
         notes: sentences to print below.
         sign: what stands before half the width of an interval.
     """
-    streams = _grouped(runs, lambda run: [run.scenario_name, run.scenario])
+    measured = [measure for run in runs for measure in _measures(run)]
+    streams = _grouped(measured, lambda run: [run.scenario_name, run.scenario, run.measured_by])
     parts: list[RenderableType] = []
     for same in streams:
         others = [
@@ -50,11 +55,20 @@ def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> G
     return Group(*parts, *(Text(note, style="yellow") for note in notes))
 
 
+def _measures(run: LoadedRun) -> Iterator[LoadedRun]:
+    """Yield the run, and once more for each probe, with the hits that this one found."""
+    yield run
+    for name, hits in run.probes.items():
+        yield dataclasses.replace(run, hits=hits, measured_by=IN_WORDS[name])
+
+
 def _stream_title(run: LoadedRun, all_parameters: Sequence[Mapping[str, Any]]) -> Text:
     title = Text(run.scenario_name, style="bold")
     if differing := _differing(all_parameters):
         values = ", ".join(f"{key}={_short(run.scenario.get(key))}" for key in differing)
         title.append(f" ({values})", style="not bold")
+    if run.measured_by != IN_WORDS["classifier"]:
+        title.append(f", by {run.measured_by} on features", style="not bold")
     return title
 
 

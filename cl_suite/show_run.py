@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cl_suite.evaluation_config import IN_WORDS
 from cl_suite.loaded_run import LoadedRun
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.metrics.headline import headline
@@ -23,15 +24,14 @@ def one_run(run: LoadedRun) -> Group:
     title = Text(f"{run.scenario_name} / {run.strategy_name}, seed {run.seed}", style="bold")
     if not run.finished:
         title.append(f"  (unfinished: {len(run.records)} sessions done)", style="yellow")
-    return Group(
-        title,
-        Text(),
-        _session_table(run.records),
-        Text(),
-        *_matrix_table(run.hits),
-        Text(),
-        _headline_table(run.hits),
-    )
+    parts: list[RenderableType] = [title]
+    if run.measured_by != "its classifier":
+        parts.append(Text(f"accuracies are those of {run.measured_by} on its features"))
+    parts += [Text(), _session_table(run.records), Text(), *_matrix_table(run.hits), Text()]
+    parts.append(_headline_table(run.hits))
+    for name, hits in run.probes.items():
+        parts += [Text(), Text(f"by {IN_WORDS[name]} on its features"), _headline_table(hits)]
+    return Group(*parts)
 
 
 def _session_table(records: Sequence[SessionRecord]) -> Table:

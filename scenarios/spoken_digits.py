@@ -6,7 +6,6 @@ six digits and then sessions of 1-way 5-shot: `base_classes=6, way=1, shots=5`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
@@ -104,7 +103,7 @@ class SpokenDigits:
             self._order(pool.class_names), base_classes=self.base_classes, way=self.way
         )
         candidates = rows_by_class(pool.train.targets)
-        stream = pool.stream(
+        return pool.stream(
             name="spoken_digits",
             sessions=sessions,
             train_rows=[
@@ -114,7 +113,6 @@ class SpokenDigits:
             shots=self.shots,
             notes=remainder_notes(sessions, self.way),
         )
-        return Stream(dataclasses.replace(stream.info, modality="audio"), stream.train, stream.test)
 
     def _order(self, class_names: Sequence[str]) -> list[int]:
         if isinstance(self.class_order, str):

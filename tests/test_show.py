@@ -300,3 +300,31 @@ def test_torch_is_not_imported(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_probes_have_tables_of_their_own(tmp_path: Path) -> None:
+    for strategy in ("teen", "sycon"):
+        path = write_run(tmp_path, strategy)
+        info = json.loads((path / "run.json").read_text())
+        measured = "its classifier" if strategy == "teen" else "a linear probe"
+        (path / "run.json").write_text(
+            json.dumps(info | {"measured_by": measured, "probes": ["knn"]})
+        )
+        probe = RunFolder(path).probe("knn")
+        probe.make()
+        hits = RunFolder(path).read_hits()
+        probe.write_hits(Hits(hits.hits // 2, hits.counts, hits.session_of_class))
+    alone = shown(tmp_path / "demo/sycon/seed0")
+    assert "accuracies are those of a linear probe on its features" in alone
+    assert "by a nearest-neighbour probe on its features" in alone
+    together = shown(tmp_path)
+    for title in ("demo\n", "demo, by a linear probe on features", "nearest-neighbour probe on"):
+        assert title in together
+    assert together.count("paired by seed") == 1  # the two strategies by one measure
+
+
+def test_an_unknown_probe_in_a_run_is_not_looked_for(tmp_path: Path) -> None:
+    path = write_run(tmp_path)
+    info = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(info | {"probes": ["../../x"]}))
+    assert "accuracy matrix" in shown(path)

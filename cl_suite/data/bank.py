@@ -266,6 +266,7 @@ def _stream_of(
         way=info.way,
         shots=info.shots,
         modality=info.modality,
+        kind=info.kind,
         notes=info.notes,
         # of the original data: the features' own would not tell streams of equal features apart
         known_fingerprint=info.fingerprint,

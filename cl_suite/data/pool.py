@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cl_suite.data.cut import Sessions, all_rows, common_way, rows_by_class
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
-from cl_suite.data.stream import Stream, build_stream
+from cl_suite.data.stream import Kind, Modality, Stream, build_stream
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
 
@@ -41,6 +41,7 @@ class Pool:
             files into tensors; called once a session, so that nothing unused is ever read.
         entries: what a published index list calls each training sample, where there are lists.
         notes: sentences that the user must see.
+        modality: what a sample is.
     """
 
     train: Samples = field(repr=False)
@@ -51,6 +52,7 @@ class Pool:
     load: Callable[[Samples], Samples] = as_is
     entries: tuple[str, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
+    modality: Modality = "image"
 
     def stream(
         self,
@@ -58,7 +60,9 @@ class Pool:
         name: str,
         sessions: Sessions,
         train_rows: Sequence[Sequence[int]],
+        test_rows: Sequence[Sequence[int]] | None = None,
         shots: int | None = None,
+        kind: Kind = "class",
         notes: Sequence[str] = (),
     ) -> Stream:
         """Return the stream of these sessions, each tested on all test samples of its classes.
@@ -66,13 +70,17 @@ class Pool:
         Args:
             sessions: class ids of each session.
             train_rows: positions in `train` of each session's training samples.
+            test_rows: positions in `test` of each session's test samples, where not all of a class
+                are its session's.
+            kind: what a session brings, see `StreamInfo`.
 
         Raises:
             UserError: if samples cannot be read, their sizes differ, or a class has no test sample.
         """
         test_candidates = rows_by_class(self.test.targets)
         self._check_testable(sessions, test_candidates)
-        test_rows = [all_rows(test_candidates, classes) for classes in sessions]
+        if test_rows is None:
+            test_rows = [all_rows(test_candidates, classes) for classes in sessions]
         train = [self.load(self.train.select(rows)) for rows in train_rows]
         test = [self.load(self.test.select(rows)) for rows in test_rows]
         _check_one_size([*train, *test])
@@ -86,6 +94,8 @@ class Pool:
             eval_transform=self.eval_transform,
             way=common_way(sessions),
             shots=shots,
+            modality=self.modality,
+            kind=kind,
             notes=(*self.notes, *notes),
         )
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from avalanche.benchmarks import CLScenario
 
 Modality = Literal["image", "audio"]
+Kind = Literal["class", "data", "domain"]
+UNLABELLED = -100  # the target of a training sample without label; cross-entropy passes it over
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class StreamInfo:
         way: classes a few-shot session brings, None where sessions differ.
         shots: training samples a class of a few-shot session has, None for full data.
         modality: what a sample is.
+        kind: what a session brings: new classes; or more data, or another domain, of classes that
+            come in every session.
         input_shape: shape of one transformed sample, `(channels, height, width)` for images.
         train_transform, eval_transform: from a raw sample to the model's input.
         notes: sentences the user must see once (skipped files, shots that are not the published
@@ -48,6 +52,7 @@ class StreamInfo:
     eval_transform: Transform
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    kind: Kind = "class"
 
     @property
     def num_classes(self) -> int:
@@ -60,8 +65,9 @@ class StreamInfo:
         return len(self.session_classes)
 
     def seen_classes(self, session: int) -> tuple[int, ...]:
-        """Return the class ids of sessions 0 to `session`, in order of arrival."""
-        return tuple(c for classes in self.session_classes[: session + 1] for c in classes)
+        """Return the class ids of sessions 0 to `session`, each once, in order of arrival."""
+        arrived = (c for classes in self.session_classes[: session + 1] for c in classes)
+        return tuple(dict.fromkeys(arrived))
 
     @property
     def preprocessing(self) -> str:
@@ -123,6 +129,7 @@ def build_stream(
     way: int | None = None,
     shots: int | None = None,
     modality: Modality = "image",
+    kind: Kind = "class",
     notes: Sequence[str] = (),
     known_fingerprint: str | None = None,
 ) -> Stream:
@@ -130,14 +137,16 @@ def build_stream(
 
     Args:
         train, test: one set of samples a session, `targets` being data-set class ids. Each set
-            must own its data (see `Samples.select`).
+            must own its data (see `Samples.select`). A training sample may have the target
+            `UNLABELLED`.
+        kind: see `StreamInfo`; classes come once only in a stream of new classes.
         known_fingerprint: of the samples, where it need not be computed.
 
     Raises:
         UserError: if a session has a class that it did not announce, a class comes twice, or a
             session has no training sample.
     """
-    _check_sessions(session_classes, train, test, class_names)
+    _check_sessions(session_classes, train, test, class_names, kind)
     info = StreamInfo(
         name=name,
         class_names=tuple(class_names),
@@ -145,6 +154,7 @@ def build_stream(
         way=way,
         shots=shots,
         modality=modality,
+        kind=kind,
         input_shape=tuple(eval_transform(train[0][0][0]).shape),
         train_transform=train_transform,
         eval_transform=eval_transform,
@@ -169,6 +179,7 @@ def _check_sessions(
     train: Sequence[Samples],
     test: Sequence[Samples],
     class_names: Sequence[str],
+    kind: Kind,
 ) -> None:
     if not len(session_classes) == len(train) == len(test):
         raise ValueError(
@@ -177,19 +188,22 @@ def _check_sessions(
     seen: set[int] = set()
     for session, classes in enumerate(session_classes):
         wanted = set(classes)
-        if repeated := wanted & seen:
+        if (repeated := wanted & seen) and kind == "class":
             raise UserError(f"class {min(repeated)} comes twice, again in session {session}")
         if unknown := [c for c in wanted if not 0 <= c < len(class_names)]:
             raise UserError(
                 f"session {session} asks for class {unknown[0]}; there are {len(class_names)}"
             )
-        for kind, samples in (("training", train[session]), ("test", test[session])):
-            if stray := set(samples.targets) - wanted:
+        for part, samples in (("training", train[session]), ("test", test[session])):
+            unlabelled = {UNLABELLED} if samples is train[session] else set()
+            if stray := set(samples.targets) - wanted - unlabelled:
                 raise UserError(
-                    f"session {session} has {kind} samples of class {min(stray)}, "
+                    f"session {session} has {part} samples of class {min(stray)}, "
                     "which is not one of its classes"
                 )
-        if missing := wanted - set(train[session].targets):
+        targets = set(train[session].targets)
+        # the labels that are withheld may be those of a whole class
+        if (missing := wanted - targets) and UNLABELLED not in targets:
             raise UserError(
                 f"session {session} has no training sample of class "
                 f"'{class_names[min(missing)]}'; add some or leave the class out"

@@ -137,6 +137,10 @@ class ConsoleProgress:
         fits = not self.console.is_terminal or len(line + times) <= self.console.width
         self.say(line + times if fits else line)
 
+    def probe(self, name: str, record: SessionRecord) -> None:
+        """Print what a probe measured after the session."""
+        self.say(f"  {name}: all {_percent(record.accuracy)} %")
+
     def stop(self) -> None:
         """Take the bar off the screen."""
         if self.bar is not None:

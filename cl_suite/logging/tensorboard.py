@@ -141,6 +141,17 @@ class Dashboard:
                 picture = to_image(confusion_figure(confusion, class_names, sizes))
                 self._picture("matrix/confusion", picture, record.session)
 
+    def probe(self, name: str, record: SessionRecord) -> None:
+        """Show a session's accuracy as a probe finds it, and how much the features forgot."""
+        with self._writing():
+            self._scalars(
+                record.session,
+                {
+                    f"probe/{name}": record.accuracy,
+                    f"probe/{name}_forgetting": record.forgetting,
+                },
+            )
+
     def prototypes(
         self, matrix: NDArray[np.floating], labels: Sequence[str], sessions: Sequence[int]
     ) -> None:

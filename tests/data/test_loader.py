@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_streams import make_stream
+from tiny_streams import make_samples, make_stream
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl_suite.data.loader import TensorLoader, batches
+from cl_suite import avalanche_api
+from cl_suite.data.loader import TensorLoader, _Views, batches
+from cl_suite.data.transforms import RandomAffine, ToFloat
 
 
 class Items:
@@ -59,3 +61,57 @@ def test_views_of_items_that_are_no_tensors(workers: int, monkeypatch: pytest.Mo
         assert second[:, 0].floor().equal(labels.float())
         assert not first.equal(second)
         assert tasks.eq(9).all()
+
+
+def test_the_plain_view_and_the_places_come_last_whichever_way_batches_are_made() -> None:
+    data = make_stream().benchmark.train_stream[0].dataset
+    raw = torch.stack([data.eval()[i][0] for i in range(len(data))])
+    labels = torch.tensor([int(data[i][1]) for i in range(len(data))])
+    fast = batches(data.train(), 16, shuffle=True, plain=True, rows=True)
+    assert isinstance(fast, TensorLoader)
+    slow = DataLoader(
+        _Views(data.train(), 1, True, True), batch_size=16, collate_fn=data.collate_fn
+    )
+    for loader in (fast, slow):
+        seen = []
+        for first, classes, plain, rows in loader:
+            torch.testing.assert_close(plain, raw[rows])
+            assert classes.equal(labels[rows])
+            assert not first.equal(plain)
+            seen += rows.tolist()
+        assert sorted(seen) == list(range(len(data)))
+
+
+def test_each_sample_of_joined_data_keeps_its_own_plain_transform() -> None:
+    samples = make_samples([1], 3, seed=0), make_samples([2], 4, seed=1)
+    transforms = ToFloat(), ToFloat((0.5,), (0.5,))
+    joined = avalanche_api.concatenate(
+        [
+            avalanche_api.dataset(s, RandomAffine(), t, range(len(s)))
+            for s, t in zip(samples, transforms, strict=True)
+        ]
+    )
+    (batch,) = batches(joined, 10, plain=True, rows=True)
+    expected = torch.cat([t(s.inputs) for s, t in zip(samples, transforms, strict=True)])
+    assert batch[2].equal(expected[batch[3]])
+
+
+@pytest.mark.parametrize("smallest", [1, 2, 3])
+def test_a_last_batch_below_the_smallest_is_left_out(smallest: int) -> None:
+    samples = make_samples([1], 10, seed=0)
+    data = avalanche_api.dataset(samples, ToFloat(), ToFloat(), range(10))
+    for loader in (batches(data, 4, smallest=smallest), batches(Items(), 4, smallest=smallest)):
+        sizes = [len(batch[0]) for batch in loader]
+        assert len(loader) == len(sizes)
+        assert min(sizes) >= smallest
+        assert sizes[0] == 4
+    assert len(batches(data, 4, smallest=smallest)) == (2 if smallest == 3 else 3)
+
+
+def test_the_first_view_is_drawn_as_if_it_were_the_only_one() -> None:
+    data = make_stream().benchmark.train_stream[0].dataset
+    torch.manual_seed(0)
+    alone = next(iter(batches(data, 100, shuffle=True)))[0]
+    torch.manual_seed(0)
+    several = next(iter(batches(data, 100, shuffle=True, views=2, plain=True, rows=True)))[0]
+    assert alone.equal(several)

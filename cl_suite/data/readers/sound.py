@@ -121,6 +121,7 @@ def read(
         train_transform=train_transform,
         eval_transform=eval_transform,
         notes=(*findings.notes(), *counts.notes(rate, seconds)),
+        modality="audio",
     )
 
 

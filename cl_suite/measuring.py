@@ -1,0 +1,88 @@
+"""What is measured after a session: the classifier's predictions, or those of probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_suite.data.stream import UNLABELLED
+from cl_suite.evaluation import confusion_matrix
+from cl_suite.evaluation_config import EvaluationConfig
+from cl_suite.kept_features import KeptFeatures
+from cl_suite.models.classifier import Classifier
+from cl_suite.modes import evaluating
+
+Predict = Callable[[Tensor], Tensor]  # from features (batch, dim) to class ids (batch,)
+
+
+class Measuring:
+    """Measures a classifier, or the features under it, on each session's test data.
+
+    Args:
+        train, test: features of each session's training and test data, labels included.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        train: KeptFeatures,
+        test: KeptFeatures,
+        settings: EvaluationConfig,
+        *,
+        num_classes: int,
+        num_sessions: int,
+    ) -> None:
+        self.model, self.train, self.test = model, train, test
+        self.settings = settings
+        self.num_classes, self.num_sessions = num_classes, num_sessions
+
+    def confusions(self, session: int, measure: str) -> list[Tensor]:
+        """Return a confusion matrix for the test data of each session so far.
+
+        Args:
+            session: the last one trained on.
+            measure: classifier, linear or knn.
+        """
+        parts = self.test.of(range(session + 1))
+        if measure == "classifier":
+            with evaluating(self.model):
+                return [self._matrix(self._classify, part) for part in parts]
+        predict = self._fitted(session, measure)
+        return [self._matrix(predict, part) for part in parts]
+
+    def _matrix(self, predict: Predict, batches: Sequence[list[Tensor]]) -> Tensor:
+        return confusion_matrix(predict, batches, self.num_classes, self.train.device)
+
+    @torch.no_grad()
+    def _classify(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.model.head(features)
+        return logits.argmax(dim=1)
+
+    def _fitted(self, session: int, measure: str) -> Predict:
+        from cl_suite import probes
+
+        settings = self.settings
+        last = self.num_sessions if settings.sessions == "all" else session + 1
+        seen = [batch for part in self.train.of(range(last)) for batch in part]
+        features = torch.cat([batch[0] for batch in seen])
+        labels = torch.cat([batch[1] for batch in seen])
+        known = labels != UNLABELLED
+        if measure == "linear":
+            return probes.fit_linear(features[known], labels[known])
+        return probes.fit_knn(
+            features[known],
+            labels[known],
+            neighbours=settings.neighbours,
+            temperature=settings.temperature,
+        )
+
+
+def measures(plugin: Any, settings: EvaluationConfig) -> tuple[str, list[str]]:
+    """Return what the figures of a run are of, and what is measured besides."""
+    if getattr(plugin, "has_classifier", True):
+        return "classifier", list(settings.probes)
+    first, *others = settings.probes or ["linear"]
+    return first, list(others)

@@ -1,0 +1,198 @@
+"""What a run is measured by: its classifier, probes, and streams whose classes come again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from tiny_streams import make_samples, make_stream
+
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import UNLABELLED, Stream, build_stream
+from cl_suite.data.transforms import ToFloat
+from cl_suite.engine import Engine
+from cl_suite.errors import UserError
+from cl_suite.evaluation_config import EvaluationConfig
+from cl_suite.measure_log import MeasureLog
+from cl_suite.metrics.accuracy_matrix import accuracy_matrix
+from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.plugin import Strategy, StrategyPlugin
+from cl_suite.randomness import seed_everything
+from cl_suite.run_folder import RunFolder
+from cl_suite.training import TrainingConfig
+
+
+class Blind(StrategyPlugin):
+    """Learns nothing, without labels, and notes what it is shown."""
+
+    has_classifier: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self.seen |= set(strategy.mb_y.tolist())
+        strategy.loss = strategy.model.features(strategy.mb_x).square().mean()
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        experience = strategy.experience
+        self.seen |= experience.classes_in_this_experience | experience.previous_classes
+        self.seen |= set(experience.class_names) | set(experience.dataset.targets)
+
+
+def engine(
+    stream: Stream, plugin: Any, evaluation: EvaluationConfig | None = None, **recipe: Any
+) -> Engine:
+    seed_everything(0)
+    info = stream.info
+    model = build_classifier(ModelConfig(), info.input_shape, info.num_classes, plugin)
+    training = TrainingConfig(**{"base_epochs": 1, "incremental_epochs": 1, "lr": 1e-3, **recipe})
+    return Engine(stream, model, plugin, training, evaluation=evaluation)
+
+
+def domains(unlabelled: int = 0) -> Stream:
+    """Two sessions of the same three classes, the second one inverted."""
+    sets = [
+        [make_samples([0, 1, 2], n, seed=seed + i) for i in range(2)]
+        for n, seed in ((6, 0), (4, 10))
+    ]
+    for pair in sets:
+        pair[1] = TensorSamples(255 - pair[1].inputs, pair[1].targets)
+    train, test = sets
+    train[1].targets[:unlabelled] = [UNLABELLED] * unlabelled
+    return build_stream(
+        name="inverted",
+        class_names=["a", "b", "c"],
+        session_classes=[[0, 1, 2], [0, 1, 2]],
+        train=train,
+        test=test,
+        train_transform=ToFloat(),
+        eval_transform=ToFloat(),
+        kind="domain",
+    )
+
+
+def test_a_strategy_that_needs_no_labels_sees_none_and_gets_no_rows() -> None:
+    plugin, stream = Blind(), make_stream()
+    run = engine(stream, plugin)
+    for session in range(3):
+        run.train_session(session)
+    assert plugin.seen == {UNLABELLED}
+    assert run.model.head.classes == []
+    # the stream keeps its labels, and a probe measures by them
+    assert UNLABELLED not in stream.train[0].targets
+    assert run.measure == "linear"
+    confusion = run.evaluate(2)
+    assert confusion.sum() == 5 * 8
+    assert confusion.diagonal().sum() > 20
+
+
+@pytest.mark.parametrize("name", ["linear", "knn"])
+def test_a_probe_of_sessions_so_far_predicts_none_of_the_classes_to_come(name: str) -> None:
+    stream = make_stream()
+    run = engine(stream, Blind())
+    run.train_session(0)
+    confusion = run.evaluate_sessions(0, name)
+    assert len(confusion) == 1
+    seen = list(stream.info.seen_classes(0))
+    assert confusion[0][:, seen].sum() == confusion[0].sum() == 20
+
+
+def test_a_probe_of_all_sessions_may_predict_any_class() -> None:
+    stream = make_stream()
+    run = engine(stream, Blind(), EvaluationConfig(["linear"], sessions="all"))
+    fitted = run.measuring._fitted(0, "linear")
+    assert fitted.classes.tolist() == list(range(8))  # type: ignore[attr-defined]
+
+
+def test_probes_read_no_test_label_and_do_not_move_the_random_numbers() -> None:
+    stream = make_stream()
+    wrong = tuple(TensorSamples(s.inputs, [0] * len(s)) for s in stream.test)  # type: ignore[attr-defined]
+    predicted = []
+    for tested in (stream, dataclasses.replace(stream, test=wrong)):
+        run = engine(tested, Blind())
+        before = torch.get_rng_state()
+        predicted.append(sum(m.sum(0) for m in run.evaluate_sessions(2, "linear")))
+        assert torch.get_rng_state().equal(before)
+    assert predicted[0].equal(predicted[1])
+
+
+def test_probes_pass_over_samples_without_label() -> None:
+    run = engine(domains(unlabelled=6), Blind())
+    assert sum(m.sum() for m in run.evaluate_sessions(1, "knn")) == 24
+
+
+def test_each_domain_has_its_column_in_the_accuracy_matrix(tmp_path: Path) -> None:
+    stream = domains()
+    recipe = {"base_epochs": 8, "incremental_epochs": 8, "incremental_batchnorm": "train"}
+    run = engine(stream, StrategyPlugin(), lr=0.05, batch_size=6, incremental_lr=0.05, **recipe)
+    log = MeasureLog(RunFolder(tmp_path), stream)
+    for session in range(2):
+        run.train_session(session)
+        confusions = run.evaluate_sessions(session, run.measure)
+        assert len(confusions) == session + 1
+        log.add(session, confusions, train=0.0, eval=0.0)
+    assert run.model.head.classes == [0, 1, 2]
+    matrix, num_images = accuracy_matrix(log.hits)
+    assert num_images.tolist() == [12, 12]
+    for session in range(2):
+        assert matrix[1, session] == int(confusions[session].diagonal().sum()) / 12
+    assert matrix[1, 1] > 0.9  # the domain that was taught last
+    assert np.isnan(matrix[0, 1])
+    assert log.records[1].seen_classes == 3
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[1])["session"] == 1
+
+
+def test_a_stream_of_new_classes_has_a_column_a_class(tmp_path: Path) -> None:
+    stream = make_stream()
+    log = MeasureLog(RunFolder(tmp_path), stream)
+    assert log.counts.tolist() == [5] * 8
+    assert log.session_of_column.tolist() == [0, 1, 0, 2, 2, 0, 1, 0]
+    run = engine(stream, StrategyPlugin())
+    run.train_session(0)
+    log.add(0, run.evaluate_sessions(0, "classifier"), train=0.0, eval=0.0)
+    assert log.hits.hits[0].tolist() == run.evaluate(0).diagonal().tolist()
+
+
+def test_a_log_survives_a_stop(tmp_path: Path) -> None:
+    stream = domains()
+    log, other = (MeasureLog(RunFolder(tmp_path / name), stream) for name in "ab")
+    log.add(0, [torch.eye(3, dtype=torch.int64)], train=1.0, eval=2.0)
+    other.load_state_dict(log.state_dict())
+    for each in (log, other):
+        each.add(1, [torch.eye(3, dtype=torch.int64)] * 2, train=1.0, eval=2.0)
+    assert (log.hits.hits == other.hits.hits).all()
+    assert log.records == other.records
+
+
+def test_classes_come_again_only_in_streams_that_say_so() -> None:
+    stream = domains()
+    with pytest.raises(UserError, match="class 0 comes twice"):
+        build_stream(
+            name="twice",
+            class_names=["a", "b", "c"],
+            session_classes=stream.info.session_classes,
+            train=stream.train,
+            test=stream.test,
+            train_transform=ToFloat(),
+            eval_transform=ToFloat(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"probes": ["knn", "knn"]}, "names one twice"),
+        ({"neighbours": 0}, "at least 1, got 0"),
+        ({"temperature": 0.0}, "above 0 and finite, got 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        EvaluationConfig(**settings).check()
