@@ -46,13 +46,13 @@ def test_classes_are_attributes_of_their_package() -> None:
         _ = cl_suite.strategies.Nonsense
 
 
-SECTIONS = {"scenario", "strategy", "model", "training"}
+SECTIONS = {"scenario", "strategy", "model", "training", "evaluation"}
 
 
 @pytest.mark.parametrize("kind", ["scenario", "strategy"])
 def test_a_yaml_file_has_no_key_that_nobody_reads(kind: registry.Kind) -> None:
     for name, entry in registry.entries(kind).items():
-        known = {"params", "bounds", "model", "training"}
+        known = {"params", "bounds", "model", "training", "evaluation"}
         known |= {"for_scenario"} if kind == "strategy" else set()
         assert set(entry.settings) <= known, name
         for scenario, settings in entry.settings.get("for_scenario", {}).items():
