@@ -79,6 +79,7 @@ class Engine:
             state=SessionState(session=-1, finished=True),
             rewrites_rows=getattr(plugin, "rewrites_rows", False),
             has_classifier=getattr(plugin, "has_classifier", True),
+            extra_epochs=getattr(plugin, "extra_epochs", lambda session: 0),
         )
         with avalanche_api.quiet():
             self.template, self.closing = make_template(self.context, plugin)
@@ -165,7 +166,7 @@ class Engine:
             kept(self.stream.test),
             settings,
             num_classes=info.num_classes,
-            num_sessions=info.num_sessions,
+            session_classes=info.session_classes,
         )
 
     def session_data(self, session: int, rows: Sequence[int] | None = None) -> Any:

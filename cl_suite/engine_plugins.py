@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +93,10 @@ class SessionContext:
     artefact: BaseArtefact | None = None
     rewrites_rows: bool = False
     has_classifier: bool = True
+    extra_epochs: Callable[[int], int] = lambda session: 0
 
-    def num_epochs(self, session: int) -> int:
-        """Return a session's epochs.
+    def recipe_epochs(self, session: int) -> int:
+        """Return a session's epochs by the recipe.
 
         None for a base session taken from another run, or where the strategy would throw away all
         that is trained.
@@ -105,6 +106,10 @@ class SessionContext:
         ):
             return 0
         return self.training.epochs(session)
+
+    def num_epochs(self, session: int) -> int:
+        """Return a session's epochs, those that the strategy adds included."""
+        return self.recipe_epochs(session) + self.extra_epochs(session)
 
 
 class EngineTemplate(avalanche_api.SupervisedTemplate):  # type: ignore[misc]
@@ -177,9 +182,8 @@ class OpeningPlugin:
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self.context.calls.restore_pending()
         context = self.context
-        factor = context.training.factor(
-            context.state.epochs_done, context.num_epochs(context.state.session)
-        )
+        epoch, last = context.state.epochs_done, context.recipe_epochs(context.state.session)
+        factor = context.training.factor(epoch, last) if epoch < last else 1.0
         for group in strategy.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor

@@ -1,4 +1,4 @@
-"""How a run is measured beside its classifier: by probes on the features it has learned."""
+"""How a run is measured: by its classifier, and by probes on the features it has learned."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from cl_suite.errors import UserError
 ProbeName = Literal["linear", "knn"]
 IN_WORDS: dict[str, str] = {
     "classifier": "its classifier",
-    "linear": "a linear probe",
-    "knn": "a nearest-neighbour probe",
+    "linear": "a linear probe on its features",
+    "knn": "a nearest-neighbour probe on its features",
 }
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Settings of the probes: classifiers fitted after each session on features as they are then.
+    """Settings of the measuring.
 
-    A probe says what a representation is worth, not what the strategy predicts. It is fitted on the
-    labelled training samples of sessions gone by, of which the strategy itself keeps none, and
-    never on test samples.
+    Probes are classifiers fitted after each session on features as they are then. A probe says what
+    a representation is worth, not what the strategy predicts. It is fitted on the labelled training
+    samples of sessions gone by, of which the strategy itself keeps none, and never on test samples.
 
     Args:
         probes: linear (logistic regression), knn (votes of nearest neighbours); a strategy without
@@ -31,12 +31,20 @@ class EvaluationConfig:
             (all), as the literature on self-supervised streams does.
         neighbours: that vote in a knn probe.
         temperature: a neighbour's vote weighs exp(cosine / temperature).
+        task_known: tell the classifier which session a test sample belongs to, so that it chooses
+            among that session's classes (task-incremental); probes are never told.
     """
 
     probes: list[ProbeName] = field(default_factory=list)
     sessions: Literal["seen", "all"] = "seen"
     neighbours: int = 20
     temperature: float = 0.07
+    task_known: bool = False
+
+    def in_words(self, measure: str) -> str:
+        """Return what a measure's figures are of."""
+        told = measure == "classifier" and self.task_known
+        return IN_WORDS[measure] + (", told the session of each sample" if told else "")
 
     def check(self) -> None:
         """Raise `UserError` for a value out of range."""

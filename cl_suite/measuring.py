@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,11 +34,11 @@ class Measuring:
         settings: EvaluationConfig,
         *,
         num_classes: int,
-        num_sessions: int,
+        session_classes: Sequence[Sequence[int]],
     ) -> None:
         self.model, self.train, self.test = model, train, test
         self.settings = settings
-        self.num_classes, self.num_sessions = num_classes, num_sessions
+        self.num_classes, self.session_classes = num_classes, session_classes
 
     def confusions(self, session: int, measure: str) -> list[Tensor]:
         """Return a confusion matrix for the test data of each session so far.
@@ -49,23 +50,33 @@ class Measuring:
         parts = self.test.of(range(session + 1))
         if measure == "classifier":
             with evaluating(self.model):
-                return [self._matrix(self._classify, part) for part in parts]
+                return [self._matrix(self._classify(i), part) for i, part in enumerate(parts)]
         predict = self._fitted(session, measure)
         return [self._matrix(predict, part) for part in parts]
 
     def _matrix(self, predict: Predict, batches: Sequence[list[Tensor]]) -> Tensor:
         return confusion_matrix(predict, batches, self.num_classes, self.train.device)
 
-    @torch.no_grad()
-    def _classify(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.model.head(features)
-        return logits.argmax(dim=1)
+    def _classify(self, session: int) -> Predict:
+        """Return the classifier, told that its inputs are of this session where that is known."""
+
+        @torch.no_grad()
+        def predict(features: Tensor) -> Tensor:
+            logits: Tensor = self.model.head(features)
+            if self.settings.task_known:
+                own = list(self.session_classes[session])
+                logits = torch.full_like(logits, -math.inf).index_copy(
+                    1, torch.tensor(own, device=logits.device), logits[:, own]
+                )
+            return logits.argmax(dim=1)
+
+        return predict
 
     def _fitted(self, session: int, measure: str) -> Predict:
         from cl_suite import probes
 
         settings = self.settings
-        last = self.num_sessions if settings.sessions == "all" else session + 1
+        last = len(self.session_classes) if settings.sessions == "all" else session + 1
         seen = [batch for part in self.train.of(range(last)) for batch in part]
         features = torch.cat([batch[0] for batch in seen])
         labels = torch.cat([batch[1] for batch in seen])

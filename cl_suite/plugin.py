@@ -37,6 +37,7 @@ class StrategyPlugin:
             it cannot begin after another run's.
         has_classifier: False where it learns features alone; a run is then measured by probes.
         needs_labels: False where it works on data without labels; the engine then shows it none.
+        needs_task: whether it can only predict where a sample's session is told.
 
     What a training batch holds beside inputs and class ids (see `views_of`); these may be
     properties where they depend on parameters:
@@ -53,6 +54,7 @@ class StrategyPlugin:
     keeps_base_state: ClassVar[bool] = False
     has_classifier: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
+    needs_task: ClassVar[bool] = False
 
     @property
     def batch_views(self) -> int:
@@ -73,6 +75,14 @@ class StrategyPlugin:
     def smallest_batch(self) -> int:
         """Samples that a training batch must have."""
         return 1
+
+    def extra_epochs(self, session: int) -> int:
+        """Return how many epochs of its own the method adds to a session, behind the recipe's.
+
+        They are trained even where the base session comes from another run. The engine's schedule
+        has no part in them.
+        """
+        return 0
 
     def kept_data(self) -> tuple[int, int]:
         """Return how many samples are kept for later sessions, and their bytes.

@@ -29,8 +29,8 @@ class Entry:
     Attributes:
         class_path: dotted name of its class.
         summary: one line for the list.
-        settings: the rest of its YAML: `params`, `bounds`, `model`, `training`, `evaluation`, and of
-            a strategy `for_scenario` (the same sections for one scenario, by name).
+        settings: the rest of its YAML: `params`, `bounds`, `model`, `training`, `evaluation`, and
+            of a strategy `for_scenario` (the same sections for one scenario, by name).
         origin: cl-suite, or the package that brought it.
     """
 

@@ -77,7 +77,7 @@ class Run:
         self.log = MeasureLog(folder, stream)
         self.probes = {name: MeasureLog(folder.probe(name), stream) for name in self.engine.probes}
         self.run_info = run_info(self.stream, model) | {
-            "measured_by": IN_WORDS[self.engine.measure],
+            "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.probes),
         }
         self.resumable, self.diverged = True, False
@@ -95,8 +95,8 @@ class Run:
         for note in self.stream.info.notes:
             self.progress.say(f"note: {note}")
         self.progress.say(parameters_line(self.engine.model))
-        if self.engine.measure != "classifier":
-            self.progress.say(f"note: accuracies are those of {IN_WORDS[self.engine.measure]}")
+        if (measured_by := self.run_info["measured_by"]) != IN_WORDS["classifier"]:
+            self.progress.say(f"note: accuracies are those of {measured_by}")
         for session in range(len(self.log.records), self.stream.info.num_sessions):
             self._session(session)
         self._finish()

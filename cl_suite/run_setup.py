@@ -51,6 +51,11 @@ def check_pair(config: RunConfig) -> None:
             f"strategy '{config.strategy_name}' learns no classifier, so that a probe must measure "
             "it; pass --evaluation.probes [linear,knn]"
         )
+    if getattr(config.strategy, "needs_task", False) and not config.evaluation.task_known:
+        raise UserError(
+            f"strategy '{config.strategy_name}' predicts only where a sample's session is told; "
+            "pass --evaluation.task_known true"
+        )
     if config.model.lora_rank and adapts_the_backbone(config.strategy):
         raise UserError(
             f"strategy '{config.strategy_name}' puts adapters or prompts of its own into the "

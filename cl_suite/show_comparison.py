@@ -68,7 +68,7 @@ def _stream_title(run: LoadedRun, all_parameters: Sequence[Mapping[str, Any]]) -
         values = ", ".join(f"{key}={_short(run.scenario.get(key))}" for key in differing)
         title.append(f" ({values})", style="not bold")
     if run.measured_by != IN_WORDS["classifier"]:
-        title.append(f", by {run.measured_by} on features", style="not bold")
+        title.append(f", by {run.measured_by}", style="not bold")
     return title
 
 

@@ -26,11 +26,11 @@ def one_run(run: LoadedRun) -> Group:
         title.append(f"  (unfinished: {len(run.records)} sessions done)", style="yellow")
     parts: list[RenderableType] = [title]
     if run.measured_by != "its classifier":
-        parts.append(Text(f"accuracies are those of {run.measured_by} on its features"))
+        parts.append(Text(f"accuracies are those of {run.measured_by}"))
     parts += [Text(), _session_table(run.records), Text(), *_matrix_table(run.hits), Text()]
     parts.append(_headline_table(run.hits))
     for name, hits in run.probes.items():
-        parts += [Text(), Text(f"by {IN_WORDS[name]} on its features"), _headline_table(hits)]
+        parts += [Text(), Text(f"by {IN_WORDS[name]}"), _headline_table(hits)]
     return Group(*parts)
 
 

@@ -111,6 +111,44 @@ def test_a_probe_of_all_sessions_may_predict_any_class() -> None:
     assert fitted.classes.tolist() == list(range(8))  # type: ignore[attr-defined]
 
 
+def test_where_the_session_is_told_only_its_classes_are_predicted() -> None:
+    stream = make_stream()
+    run = engine(stream, StrategyPlugin(), EvaluationConfig(task_known=True))
+    for session in range(3):
+        run.train_session(session)
+    for classes, confusion in zip(
+        stream.info.session_classes, run.evaluate_sessions(2, "classifier"), strict=True
+    ):
+        assert confusion[:, list(classes)].sum() == confusion.sum() == 5 * len(classes)
+
+
+class Longer(StrategyPlugin):
+    """Adds two epochs to the base session, and notes the learning rate of each."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def extra_epochs(self, session: int) -> int:
+        return 2 if session == 0 else 0
+
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        self.rates.append(strategy.optimizer.param_groups[0]["lr"])
+
+
+def test_a_strategys_own_epochs_come_behind_the_recipes_and_outside_its_schedule() -> None:
+    plugin = Longer()
+    run = engine(make_stream(), plugin, lr=0.1, base_epochs=2, schedule="cosine")
+    run.train_session(0)
+    assert run.state.epochs_done == 4
+    assert plugin.rates == pytest.approx([0.1, 0.05, 0.1, 0.1])
+    run.train_session(1)
+    assert len(plugin.rates) == 5
+    other = engine(make_stream(), Longer(), base_epochs=2)
+    other.context.start = run.artefact
+    other.train_session(0)
+    assert other.state.epochs_done == 2  # the base session is another's, its own epochs are not
+
+
 def test_probes_read_no_test_label_and_do_not_move_the_random_numbers() -> None:
     stream = make_stream()
     wrong = tuple(TensorSamples(s.inputs, [0] * len(s)) for s in stream.test)  # type: ignore[attr-defined]

@@ -306,7 +306,7 @@ def test_probes_have_tables_of_their_own(tmp_path: Path) -> None:
     for strategy in ("teen", "sycon"):
         path = write_run(tmp_path, strategy)
         info = json.loads((path / "run.json").read_text())
-        measured = "its classifier" if strategy == "teen" else "a linear probe"
+        measured = "its classifier" if strategy == "teen" else "a linear probe on its features"
         (path / "run.json").write_text(
             json.dumps(info | {"measured_by": measured, "probes": ["knn"]})
         )
@@ -318,7 +318,11 @@ def test_probes_have_tables_of_their_own(tmp_path: Path) -> None:
     assert "accuracies are those of a linear probe on its features" in alone
     assert "by a nearest-neighbour probe on its features" in alone
     together = shown(tmp_path)
-    for title in ("demo\n", "demo, by a linear probe on features", "nearest-neighbour probe on"):
+    for title in (
+        "demo\n",
+        "demo, by a linear probe on its features",
+        "nearest-neighbour probe on",
+    ):
         assert title in together
     assert together.count("paired by seed") == 1  # the two strategies by one measure
 
