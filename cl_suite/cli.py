@@ -26,7 +26,7 @@ options:
   --start-from RUN     begin after the finished base session of another run
   --config FILE        settings from a YAML file, such as a run folder's config.yaml
   --print_config       print the resolved settings and end
-  --scenario.X, --strategy.X, --model.X, --training.X
+  --scenario.X, --strategy.X, --model.X, --training.X, --evaluation.X
                        parameters; `cl-suite run SCENARIO STRATEGY --help` lists a pair's
 """
 
@@ -54,7 +54,7 @@ def _command(arguments: list[str]) -> int:
         return _run(arguments[1:])
     parsed = _parser().parse_args(arguments)
     if parsed.command == "list":
-        return _list(parsed.kind)
+        return _list("pairs" if parsed.pairs else parsed.kind)
     if parsed.command == "bank":
         return _bank(parsed)
     return _show([Path(path) for path in parsed.runs])
@@ -73,7 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="list what can be named")
     listing.add_argument(
-        "kind", nargs="?", choices=["scenarios", "strategies", "backbones"], default=None
+        "kind", nargs="?", choices=["scenarios", "strategies", "backbones", "pairs"], default=None
+    )
+    listing.add_argument(
+        "--pairs",
+        action="store_true",
+        help="which strategy runs on which scenario, as `list pairs`",
     )
     commands.add_parser("run", help="train and evaluate a strategy on a scenario")
     bank = commands.add_parser("bank", help="list or clear the features kept on disk")
@@ -144,9 +149,12 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 
 
 def _list(kind: str | None) -> int:
-    from cl_suite.listing import print_lists
+    from cl_suite.listing import print_lists, print_pairs
 
-    print_lists(kind)
+    if kind == "pairs":
+        print_pairs()
+    else:
+        print_lists(kind)
     return 0
 
 

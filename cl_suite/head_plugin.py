@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+from cl_suite.data.stream import Kind
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads import ClassHead, CosineHead
@@ -22,6 +23,7 @@ class HeadPlugin(StrategyPlugin):
     """
 
     rewrites_rows = True
+    kinds: ClassVar[tuple[Kind, ...]] = ("class",)  # a class's row is made once
 
     def __init__(self) -> None:
         self.base_classes_: list[int] = []

@@ -1,4 +1,4 @@
-"""What `cl-suite list` prints; neither torch nor avalanche is imported for it."""
+"""What `cl-suite list` prints; but for pairs, neither torch nor avalanche is imported for it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ def print_lists(kind: str | None) -> None:
         _print(console, "strategies", _entries("strategy"))
     if kind in (None, "backbones"):
         _print(console, "backbones", BACKBONES)
+
+
+def print_pairs() -> None:
+    """Print for each strategy the scenarios that it runs on, and why not on the others."""
+    # what a class states is known once it is imported, which takes seconds
+    from cl_suite.pairs import pairs
+
+    console = Console()
+    table = Table("strategy", "scenarios", box=None, pad_edge=False, header_style="bold")
+    for name, reasons in pairs().items():
+        by_reason: dict[str, list[str]] = {}
+        for scenario, reason in reasons.items():
+            if reason is not None:
+                by_reason.setdefault(reason, []).append(scenario)
+        without = [f"not {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+        table.add_row(name, "; ".join(["all", *without]) if without else "all")
+    console.print(table)
 
 
 def _entries(kind: registry.Kind) -> dict[str, str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.data.loader import batches
-from cl_suite.data.stream import StreamInfo
+from cl_suite.data.stream import Kind, Modality, StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
@@ -38,6 +38,8 @@ class StrategyPlugin:
         has_classifier: False where it learns features alone; a run is then measured by probes.
         needs_labels: False where it works on data without labels; the engine then shows it none.
         needs_task: whether it can only predict where a sample's session is told.
+        kinds: what sessions may bring: new classes, or more data or another domain of the same.
+        modalities: what samples may be.
 
     What a training batch holds beside inputs and class ids (see `views_of`); these may be
     properties where they depend on parameters:
@@ -55,6 +57,8 @@ class StrategyPlugin:
     has_classifier: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
     needs_task: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = ("class", "data", "domain")
+    modalities: ClassVar[tuple[Modality, ...]] = ("image", "audio")
 
     @property
     def batch_views(self) -> int:

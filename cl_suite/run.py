@@ -27,7 +27,7 @@ from cl_suite.run_dashboard import RunDashboard
 from cl_suite.run_folder import RunFolder
 from cl_suite.run_info import parameters_line, peak_memory, run_info
 from cl_suite.run_model import build_model, build_stream
-from cl_suite.run_setup import check_labels, check_names, check_pair, prepare_folder
+from cl_suite.run_setup import check_names, check_pair, check_stream, prepare_folder
 from cl_suite.saved_model import save_model
 
 
@@ -55,7 +55,7 @@ class Run:
             torch.use_deterministic_algorithms(True, warn_only=True)
         images = build_stream(config)
         check_names(config, images.info)
-        check_labels(config, images)
+        check_stream(config, images)
         self.image_info: StreamInfo = images.info
         model, stream = build_model(config, images, progress.images)
         self.stream: Stream = stream

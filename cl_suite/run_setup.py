@@ -11,6 +11,7 @@ from cl_suite import registry
 from cl_suite.config import RunConfig, RunOptions
 from cl_suite.data.stream import UNLABELLED, Stream, StreamInfo
 from cl_suite.errors import UserError
+from cl_suite.pairs import misfit
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.run_folder import RunFolder
 
@@ -84,8 +85,16 @@ def check_names(config: RunConfig, info: StreamInfo) -> None:
             )
 
 
-def check_labels(config: RunConfig, stream: Stream) -> None:
-    """Raise `UserError` if a session has too few samples for a batch, or lacks labels it needs."""
+def check_stream(config: RunConfig, stream: Stream) -> None:
+    """Raise `UserError` for a stream of a kind that the strategy cannot learn from.
+
+    So are sessions with too few samples for a batch, or without labels that it needs.
+    """
+    if (reason := misfit(config.strategy, stream.info.kind, stream.info.modality)) is not None:
+        raise UserError(
+            f"strategy '{config.strategy_name}' does not run on scenario '{config.scenario_name}': "
+            f"{reason}; `cl-suite list pairs` says what does"
+        )
     smallest = getattr(config.strategy, "smallest_batch", 1)
     needs_labels = getattr(config.strategy, "needs_labels", True)
     for session, samples in enumerate(stream.train):

@@ -7,7 +7,7 @@ six digits and then sessions of 1-way 5-shot: `base_classes=6, way=1, shots=5`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cl_suite.data.cut import (
     all_rows,
@@ -21,7 +21,7 @@ from cl_suite.data.cut import (
 from cl_suite.data.readers import sound
 from cl_suite.data.readers.sound import Features
 from cl_suite.data.readers.sound_split import Split
-from cl_suite.data.stream import Stream
+from cl_suite.data.stream import Modality, Stream
 
 
 class SpokenDigits:
@@ -50,6 +50,8 @@ class SpokenDigits:
         augment: shift, noise and masks on the training sounds, drawn at random.
         skip_unreadable: leave out files that cannot be read, instead of stopping at the first.
     """
+
+    modality: ClassVar[Modality] = "audio"
 
     def __init__(
         self,

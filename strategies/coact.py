@@ -104,6 +104,7 @@ class CoACTPlugin(StrategyPlugin):
     """
 
     keeps_base_state = True  # the teacher
+    kinds = ("class",)  # rows and the base copy are of classes that come once
     bounds = {  # noqa: RUF012
         "lora_rank": (1, math.inf),
         "lora_alpha": (0, math.inf),

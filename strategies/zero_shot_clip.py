@@ -43,6 +43,8 @@ class ZeroShotCLIPPlugin(StrategyPlugin):
     """
 
     needs_text = True
+    kinds = ("class",)  # a session's names make its rows
+    modalities = ("image",)
     strategy_name: ClassVar[str] = "zero_shot_clip"
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"logit_scale": (0.0, math.inf)}
 

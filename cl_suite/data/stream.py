@@ -111,7 +111,9 @@ class Stream:
 class Scenario(Protocol):
     """A scenario's constructor stores its parameters; `build` reads the data and cuts sessions.
 
-    Equal parameters give equal streams. A bad parameter or data set raises `UserError`.
+    Equal parameters give equal streams. A bad parameter or data set raises `UserError`. The class
+    may state `kind` and `modality` of its streams (see `StreamInfo`); by default they are those of
+    images of new classes.
     """
 
     def build(self) -> Stream: ...

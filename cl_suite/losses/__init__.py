@@ -14,6 +14,8 @@ given, never kept. Queues and teachers get no gradient. They compute in float32 
     cwcl                   positives weighted by a frozen network
     class_mean             class log-mean-exp with a logit adjustment, for long tails
     mcl                    negatives of the anchor's group; batches of one group
+    nspt                   COCONUT: a teacher's positives and the student's own negatives; CLIP's
+                           loss with some of the samples as anchors
     nonnegative            a transform of embeddings before any of the losses
     decoupled_uniformity   repulsion of the samples' mean views, with a kernel of prior knowledge
     diagnostics            alignment, uniformity, effective rank, cosines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from cl_suite.losses.info_nce import clip_loss, info_nce_loss
 from cl_suite.losses.macl import macl_loss
 from cl_suite.losses.mcl import mcl_loss
 from cl_suite.losses.moco import dual_moco_loss, moco_loss
+from cl_suite.losses.nspt import multimodal_loss, nspt_loss
 from cl_suite.losses.nt_xent import nt_xent_loss
 from cl_suite.losses.supcon import supcon_loss
 
@@ -100,6 +102,12 @@ def dual(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
     return dual_moco_loss(z1, z2, teacher1=z1, teacher2=z2, queue=state.queue, **options)
 
 
+def rehearsed(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
+    """All samples are of earlier classes, as a mean over some would be no mean of the values."""
+    everyone = torch.ones_like(state.labels).bool()
+    return nspt_loss(z1, z2, labels=state.labels, rehearsal=everyone, **options)
+
+
 # losses whose second view, a teacher's, gets no gradient
 TEACHER: dict[str, Loss] = {
     "moco": stateful(moco_loss, "queue"),
@@ -112,6 +120,10 @@ TEACHER: dict[str, Loss] = {
     "ascl adaptive_hard": stateful(ascl_loss, "queue", neighbours=2, variant="adaptive_hard"),
     "ascl hard": stateful(ascl_loss, "queue", neighbours=2, variant="hard"),
     "class_mean": stateful(class_mean_loss, "queue", "labels", "queue_labels"),
+    "nspt": rehearsed,
+    "nspt minus self": partial(rehearsed, denominator="student_all_minus_self"),
+    "nspt mixed": partial(rehearsed, denominator="teacher_pos_student_neg"),
+    "ntpt": partial(rehearsed, denominator="teacher_all"),
 }
 # losses without constants that depend on the embeddings, of which both views learn
 TWO_SIDED: dict[str, Loss] = {
@@ -119,6 +131,7 @@ TWO_SIDED: dict[str, Loss] = {
     "info_nce": plain(info_nce_loss),
     "info_nce with extra negatives": stateful(info_nce_loss, "extra_negatives=extra"),
     "clip": plain(clip_loss),
+    "multimodal": plain(multimodal_loss),
     "supcon": stateful(supcon_loss, "labels"),
     "supcon inside": stateful(supcon_loss, "labels", numerator="logsumexp"),
     "supcon decoupled": stateful(supcon_loss, "labels", decoupled=True),

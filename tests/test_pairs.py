@@ -1,0 +1,68 @@
+"""Which strategy runs on which scenario: said by a command, and kept to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import fitting, make_plugin, tiny_classifier
+from tiny_streams import make_samples
+
+from cl_suite import registry
+from cl_suite.cli import main
+from cl_suite.data.stream import Stream, build_stream
+from cl_suite.data.transforms import Compose, RandomAffine, ToFloat
+from cl_suite.engine import Engine
+from cl_suite.pairs import KINDS, misfit, pairs
+from cl_suite.randomness import seed_everything
+from cl_suite.training import TrainingConfig
+
+STRATEGIES = sorted(registry.entries("strategy"))
+
+
+def repeated() -> Stream:
+    """Three sessions of the same four classes."""
+    return build_stream(
+        name="again",
+        class_names=[f"pattern {i}" for i in range(4)],
+        session_classes=[[0, 1, 2, 3]] * 3,
+        train=[make_samples([0, 1, 2, 3], 4, seed=i) for i in range(3)],
+        test=[make_samples([0, 1, 2, 3], 2, seed=10 + i) for i in range(3)],
+        train_transform=Compose((ToFloat(), RandomAffine())),
+        eval_transform=ToFloat(),
+        kind="data",
+    )
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_learns_from_classes_that_come_again_or_says_that_it_does_not(
+    name: str,
+) -> None:
+    reasons = {kind: misfit(registry.get("strategy", name).load(), kind, "image") for kind in KINDS}
+    assert reasons["class"] is None
+    if reasons["data"] is not None:
+        assert "streams of new classes alone" in reasons["data"]
+        return
+    stream = fitting(repeated(), name)
+    seed_everything(0)
+    plugin = make_plugin(name)
+    model = tiny_classifier(name, stream, plugin)
+    recipe = TrainingConfig(base_epochs=2, incremental_epochs=2, batch_size=8, lr=0.02)
+    engine = Engine(stream, model, plugin, recipe)
+    for session in range(3):
+        engine.train_session(session)
+        confusions = engine.evaluate_sessions(session, engine.measure)
+        assert [int(c.sum()) for c in confusions] == [8] * (session + 1)
+    assert len(set(model.head.classes)) == len(model.head.classes)
+    assert all(torch.isfinite(v).all() for v in model.state_dict().values())
+
+
+def test_every_pair_is_told_with_the_reason_where_it_does_not_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list", "--pairs"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in STRATEGIES:
+        assert name in text
+    assert pairs()["teen"]["omniglot"] is None
+    assert pairs()["zero_shot_clip"]["spoken_digits"] == "it learns from images alone"
+    assert main(["list", "pairs"]) == 0
