@@ -57,6 +57,8 @@ def _command(arguments: list[str]) -> int:
         return _list("pairs" if parsed.pairs else parsed.kind)
     if parsed.command == "bank":
         return _bank(parsed)
+    if parsed.command == "sensitivity":
+        return _sensitivity(Path(parsed.run), parsed.all)
     return _show([Path(path) for path in parsed.runs])
 
 
@@ -88,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     clear.add_argument("names", nargs="*", metavar="NAME", help="entries as `ls` names them")
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
+    sensitivity = commands.add_parser(
+        "sensitivity", help="which parameters move where a run's sessions change"
+    )
+    sensitivity.add_argument("run", metavar="RUN", help="folder of a run with dynamics noted")
+    sensitivity.add_argument("--all", action="store_true", help="print every tensor")
     return parser
 
 
@@ -174,6 +181,15 @@ def _show(paths: list[Path]) -> int:
     from cl_suite.show import print_runs
 
     print_runs(paths, Console())
+    return 0
+
+
+def _sensitivity(path: Path, everything: bool) -> int:
+    from rich.console import Console
+
+    from cl_suite.show_sensitivity import print_sensitivity
+
+    print_sensitivity(path, Console(), everything=everything)
     return 0
 
 

@@ -33,6 +33,8 @@ class EvaluationConfig:
         temperature: a neighbour's vote weighs exp(cosine / temperature).
         task_known: tell the classifier which session a test sample belongs to, so that it chooses
             among that session's classes (task-incremental); probes are never told.
+        dynamics: note how much every tensor of the network moves in each epoch, for
+            `cl-suite sensitivity`.
     """
 
     probes: list[ProbeName] = field(default_factory=list)
@@ -40,6 +42,7 @@ class EvaluationConfig:
     neighbours: int = 20
     temperature: float = 0.07
     task_known: bool = False
+    dynamics: bool = False
 
     def in_words(self, measure: str) -> str:
         """Return what a measure's figures are of."""

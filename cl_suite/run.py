@@ -15,6 +15,7 @@ from cl_suite import checkpoint
 from cl_suite.base_session import BaseArtefact, base_identity, load_base, save_base
 from cl_suite.config import RunConfig, RunOptions
 from cl_suite.data.stream import Stream, StreamInfo
+from cl_suite.dynamics import Dynamics
 from cl_suite.engine import Engine
 from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
@@ -76,6 +77,7 @@ class Run:
         self.epochs: list[EpochRecord] = []
         self.log = MeasureLog(folder, stream)
         self.probes = {name: MeasureLog(folder.probe(name), stream) for name in self.engine.probes}
+        self.dynamics = Dynamics(model) if config.evaluation.dynamics else None
         self.run_info = run_info(self.stream, model) | {
             "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.probes),
@@ -110,6 +112,8 @@ class Run:
             self.engine.train_session(session)
             if session == 0 and self.engine.artefact is not None:
                 self._save_base(self.engine.artefact)
+            if self.dynamics is not None:
+                self.dynamics.session_ends()
             self._save()
         self._measure(session)
         self._save()
@@ -126,6 +130,8 @@ class Run:
             start = time.perf_counter()
             confusions = self.engine.evaluate_sessions(session, name)
             log.add(session, confusions, train=trained, eval=time.perf_counter() - start)
+        if self.dynamics is not None:
+            self.folder.write_dynamics(self.dynamics.records)
         self.dashboard.session(session)
         self.progress.num_sessions = self.stream.info.num_sessions
         self.progress.session_ends(self.log.records[-1])
@@ -147,6 +153,8 @@ class Run:
 
     def _after_epoch(self, record: EpochRecord) -> None:
         self.epochs.append(record)
+        if self.dynamics is not None:
+            self.dynamics.epoch(record.session, record.epoch)
         if record.loss is not None and not math.isfinite(record.loss) and not self.diverged:
             self.diverged = True
             self.progress.say(
@@ -178,6 +186,7 @@ class Run:
             "epochs": [dataclasses.asdict(record) for record in self.epochs],
             "measured": self.log.state_dict(),
             "probes": {name: log.state_dict() for name, log in self.probes.items()},
+            "dynamics": self.dynamics.records if self.dynamics is not None else [],
         }
         checkpoint.save(self.folder.checkpoint_file, tree)
 
@@ -198,6 +207,8 @@ class Run:
         for name, log in self.probes.items():
             log.load_state_dict(tree["probes"][name])
         self.engine.load_state_dict(tree["engine"])
+        if self.dynamics is not None:
+            self.dynamics.restart(tree["dynamics"], tree["engine"]["model"])
 
     def _save_base(self, artefact: BaseArtefact) -> None:
         identity = base_identity(self.config, self.stream, self.engine.model.backbone)

@@ -145,6 +145,32 @@ class RunFolder:
         lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) for record in records]
         atomic_write(self.metrics_file, "".join(f"{line}\n" for line in lines).encode())
 
+    @property
+    def dynamics_file(self) -> Path:
+        """How much each tensor moved, one JSON object an epoch; where that was asked for."""
+        return self.path / "dynamics.jsonl"
+
+    def write_dynamics(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write how much each tensor moved in each epoch."""
+        lines = "".join(f"{json.dumps(record)}\n" for record in records)
+        atomic_write(self.dynamics_file, lines.encode())
+
+    def read_dynamics(self) -> list[dict[str, Any]]:
+        """Return how much each tensor moved; raise `UserError` if that cannot be read."""
+        path = self.dynamics_file
+        if not path.is_file():
+            raise UserError(
+                f"run '{self.path}' has not noted how its parameters move; repeat it with "
+                "--evaluation.dynamics true"
+            )
+        found = []
+        for number, line in enumerate(_read_text(path).splitlines(), start=1):
+            try:
+                found.append(_dynamics_record(json.loads(line)))
+            except (ValueError, TypeError, KeyError) as error:
+                raise _damaged(path, f"line {number}: {error!r}") from error
+        return found
+
     def write_hits(self, hits: Hits) -> None:
         """Write the hits, and the accuracy matrix that follows from them."""
         arrays, matrix = io.BytesIO(), io.BytesIO()
@@ -226,6 +252,15 @@ def _record(content: dict[str, Any]) -> SessionRecord:
         if not (isinstance(value, (int, float)) or (value is None and may_be_undefined)):
             raise ValueError(f"{name} must be a number, got {value!r}")
     return record
+
+
+def _dynamics_record(content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "session": int(content["session"]),
+        "epoch": int(content["epoch"]),
+        "sizes": {str(k): int(v) for k, v in content["sizes"].items()},
+        "changes": {str(k): float(v) for k, v in content["changes"].items()},
+    }
 
 
 def _defined(value: float) -> float | None:

@@ -46,7 +46,7 @@ def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
 def parameters_line(model: Classifier) -> str:
     """Return a sentence on how much of the backbone is trained."""
     trained, total = model.num_parameters()
-    share = f", {100 * trained / total:.2g} %" if total else ""
+    share = f", {100 * trained / total:.3g} %" if total else ""
     return f"backbone: {trained:,} of {total:,} parameters are trained{share}"
 
 

@@ -23,15 +23,20 @@ class TrainingConfig:
             as the base session.
         batch_size: samples a training step.
         eval_batch_size: samples a forward pass where nothing is trained.
-        optimizer: sgd or adamw, made afresh for each session.
+        optimizer: sgd, adamw, lion (Chen et al., 2023; wants a learning rate some times smaller
+            than adamw's) or lars (You et al., 2017; scales each tensor's step by its own norm,
+            biases included), made afresh for each session.
         lr: learning rate of the base session.
         incremental_lr: learning rate of later sessions; null: that of the base session.
-        momentum: of SGD.
+        momentum: of sgd and lars.
         nesterov: Nesterov's form of momentum.
         weight_decay: on every parameter.
+        trust_coefficient: of lars; what a step may be of the norm of its tensor, at rate 1.
         schedule: cosine to zero, step (times `gamma` at each of `milestones`), or constant; stepped
             once an epoch.
-        milestones: epochs at which the step schedule acts.
+        warmup_epochs: epochs in which the rate rises in even steps, before a cosine begins; in
+            later sessions too, but in none more than half of its epochs.
+        milestones: epochs at which the step schedule acts, those of the warm-up counted.
         gamma: factor of the step schedule.
         incremental_batchnorm: whether later sessions update BatchNorm's statistics (train) or keep
             those of the base session (eval), which a handful of images would spoil.
@@ -43,13 +48,15 @@ class TrainingConfig:
     incremental_epochs: int | None = 10
     batch_size: int = 128
     eval_batch_size: int = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "lion", "lars"] = "sgd"
     lr: float = 0.1
     incremental_lr: float | None = 0.01
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
+    trust_coefficient: float = 0.001
     schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: int = 0
     milestones: list[int] = field(default_factory=list)
     gamma: float = 0.1
     incremental_batchnorm: Literal["eval", "train"] = "eval"
@@ -58,13 +65,16 @@ class TrainingConfig:
 
     def check(self) -> None:
         """Raise `UserError` for a value out of range."""
-        for name in ("base_epochs", "incremental_epochs", "num_workers", "weight_decay"):
+        for name in (
+            *("base_epochs", "incremental_epochs", "warmup_epochs"),
+            *("num_workers", "weight_decay"),
+        ):
             if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
                 raise UserError(f"--training.{name} must be 0 or more and finite, got {value}")
         for name in ("batch_size", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"--training.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "incremental_lr"):
+        for name in ("lr", "incremental_lr", "trust_coefficient"):
             if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise UserError(f"--training.{name} must be above 0 and finite, got {value}")
         if not 0 <= self.momentum < 1:
@@ -83,9 +93,15 @@ class TrainingConfig:
         return self.incremental_lr
 
     def factor(self, epoch: int, num_epochs: int) -> float:
-        """Return what the learning rate is multiplied by in epoch `epoch`, counted from 0."""
+        """Return what the learning rate is multiplied by in epoch `epoch`, counted from 0.
+
+        Of `w` epochs of warm-up, epoch `e` has `(e + 1) / (w + 1)`. A cosine fills the others.
+        """
+        warmup = min(self.warmup_epochs, num_epochs // 2)
+        if epoch < warmup:
+            return (epoch + 1) / (warmup + 1)
         if self.schedule == "cosine":
-            return (1 + math.cos(math.pi * epoch / num_epochs)) / 2
+            return (1 + math.cos(math.pi * (epoch - warmup) / (num_epochs - warmup))) / 2
         if self.schedule == "step":
             return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
         return 1.0
@@ -94,13 +110,32 @@ class TrainingConfig:
         self, parameters: Iterable[nn.Parameter], session: int
     ) -> torch.optim.Optimizer:
         """Return a fresh optimiser for a session."""
-        lr = self.learning_rate(session)
+        lr, weight_decay = self.learning_rate(session), self.weight_decay
         if self.optimizer == "adamw":
-            return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.weight_decay)
+            return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+        if self.optimizer == "lion":
+            from timm.optim import Lion
+
+            lion: torch.optim.Optimizer = Lion(parameters, lr=lr, weight_decay=weight_decay)
+            return lion
+        nesterov = self.nesterov and self.momentum > 0
+        if self.optimizer == "lars":
+            from timm.optim import Lars
+
+            lars: torch.optim.Optimizer = Lars(
+                parameters,
+                lr=lr,
+                momentum=self.momentum,
+                nesterov=nesterov,
+                weight_decay=weight_decay,
+                trust_coeff=self.trust_coefficient,
+                always_adapt=True,  # without weight decay it would be plain SGD
+            )
+            return lars
         return torch.optim.SGD(
             parameters,
             lr=lr,
             momentum=self.momentum,
-            nesterov=self.nesterov and self.momentum > 0,
-            weight_decay=self.weight_decay,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
         )

@@ -6,30 +6,16 @@ The customary streams of, among others, Rebuffi et al., "iCaRL", CVPR 2017 (B0) 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
-
 from cl_suite.data.cut import (
     ClassOrder,
     all_rows,
-    check_choice,
     class_order,
     cut_classes,
     remainder_notes,
     rows_by_class,
 )
-from cl_suite.data.pool import Pool
-from cl_suite.data.readers import cifar100, cub200, image_folder, mini_imagenet, omniglot
+from cl_suite.data.sources import Source, read_source
 from cl_suite.data.stream import Stream
-from cl_suite.errors import UserError
-
-Source = Literal["omniglot", "cifar100", "mini_imagenet", "cub200", "image_folder"]
-READERS: dict[Source, Callable[[str], Pool]] = {
-    "cifar100": cifar100.read,
-    "mini_imagenet": mini_imagenet.read,
-    "cub200": cub200.read,
-    "image_folder": image_folder.read,
-}
 
 
 class ClassIncremental:
@@ -64,7 +50,7 @@ class ClassIncremental:
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        pool = self._read()
+        pool = read_source(self.source, self.root)
         order = class_order(len(pool.class_names), self.class_order, self.seed)
         base_classes = self.way if self.base_classes is None else self.base_classes
         sessions = cut_classes(order, base_classes=base_classes, way=self.way)
@@ -75,11 +61,3 @@ class ClassIncremental:
             train_rows=[all_rows(candidates, classes) for classes in sessions],
             notes=remainder_notes(sessions, self.way),
         )
-
-    def _read(self) -> Pool:
-        check_choice("source", self.source, ("omniglot", *READERS))
-        if self.source == "omniglot":
-            return omniglot.read()
-        if self.root is None:
-            raise UserError(f"source '{self.source}' needs a root: the folder of the data set")
-        return READERS[self.source](self.root)
