@@ -1,0 +1,19 @@
+"""Experience replay: plain training on each session's data and a few samples of earlier ones.
+
+Cross-entropy over all classes seen so far, on the union of both, shuffled (Chaudhry et al., 2019,
+arXiv 1902.10486, "On tiny episodic memories"): the baseline of every method that keeps samples.
+
+Differences from the paper:
+    - samples kept join the session's data, so that each epoch has each of them once; the paper's
+      stream is seen once, and each of its batches gets a batch drawn from the memory beside it;
+    - the memory is filled at the end of a session, with a quota for each class and a choice of
+      which samples; the paper compares reservoirs, ring buffers and means of features.
+"""
+
+from __future__ import annotations
+
+from cl_suite.rehearsal import RehearsalPlugin
+
+
+class ERPlugin(RehearsalPlugin):
+    """Cross-entropy on new and kept samples alike; see `RehearsalPlugin` for what is kept."""

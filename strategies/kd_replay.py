@@ -1,0 +1,182 @@
+"""Rehearsal with knowledge distillation: the network as the last session left it is a teacher.
+
+The distillation baselines for continual spoken language understanding (Cappellazzo et al., arXiv
+2305.13899 and 2211.08161), in the form of a classifier. The student is trained with cross-entropy
+on new and kept samples together. Where `R` are a batch's samples of earlier sessions' classes, and
+`s` and `t` are what student and teacher make of one of them, one or more of these are added:
+
+    feature   mean_{R, coordinates} (f_s - f_t)^2                       "audio-KD"
+    logit     T^2 mean_R KL( softmax(l_t / T) || softmax(l_s / T) )     "tok-KD", and the logit KD
+              over the columns of the earlier sessions' classes         of the classifier
+    label     mean_R CE( l_s, argmax l_t )                              "S-KD"
+
+    alpha = ln(n_old / n_all + 1)
+    L = (1 - alpha) L_CE + alpha L_KD           with one of them
+    L = L_CE + alpha (L_KD + L_KD' ...)         with several
+
+`n_old` counts the classes of earlier sessions, `n_all` these and the session's own. In the first
+session, L is the cross-entropy.
+
+Differences from the papers:
+    - a classifier has one decision where their decoder has one for each token: "logit" compares the
+      distributions over classes instead of those over next tokens, and "label" takes the teacher's
+      class where theirs takes the sequence that a beam search finds;
+    - features are those that the classifier sees, where theirs are the encoder's outputs;
+    - the teacher runs in eval mode;
+    - theirs is one formula for two terms; it serves three as well;
+    - the temperature is not given for all experiments; 2 is what Li and Hoiem (2016) use.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_suite.errors import UserError
+from cl_suite.exemplar_selection import Selection
+from cl_suite.plugin import Strategy
+from cl_suite.rehearsal import FeatureTap, RehearsalPlugin
+
+Distill = Literal[
+    "feature",
+    "logit",
+    "label",
+    "feature+logit",
+    "feature+label",
+    "logit+label",
+    "feature+logit+label",
+]
+
+
+class KDReplayPlugin(RehearsalPlugin):
+    """Cross-entropy on new and kept samples, and distillation on those of earlier classes.
+
+    Args:
+        buffer, selection, fixed_classes: see `RehearsalPlugin`.
+        distill: what the student takes from the teacher: feature, logit, label, or a sum of them.
+        distill_temperature: `T`, of the logits.
+    """
+
+    needs_teacher = True
+    bounds = {"distill_temperature": (1e-3, math.inf)}  # noqa: RUF012
+
+    _tap: FeatureTap  # of the batch under way
+
+    def __init__(
+        self,
+        *,
+        buffer: int | str = "1%",
+        selection: Selection = "random",
+        fixed_classes: int | None = None,
+        distill: Distill = "logit",
+        distill_temperature: float = 2.0,
+    ) -> None:
+        super().__init__(buffer=buffer, selection=selection, fixed_classes=fixed_classes)
+        self.distill = distill
+        self.distill_temperature = distill_temperature
+
+    @property
+    def terms(self) -> list[str]:
+        """What is distilled."""
+        return self.distill.split("+")
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_training(strategy, **kwargs)
+        if self.distill not in get_args(Distill):
+            raise UserError(
+                f"--strategy.distill '{self.distill}' is unknown; known: "
+                f"{', '.join(get_args(Distill))}"
+            )
+
+    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._tap = FeatureTap(strategy.model)
+
+    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._tap.end()
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        teacher = self.teacher(strategy)
+        if teacher is None:
+            return
+        session = {int(c) for c in strategy.experience.classes_in_this_experience}
+        weight = distillation_weight(len(self.old_classes), len({*self.old_classes, *session}))
+        terms = self._terms(strategy, teacher)
+        strategy.loss = combined(strategy.loss, terms, weight)
+
+    def _terms(self, strategy: Strategy, teacher: nn.Module) -> list[Tensor]:
+        rehearsed = self.is_old(strategy.mb_y)
+        if not rehearsed.any():
+            return [strategy.loss.new_zeros(()) for _ in self.terms]
+        with torch.no_grad(), self._tap.autocast:
+            features, logits = features_and_logits(teacher, strategy.mb_x[rehearsed])
+        own_features, own_logits = self._tap.features[rehearsed], strategy.mb_output[rehearsed]
+        old = self.old_classes
+        found = {
+            "feature": lambda: feature_distillation(own_features, features),
+            "logit": lambda: logit_distillation(
+                own_logits[:, old], logits[:, old], self.distill_temperature
+            ),
+            "label": lambda: label_distillation(own_logits, logits, old),
+        }
+        return [found[term]() for term in self.terms]
+
+
+def distillation_weight(num_old: int, num_all: int) -> float:
+    """Return `alpha`, which grows with the share of earlier classes, from 0 to ln 2.
+
+    Example:
+        >>> round(distillation_weight(3, 4), 6)
+        0.559616
+    """
+    return math.log(num_old / num_all + 1)
+
+
+def combined(cross_entropy: Tensor, terms: list[Tensor], weight: float) -> Tensor:
+    """Return the loss of cross-entropy and one or more terms of distillation."""
+    share = 1 - weight if len(terms) == 1 else 1.0
+    return share * cross_entropy + weight * torch.stack(terms).sum()
+
+
+def feature_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean squared difference of features `(batch, dim)`."""
+    return F.mse_loss(student.float(), teacher.float())
+
+
+def logit_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return `T^2` times the divergence of the student's distribution from the teacher's.
+
+    Args:
+        student, teacher: logits `(batch, num_old)` of the same classes.
+        temperature: `T`.
+    """
+    log_student = F.log_softmax(student.float() / temperature, dim=1)
+    log_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
+    divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return divergence * temperature**2
+
+
+def label_distillation(student: Tensor, teacher: Tensor, old_classes: list[int]) -> Tensor:
+    """Return the cross-entropy of the student's logits with the teacher's own predictions.
+
+    Args:
+        student: logits `(batch, num_outputs)` over all classes seen.
+        teacher: logits of the same batch.
+        old_classes: the columns that the teacher has learned.
+    """
+    columns = torch.tensor(old_classes, device=teacher.device)
+    predicted = columns[teacher[:, columns].argmax(dim=1)]
+    return F.cross_entropy(student.float(), predicted)
+
+
+def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a network makes of a batch, in one pass: `(batch, dim)`, `(batch, outputs)`."""
+    tap = FeatureTap(model)
+    try:
+        logits: Tensor = model(x)
+    finally:
+        tap.end()
+    return tap.features, logits
