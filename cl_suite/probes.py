@@ -177,8 +177,7 @@ def _as_array(features: Tensor) -> Floats:
             "the features to be probed are not finite: the network has diverged; lower "
             "--training.lr"
         )
-    # zero may have a sign, which its bytes would show
-    return np.ascontiguousarray(features.detach().float().cpu().numpy() + 0.0)
+    return np.ascontiguousarray(features.detach().float().cpu().numpy())
 
 
 def _directions(features: Floats) -> Floats:

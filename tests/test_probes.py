@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -100,6 +101,9 @@ def test_a_feature_of_zeros_is_near_to_none() -> None:
     probe = fit_knn(train, torch.tensor([0, 1, 2]), neighbours=1)
     queries = torch.tensor([[1.0, 0.0], [1.0, 9.0], [1e-30, 0.0], [0.0, -0.0]])
     assert probe(queries).tolist() == [1, 2, 1, 0]
+    # a cosine of 0.32 is more than that of zeros, which is 0
+    probe = fit_knn(train[[0, 2]], torch.tensor([0, 2]), neighbours=1)
+    assert probe(torch.tensor([[1.0, 0.0]])).item() == 2
 
 
 def test_linear_probe_solves_its_equation() -> None:
@@ -183,6 +187,17 @@ def test_equal_samples_of_two_classes_go_to_the_lower_id_in_every_order(fit: Fit
     order = torch.randperm(18, generator=generator)
     assert fit(train, labels)(some).tolist() == 9 * [2]
     assert fit(train[order], labels[order])(some).tolist() == 9 * [2]
+
+
+@pytest.mark.parametrize("weights", ["cosine", "distance"])
+def test_which_of_equally_near_samples_vote_is_no_accident(weights: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    some = torch.randn(40, 5, generator=generator)
+    train, labels = some.repeat(2, 1), torch.tensor([8] * 40 + [2] * 40)
+    for _ in range(5):
+        order = torch.randperm(80, generator=generator)
+        probe = fit_knn(train[order], labels[order], neighbours=1, weights=weights)
+        assert probe(some).tolist() == 40 * [2]
 
 
 @every_probe

@@ -15,6 +15,8 @@ NAMES = (
     "cifar100",
     "class_incremental",
     "cub200",
+    "data_incremental",
+    "domain_incremental",
     "fscit",
     "image_folder",
     "mini_imagenet",

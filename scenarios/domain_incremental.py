@@ -1,0 +1,252 @@
+"""Domain-incremental learning: the same classes in every session, each time of another domain.
+
+The Domain-IL streams of, among others, Fini et al., "Self-Supervised Models are Continual
+Learners", CVPR 2022: DomainNet, a domain a session. Beside folders of real domains there are
+synthetic ones, of any data set (as in rotated MNIST), and speakers as the domains of speech.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from cl_suite.data.cut import check_choice
+from cl_suite.data.pool import Pool
+from cl_suite.data.readers import image_folder, sound
+from cl_suite.data.readers.sound import Features
+from cl_suite.data.readers.sound_split import Recording, held_out
+from cl_suite.data.samples import Samples, TensorSamples
+from cl_suite.data.shifts import SHIFTS, shifted
+from cl_suite.data.sources import SOURCES, needed_root, read_source
+from cl_suite.data.stream import Kind, Stream, build_stream
+from cl_suite.errors import UserError, suggestion
+
+DomainSource = Literal[
+    "omniglot",
+    "cifar100",
+    "mini_imagenet",
+    "cub200",
+    "image_folder",
+    "domain_folders",
+    "spoken_digits",
+]
+TRAIN, TEST = 0, 1  # so that noise differs between the two
+
+
+class DomainIncremental:
+    """One session a domain: folders of domains, shifts of one data set, or speakers.
+
+    Every domain has all classes, in training and in test images. Under shifts, all of a data set's
+    images come in every session, changed in that session's way; test images stay test images.
+
+    Args:
+        source: "domain_folders" (one folder a domain, in each one folder of images a class, the
+            layout of DomainNet), "spoken_digits" (a domain a speaker), or a data set to shift;
+            "omniglot" comes with the package.
+        root: folder of the data, see the scenario of its name; unused by "omniglot".
+        domains: folders or speakers in order of arrival, others being left out; null for all by
+            name.
+        shifts: of a data set, in order of arrival: none, rotate90, rotate180, rotate270, invert,
+            blur, low_contrast, noise; null for all.
+        seed: of the noise, and of the division of domain folders into training and test images.
+        test_fraction: share of each class's images in a domain folder, or of each speaker's takes
+            (the lowest numbers), that is for testing.
+        image_size: height and width of the model's input in pixels, for domain folders.
+        features: of speech, "log_mel" for small networks, "waveform" (16 kHz) for wav2vec2.
+        skip_unreadable: leave out images of domain folders that cannot be read, instead of stopping
+            at the first.
+    """
+
+    kind: ClassVar[Kind] = "domain"
+
+    def __init__(
+        self,
+        *,
+        source: DomainSource = "omniglot",
+        root: str | None = None,
+        domains: list[str] | None = None,
+        shifts: list[str] | None = None,
+        seed: int = 0,
+        test_fraction: float = 0.2,
+        image_size: int = 84,
+        features: Features = "log_mel",
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.source = source
+        self.root = root
+        self.domains = domains
+        self.shifts = shifts
+        self.seed = seed
+        self.test_fraction = test_fraction
+        self.image_size = image_size
+        self.features = features
+        self.skip_unreadable = skip_unreadable
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for data or parameters that do not fit."""
+        check_choice("source", self.source, ("domain_folders", "spoken_digits", *SOURCES))
+        parts = self._parts()
+        check_same_classes(parts)
+        first = next(iter(parts.values()))
+        notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
+        return build_stream(
+            name="domain_incremental",
+            class_names=first.class_names,
+            session_classes=len(parts) * (range(len(first.class_names)),),
+            train=[part.train for part in parts.values()],
+            test=[part.test for part in parts.values()],
+            train_transform=first.train_transform,
+            eval_transform=first.eval_transform,
+            modality=first.modality,
+            kind="domain",
+            notes=(*notes, f"domains in order of arrival: {', '.join(parts)}"),
+        )
+
+    def _parts(self) -> dict[str, Pool]:
+        """Return each domain's data, in order of arrival."""
+        if self.source not in SOURCES:
+            if self.shifts is not None:
+                raise UserError(
+                    f"shifts make domains of one data set, but source '{self.source}' has domains "
+                    "of its own; leave shifts out"
+                )
+            return self._folders() if self.source == "domain_folders" else self._speakers()
+        if self.domains is not None:
+            raise UserError(
+                f"source '{self.source}' has no domains of its own; name shifts instead of domains"
+            )
+        return self._shifts()
+
+    def _shifts(self) -> dict[str, Pool]:
+        shifts = chosen("shifts", self.shifts, SHIFTS)
+        pool = read_source(self.source, self.root)  # type: ignore[arg-type]
+        train, test = pool.load(pool.train), pool.load(pool.test)
+
+        def moved(samples: Samples, shift: str, part: int) -> TensorSamples:
+            if not isinstance(samples, TensorSamples):
+                raise UserError(
+                    f"the photos of source '{self.source}' are too large to be shifted in memory; "
+                    "use another source"
+                )
+            return TensorSamples(shifted(samples.inputs, shift, [self.seed, part]), samples.targets)
+
+        return {
+            shift: dataclasses.replace(
+                pool, train=moved(train, shift, TRAIN), test=moved(test, shift, TEST)
+            )
+            for shift in shifts
+        }
+
+    def _folders(self) -> dict[str, Pool]:
+        root = needed_root(self.source, self.root)
+        folders = domain_folders(root)
+        parts = {}
+        for name in chosen("domains", self.domains, list(folders)):
+            pool = image_folder.read(
+                str(folders[name]),
+                test_fraction=self.test_fraction,
+                seed=self.seed,
+                image_size=self.image_size,
+                skip_unreadable=self.skip_unreadable,
+            )
+            parts[name] = dataclasses.replace(
+                pool,
+                train=pool.load(pool.train),
+                test=pool.load(pool.test),
+                notes=tuple(f"domain '{name}': {note}" for note in pool.notes),
+            )
+        return parts
+
+    def _speakers(self) -> dict[str, Pool]:
+        root = needed_root(self.source, self.root)
+        pool = sound.read(
+            root, features=self.features, test_fraction=self.test_fraction, seed=self.seed
+        )
+        # the same files in the same order, divided in the same way
+        recordings, _ = sound.find_recordings(root)
+        testing = held_out(recordings, "take", self.test_fraction, None, self.seed)
+        speakers = [speaker_of(recording) for recording in recordings]
+        train = [name for row, name in enumerate(speakers) if row not in testing]
+        test = [name for row, name in enumerate(speakers) if row in testing]
+        return {
+            speaker: dataclasses.replace(
+                pool,
+                train=pool.train.select([i for i, name in enumerate(train) if name == speaker]),
+                test=pool.test.select([i for i, name in enumerate(test) if name == speaker]),
+            )
+            for speaker in chosen("domains", self.domains, sorted(set(speakers)))
+        }
+
+
+def speaker_of(recording: Recording) -> str:
+    """Return who speaks; raise `UserError` if the file's name does not say."""
+    if recording.speaker is None:
+        raise UserError(
+            f"recording '{recording.path}' does not say who speaks; for speakers as domains a "
+            "speaker's name must stand before the first underscore of the file's name"
+        )
+    return recording.speaker
+
+
+def domain_folders(root: str) -> dict[str, Path]:
+    """Return the folder of each domain by name; raise `UserError` if there is none.
+
+    What is hidden, or leads out of `root` through a symbolic link, is no domain.
+    """
+    folder = Path(root).expanduser()
+    layout = "it must hold one folder a domain, each with one folder of images a class"
+    if not root or not folder.is_dir():
+        raise UserError(f"root '{root}' is not a folder; {layout}")
+    top = folder.resolve()
+    found = {
+        entry.name: entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and not entry.name.startswith(".") and entry.resolve().is_relative_to(top)
+    }
+    if not found:
+        raise UserError(f"root '{root}' has no folder; {layout}")
+    return found
+
+
+def chosen(parameter: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Return the names asked for, or all; raise `UserError` for an unknown or repeated one."""
+    if names is None:
+        return list(known)
+    if not names:
+        raise UserError(f"{parameter} names nothing; name some, or leave it out for all")
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{parameter} names '{name}', which is unknown{suggestion(name, known)}"
+            )
+        if names.count(name) > 1:
+            raise UserError(f"{parameter} names '{name}' twice; name each once")
+    return list(names)
+
+
+def check_same_classes(parts: Mapping[str, Pool]) -> None:
+    """Raise `UserError` if a domain lacks a class that another has, to learn from or to test."""
+    (first, reference), *others = parts.items()
+    for name, part in others:
+        if lacking := sorted(set(reference.class_names) - set(part.class_names)):
+            lacks, has = name, first
+        elif lacking := sorted(set(part.class_names) - set(reference.class_names)):
+            lacks, has = first, name
+        else:
+            continue
+        raise UserError(
+            f"domain '{lacks}' lacks class '{lacking[0]}', which domain '{has}' has; all domains "
+            "need the same classes"
+        )
+    for name, part in parts.items():
+        for purpose, samples in (("learn from", part.train), ("be tested on", part.test)):
+            counts = Counter(samples.targets)
+            for class_id, class_name in enumerate(part.class_names):
+                if not counts[class_id]:
+                    raise UserError(
+                        f"domain '{name}' has nothing of class '{class_name}' to {purpose}; add "
+                        "some, or leave the domain out"
+                    )

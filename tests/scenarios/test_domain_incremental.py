@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_image
+from tiny_sounds import SPEAKERS, tone, write_digits, write_wav, write_words
+
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.shifts import SHIFTS, shifted
+from cl_suite.data.stream import Stream
+from cl_suite.errors import UserError
+from cl_suite.scenarios.domain_incremental import DomainIncremental
+
+DOMAINS = ("photo", "quick", "sketch")
+
+
+def build(**parameters: Any) -> Stream:
+    return DomainIncremental(**parameters).build()
+
+
+@pytest.fixture
+def domains_root(tmp_path: Path) -> Path:
+    """Three domains of three classes of five pictures, each domain of its own colours."""
+    for number, domain in enumerate(DOMAINS):
+        for class_id in range(3):
+            for index in range(5):
+                colour = 80 * number + 10 * class_id + index
+                write_image(tmp_path / domain / f"kind{class_id}" / f"{index}.png", colour, (12, 9))
+    return tmp_path
+
+
+def folders(root: Path, **parameters: Any) -> Stream:
+    return build(source="domain_folders", root=str(root), image_size=8, **parameters)
+
+
+def speakers(root: Path, **parameters: Any) -> Stream:
+    return build(source="spoken_digits", root=str(root), **parameters)
+
+
+def inputs(samples: Any) -> Any:
+    assert isinstance(samples, TensorSamples)
+    return samples.inputs
+
+
+def test_a_session_shows_all_images_in_its_own_way() -> None:
+    stream = build(shifts=["none", "rotate90", "invert"])
+    plain_train, plain_test = inputs(stream.train[0]), inputs(stream.test[0])
+    assert len(plain_train) == len(plain_test) == 2420
+    for session, shift in ((1, "rotate90"), (2, "invert")):
+        assert inputs(stream.train[session]).equal(shifted(plain_train, shift))
+        assert inputs(stream.test[session]).equal(shifted(plain_test, shift))
+    assert stream.info.kind == "domain"
+    assert stream.info.session_classes == 3 * (tuple(range(242)),)
+    assert stream.info.notes == ("domains in order of arrival: none, rotate90, invert",)
+
+
+def test_all_shifts_are_the_default() -> None:
+    assert build().info.num_sessions == len(SHIFTS)
+
+
+def test_shifts_come_in_the_order_given() -> None:
+    one, other = build(shifts=["none", "invert"]), build(shifts=["invert", "none"])
+    assert inputs(one.train[0]).equal(inputs(other.train[1]))
+    assert inputs(one.train[1]).equal(inputs(other.train[0]))
+
+
+def test_noise_follows_its_seed_and_differs_between_training_and_test() -> None:
+    first, again, other = (build(shifts=["noise"], seed=seed) for seed in (0, 0, 1))
+    assert first.info.fingerprint == again.info.fingerprint
+    assert first.info.fingerprint != other.info.fingerprint
+    plain = build(shifts=["none"])
+    # a corner has no ink in any drawing, so it shows the noise alone
+    assert not inputs(plain.train[0])[:, 0, 0, 0].any()
+    assert not inputs(plain.test[0])[:, 0, 0, 0].any()
+    corners = [inputs(first.train[0])[:, 0, 0, 0], inputs(first.test[0])[:, 0, 0, 0]]
+    assert not corners[0].equal(corners[1])
+
+
+def test_files_of_one_size_can_be_shifted(mini_root: Path, picture_folder: Path) -> None:
+    mini = build(source="mini_imagenet", root=str(mini_root), shifts=["none", "blur"])
+    assert inputs(mini.train[1]).shape == inputs(mini.train[0]).shape
+    own = build(source="image_folder", root=str(picture_folder), shifts=["rotate270", "noise"])
+    assert [len(test) for test in own.test] == [21, 21]
+
+
+def test_a_session_is_a_domain_folder(domains_root: Path) -> None:
+    stream = folders(domains_root)
+    assert stream.info.session_classes == 3 * ((0, 1, 2),)
+    assert stream.info.class_names == ("kind0", "kind1", "kind2")
+    assert stream.info.kind == "domain"
+    assert [len(train) for train in stream.train] == 3 * [12]
+    assert [len(test) for test in stream.test] == 3 * [3]
+    for number, (train, test) in enumerate(zip(stream.train, stream.test, strict=True)):
+        for samples in (train, test):
+            for image, target in zip(inputs(samples), samples.targets, strict=True):
+                colour = 80 * number + 10 * target
+                assert colour <= int(image[0].max()) < colour + 5
+    assert stream.info.notes[-1] == "domains in order of arrival: photo, quick, sketch"
+
+
+def test_domain_folders_come_in_the_order_given_and_others_are_left_out(
+    domains_root: Path,
+) -> None:
+    stream = folders(domains_root, domains=["sketch", "photo"])
+    assert [int(inputs(train)[0, 0].max()) // 80 for train in stream.train] == [2, 0]
+
+
+def test_what_is_no_domain_folder_is_passed_by(domains_root: Path, tmp_path: Path) -> None:
+    (domains_root / "photo_train.txt").touch()
+    (domains_root / ".cache").mkdir()
+    elsewhere = tmp_path.parent / f"{tmp_path.name}_elsewhere"
+    shutil.copytree(domains_root / "photo", elsewhere)
+    (domains_root / "linked").symlink_to(elsewhere)
+    assert folders(domains_root).info.num_sessions == 3
+
+
+def test_a_note_names_its_domain(domains_root: Path) -> None:
+    (domains_root / "quick" / "kind0" / "notes.txt").touch()
+    assert folders(domains_root).info.notes[0].startswith("domain 'quick': skipped 1 entry")
+
+
+def test_a_speaker_is_a_domain_of_speech(spoken_root: Path) -> None:
+    stream = speakers(spoken_root)
+    assert (stream.info.kind, stream.info.modality) == ("domain", "audio")
+    assert stream.info.session_classes == 3 * ((0, 1, 2, 3),)
+    assert [len(train) for train in stream.train] == 3 * [16]
+    assert [len(test) for test in stream.test] == 3 * [4]
+    assert stream.info.notes[-1] == f"domains in order of arrival: {', '.join(SPEAKERS)}"
+
+
+def test_a_session_has_its_speakers_recordings_alone(spoken_root: Path, tmp_path: Path) -> None:
+    for speaker in ("eve", "ada"):
+        alone = tmp_path / speaker
+        alone.mkdir()
+        for path in spoken_root.glob(f"*_{speaker}_*.wav"):
+            shutil.copy(path, alone)
+    stream = speakers(spoken_root, domains=["eve", "ada"])
+    for session, speaker in enumerate(("eve", "ada")):
+        alone_stream = speakers(tmp_path / speaker)
+        assert inputs(stream.train[session]).equal(inputs(alone_stream.train[0]))
+        assert inputs(stream.test[session]).equal(inputs(alone_stream.test[0]))
+        assert stream.train[session].targets == alone_stream.train[0].targets
+
+
+def test_speech_comes_as_waveforms_where_asked_for(spoken_root: Path) -> None:
+    stream = speakers(spoken_root, features="waveform")
+    assert stream.info.input_shape == (1, 16_000)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"source": "omniglots"}, "source cannot be 'omniglots'; did you mean 'omniglot'"),
+        ({"source": "domain_folders"}, "source 'domain_folders' needs a root"),
+        ({"source": "spoken_digits"}, "source 'spoken_digits' needs a root"),
+        ({"source": "cifar100"}, "source 'cifar100' needs a root"),
+        (
+            {"shifts": ["none", "rotate45"]},
+            "shifts names 'rotate45', which is unknown; did you mean 'rotate",
+        ),
+        ({"shifts": ["none", "none"]}, "shifts names 'none' twice; name each once"),
+        ({"shifts": []}, "shifts names nothing; name some, or leave it out for all"),
+        ({"domains": ["real"]}, "source 'omniglot' has no domains of its own; name shifts instead"),
+        (
+            {"source": "domain_folders", "root": "nowhere"},
+            "root 'nowhere' is not a folder; it must hold one folder a domain",
+        ),
+        (
+            {"source": "domain_folders", "root": "x", "shifts": ["none"]},
+            "source 'domain_folders' has domains of its own; leave shifts out",
+        ),
+    ],
+)
+def test_a_bad_parameter_is_refused(parameters: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        build(**parameters)
+
+
+def test_an_unknown_domain_is_refused_with_a_suggestion(
+    domains_root: Path, spoken_root: Path
+) -> None:
+    with pytest.raises(UserError, match="names 'skech', which is unknown; did you mean 'sketch'"):
+        folders(domains_root, domains=["skech"])
+    with pytest.raises(UserError, match="domains names 'adda', which is unknown; did you mean"):
+        speakers(spoken_root, domains=["adda"])
+
+
+def test_domains_of_other_classes_are_refused(domains_root: Path) -> None:
+    write_image(domains_root / "quick" / "extra" / "0.png")
+    write_image(domains_root / "quick" / "extra" / "1.png")
+    with pytest.raises(
+        UserError, match="domain 'photo' lacks class 'extra', which domain 'quick' has; all domains"
+    ):
+        folders(domains_root)
+    shutil.rmtree(domains_root / "quick" / "extra")
+    shutil.rmtree(domains_root / "sketch" / "kind1")
+    with pytest.raises(UserError, match="domain 'sketch' lacks class 'kind1', which domain 'photo"):
+        folders(domains_root)
+
+
+def test_an_empty_domain_is_refused(domains_root: Path) -> None:
+    (domains_root / "vacant").mkdir()
+    with pytest.raises(UserError, match=r"vacant' has no class folder with images"):
+        folders(domains_root)
+    assert folders(domains_root, domains=list(DOMAINS)).info.num_sessions == 3
+
+
+def test_a_root_without_domains_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "0.png")
+    with pytest.raises(UserError, match="has no folder; it must hold one folder a domain"):
+        folders(tmp_path)
+
+
+def test_photos_that_stay_files_cannot_be_shifted(cub_root: Path) -> None:
+    with pytest.raises(UserError, match="source 'cub200' are too large to be shifted in memory"):
+        build(source="cub200", root=str(cub_root), shifts=["blur"])
+
+
+def test_a_speaker_who_lacks_a_word_is_named(tmp_path: Path) -> None:
+    write_digits(tmp_path)
+    for path in tmp_path.glob("2_bob_*.wav"):
+        path.unlink()
+    with pytest.raises(UserError, match="domain 'bob' has nothing of class 'two' to learn from"):
+        speakers(tmp_path)
+    assert speakers(tmp_path, domains=["ada", "eve"]).info.num_sessions == 2
+
+
+def test_a_speaker_without_test_takes_is_named(tmp_path: Path) -> None:
+    write_digits(tmp_path, digits=2)
+    for digit in range(2):
+        write_wav(tmp_path / f"{digit}_zoe_4.wav", tone(500))
+    with pytest.raises(UserError, match="domain 'zoe' has nothing of class 'zero' to be tested on"):
+        speakers(tmp_path)
+
+
+def test_files_must_say_who_speaks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not say who speaks; for speakers as domains"):
+        speakers(write_words(tmp_path))
