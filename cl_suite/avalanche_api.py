@@ -8,6 +8,7 @@ Importing this module imports avalanche (seconds); so import it inside functions
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ __all__ = [
     "sample_ids",
     "silent_evaluator",
     "transform_group",
+    "with_train_transform",
 ]
 
 
@@ -128,6 +130,37 @@ def transform_group(data: AvalancheDataset[Any]) -> str:
     """Return the transform group in force, `train` or `eval`."""
     group: str = data._flat_data._transform_groups.current_group
     return group
+
+
+def with_train_transform(
+    data: AvalancheDataset[Any], transform: Transform
+) -> AvalancheDataset[Any]:
+    """Return a data set of the suite's with another training transform for all its samples.
+
+    That of evaluation stays, and so does the group in force.
+
+    Raises:
+        ValueError: if some of the data is not the suite's.
+    """
+    changed: AvalancheDataset[Any] = data._shallow_clone_dataset()
+    changed._flat_data = _with_train_transform(changed._flat_data, transform)
+    return changed
+
+
+def _with_train_transform(node: FlatData[Any], transform: Transform) -> FlatData[Any]:
+    changed = copy.copy(node)
+    if isinstance(node, _FlatDataWithTransform) and isinstance(
+        node._transform_groups, SampleTransforms
+    ):
+        # what lies below has no transforms of its own: see `_leaf`
+        groups = SampleTransforms(transform, node._transform_groups.inputs["eval"])
+        groups.current_group = node._transform_groups.current_group
+        changed._transform_groups = groups
+        return changed
+    if not all(isinstance(part, FlatData) for part in node._datasets):
+        raise ValueError("the data set was not made by cl-suite: its transforms are unknown")
+    changed._datasets = [_with_train_transform(part, transform) for part in node._datasets]
+    return changed
 
 
 def concatenate(parts: Sequence[AvalancheDataset[Any]]) -> AvalancheDataset[Any]:

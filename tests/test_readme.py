@@ -67,7 +67,7 @@ def test_every_command_names_things_that_exist(words: list[str]) -> None:
             if word.startswith("--"):
                 assert word[2:] in extra or word[2:] in defaults
     else:
-        assert words[0] in {"run", "list", "show", "bank"}
+        assert words[0] in {"run", "list", "show", "bank", "sensitivity"}
 
 
 @pytest.mark.parametrize("kind", ["scenario", "strategy"])

@@ -16,6 +16,8 @@ given, never kept. Queues and teachers get no gradient. They compute in float32 
     mcl                    negatives of the anchor's group; batches of one group
     nspt                   COCONUT: a teacher's positives and the student's own negatives; CLIP's
                            loss with some of the samples as anchors
+    sycon                  CaSSLe's distillation from a network of the past; Sy-CON's symmetric
+                           losses for plasticity and stability, of SimCLR and of MoCo
     nonnegative            a transform of embeddings before any of the losses
     decoupled_uniformity   repulsion of the samples' mean views, with a kernel of prior knowledge
     diagnostics            alignment, uniformity, effective rank, cosines

@@ -23,6 +23,7 @@ from cl_suite.losses.moco import dual_moco_loss, moco_loss
 from cl_suite.losses.nspt import multimodal_loss, nspt_loss
 from cl_suite.losses.nt_xent import nt_xent_loss
 from cl_suite.losses.supcon import supcon_loss
+from cl_suite.losses.sycon import cassle_loss, sycon_loss, sycon_moco_loss
 
 
 def rows(*values: tuple[float, ...]) -> Tensor:
@@ -102,6 +103,34 @@ def dual(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
     return dual_moco_loss(z1, z2, teacher1=z1, teacher2=z2, queue=state.queue, **options)
 
 
+def with_past(loss: Callable[..., Tensor], **fixed: Any) -> Loss:
+    """Give the state's extra rows to the loss as what a network of the past makes of the views."""
+
+    def call(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
+        past1, past2 = state.extra.unbind(dim=1)
+        return loss(z1, z2, past1=past1, past2=past2, **fixed, **options)
+
+    return call
+
+
+def sycon(z1: Tensor, z2: Tensor, *, past1: Tensor, past2: Tensor, **options: Any) -> Tensor:
+    """The embeddings themselves are the predictions."""
+    return sycon_loss(z1, z2, predicted1=z1, predicted2=z2, past1=past1, past2=past2, **options)
+
+
+def sycon_moco(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
+    past1, past_queue = state.extra[:, 0], state.queue[:2]
+    return sycon_moco_loss(
+        z1,
+        z2,
+        predicted1=z1,
+        past1=past1,
+        queue=state.queue,
+        past_queue=past_queue,
+        **options,
+    )
+
+
 def rehearsed(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
     """All samples are of earlier classes, as a mean over some would be no mean of the values."""
     everyone = torch.ones_like(state.labels).bool()
@@ -124,6 +153,7 @@ TEACHER: dict[str, Loss] = {
     "nspt minus self": partial(rehearsed, denominator="student_all_minus_self"),
     "nspt mixed": partial(rehearsed, denominator="teacher_pos_student_neg"),
     "ntpt": partial(rehearsed, denominator="teacher_all"),
+    "sycon moco": sycon_moco,
 }
 # losses without constants that depend on the embeddings, of which both views learn
 TWO_SIDED: dict[str, Loss] = {
@@ -141,6 +171,9 @@ TWO_SIDED: dict[str, Loss] = {
     "cwcl": stateful(cwcl_loss, "frozen"),
     "cwcl one way": stateful(cwcl_loss, "frozen", symmetric=False),
     "mcl": stateful(mcl_loss, "groups"),
+    "cassle": with_past(cassle_loss),
+    "sycon": with_past(sycon),
+    "sycon as coded": with_past(sycon, l2_include_positive=False),
 }
 # losses with weights or temperatures that depend on the embeddings but carry no gradient
 WEIGHTED: dict[str, Loss] = {

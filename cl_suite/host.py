@@ -1,0 +1,245 @@
+"""A strategy around another one, its host: what is not added or changed is the host's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader, RandomSampler
+
+from cl_suite import registry
+from cl_suite.data.loader import TensorLoader
+from cl_suite.data.stream import StreamInfo
+from cl_suite.errors import UserError, suggestion
+from cl_suite.models.heads import ClassHead
+from cl_suite.plugin import Strategy, StrategyPlugin, check_bounds
+
+
+class _OfHost:
+    """An attribute that an instance takes from its host, where the host has it."""
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: WrappingPlugin | None, owner: type) -> Any:
+        # the class itself has no host: what is true of any strategy
+        if instance is None:
+            return self.default
+        return getattr(instance.hosted, self.name, self.default)
+
+
+class WrappingPlugin(StrategyPlugin):
+    """Hands every callback on to a host, and is to the engine what the host is.
+
+    A subclass that overrides a callback hands it on itself, by `super()` where the base class has
+    it. The host may be a plugin of Avalanche's. It keeps a data loader of its own making; where it
+    leaves the engine's, or the one that `StrategyPlugin` makes, the loader brings all that host and
+    wrapper ask for.
+
+    Args:
+        host: name of a registered strategy, which gets the parameters of its YAML file; or a
+            plugin, in a program.
+        host_params: parameters of the host that are others than in its YAML file.
+
+    Attributes:
+        has_own_loader: whether the session's batches come from a loader of the host's making.
+    """
+
+    host_: Any
+    has_own_loader: bool = False
+
+    head = _OfHost(None)
+    needs_text = _OfHost(False)
+    rewrites_rows = _OfHost(False)
+    keeps_base_state = _OfHost(False)
+    has_classifier = _OfHost(True)
+    needs_labels = _OfHost(True)
+    needs_task = _OfHost(False)
+    kinds = _OfHost(("class", "data", "domain"))
+    modalities = _OfHost(("image", "audio"))
+    batch_views = _OfHost(1)  # type: ignore[assignment]
+    plain_view = _OfHost(False)  # type: ignore[assignment]
+    row_numbers = _OfHost(False)  # type: ignore[assignment]
+    smallest_batch = _OfHost(1)  # type: ignore[assignment]
+
+    def __init__(self, host: Any, host_params: dict[str, Any] | None = None) -> None:
+        self.host = host
+        self.host_params = host_params
+        self.host_ = None  # made when it is first asked for
+
+    @property
+    def hosted(self) -> Any:
+        """The host.
+
+        Raises:
+            UserError: if there is none of this name, or it cannot be one; see `check_host`.
+        """
+        if self.host_ is None:
+            host = make_host(self.host, self.host_params or {})
+            self.check_host(host)
+            self.host_ = host
+        return self.host_
+
+    @property
+    def host_name(self) -> str:
+        """What to call the host in a message."""
+        return self.host if isinstance(self.host, str) else type(self.host).__name__
+
+    def check_host(self, host: Any) -> None:
+        """Raise `UserError` if the wrapper can do nothing for this host."""
+
+    def __getattr__(self, name: str) -> Any:
+        # callbacks that the base class does not have: Avalanche asks whether they are there
+        if name.startswith(("before_", "after_")):
+            return getattr(self.hosted, name)
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    # --- what the engine asks ---
+
+    def kept_data(self) -> tuple[int, int]:
+        kept: tuple[int, int] = getattr(self.hosted, "kept_data", super().kept_data)()
+        return kept
+
+    def extra_epochs(self, session: int) -> int:
+        added: int = getattr(self.hosted, "extra_epochs", super().extra_epochs)(session)
+        return added
+
+    def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
+        make = getattr(self.hosted, "make_head", super().make_head)
+        head: ClassHead | None = make(dim, num_classes, temperature)
+        return head
+
+    def prepare_model(self, model: nn.Module) -> None:
+        getattr(self.hosted, "prepare_model", super().prepare_model)(model)
+
+    def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
+        getattr(self.hosted, "check_stream", super().check_stream)(info, session_sizes)
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {name: value for name, value in super().state_dict().items() if name != "host_"}
+        return {**own, "host": host_state(self.hosted)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        own = dict(state)
+        load_host_state(self.hosted, own.pop("host"))
+        super().load_state_dict(own)
+
+    # --- callbacks of the base class, the host's after them ---
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_training(strategy, **kwargs)
+        self._hand_on("before_training", strategy, **kwargs)
+
+    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_train_dataset_adaptation(strategy, **kwargs)
+        self._hand_on("before_train_dataset_adaptation", strategy, **kwargs)
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._hand_on("before_training_exp", strategy, **kwargs)
+        loader, num = strategy.dataloader, len(strategy.adapted_dataset)
+        self.has_own_loader = not is_usual(loader, num, self.batch_views, self.row_numbers)
+        if not self.has_own_loader:
+            super().before_training_exp(strategy, **kwargs)
+
+    def before_eval_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_eval_dataset_adaptation(strategy, **kwargs)
+        self._hand_on("before_eval_dataset_adaptation", strategy, **kwargs)
+
+    def _hand_on(self, callback: str, strategy: Strategy, **kwargs: Any) -> None:
+        if (method := getattr(self.hosted, callback, None)) is not None:
+            method(strategy, **kwargs)
+
+
+def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
+    """Return the plugin that `host` names, or is.
+
+    Raises:
+        UserError: for an unknown name or parameter, one out of range, or a wrapper as the host.
+    """
+    if not isinstance(host, str):
+        if parameters:
+            raise UserError(
+                f"--strategy.host_params {dict(parameters)} are for a host given by name; give "
+                f"them to {type(host).__name__} itself"
+            )
+        made, entry = host, None
+    else:
+        entry = registry.get("strategy", host)
+        made_of = entry.load()
+        _check_parameters(host, made_of, parameters)
+        made = None if issubclass(made_of, WrappingPlugin) else _construct(entry, parameters)
+    if made is None or isinstance(made, WrappingPlugin):
+        name = host if isinstance(host, str) else type(host).__name__
+        raise UserError(
+            f"--strategy.host '{name}' wraps a host itself; name the strategy within, such as "
+            "er_ace"
+        )
+    try:
+        check_bounds(made)
+        if entry is not None:
+            check_bounds(made, entry.settings.get("bounds", {}))
+    except UserError as error:
+        raise UserError(str(error).replace("--strategy.", "--strategy.host_params.")) from error
+    return made
+
+
+def _check_parameters(name: str, cls: type, parameters: Mapping[str, Any]) -> None:
+    known = [p for p in inspect.signature(cls).parameters if p != "self"]
+    for parameter in parameters:
+        if parameter not in known:
+            raise UserError(
+                f"parameter --strategy.host_params.{parameter} of host '{name}' is "
+                f"unknown{suggestion(parameter, known)}"
+            )
+
+
+def _construct(entry: registry.Entry, parameters: Mapping[str, Any]) -> Any:
+    given = {**(entry.settings.get("params") or {}), **parameters}
+    try:
+        return entry.load()(**given)
+    except TypeError as error:
+        raise UserError(f"host '{entry.name}' cannot be made of {given} ({error})") from error
+
+
+def is_usual(loader: Any, num: int, views: int, rows: bool) -> bool:
+    """Return whether a loader goes through `num` samples in random order, and nothing else.
+
+    Args:
+        views, rows: as in `batches`; a loader that brings others is the host's own.
+    """
+    if isinstance(loader, TensorLoader):
+        brings = (len(loader.row_of), loader.views, loader.rows)
+        return loader.shuffle and brings in ((num, views, rows), (num, 1, False))
+    # what Avalanche's template makes, or `batches` of data that lies in files
+    if type(loader) is not DataLoader or type(loader.sampler) is not RandomSampler:
+        return False
+    data = loader.dataset
+    brings = (len(loader.sampler), getattr(data, "views", 1), getattr(data, "rows", False))
+    return brings in ((num, views, rows), (num, 1, False))
+
+
+def host_state(host: Any) -> Any:
+    """Return a plugin's state as the engine saves it; Avalanche's own have their attributes alone.
+
+    Functions among these come from the constructor.
+    """
+    if hasattr(host, "state_dict"):
+        return host.state_dict()
+    return {
+        name: value
+        for name, value in vars(host).items()
+        if not (callable(value) and hasattr(value, "__name__"))
+    }
+
+
+def load_host_state(host: Any, state: Mapping[str, Any]) -> None:
+    """Restore what `host_state` returned."""
+    if hasattr(host, "load_state_dict"):
+        host.load_state_dict(state)
+        return
+    vars(host).update(state)

@@ -1,0 +1,172 @@
+"""Typed layers: what a module of each type is, and how a path of them runs.
+
+A problem's network is a row of layer types, its layout (the BELL networks; Valkov et al., 2024):
+
+    lists    conv1 conv2 full1 full2 code | join1 join2 out<classes>
+    image    conv1 conv2 full1 full2 code
+    flat     flat1 flat2 flat3 flatcode   | join1 join2 out<classes>
+
+Layers before the bar act on each image of an item, those behind it on the images' codes side by
+side. Modules are interchangeable where their types are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_suite.errors import UserError
+
+Layout = tuple[str, ...]
+PERCEPTION: Layout = ("conv1", "conv2", "full1", "full2", "code")
+FLAT: Layout = ("flat1", "flat2", "flat3", "flatcode")
+PER_IMAGE = {*PERCEPTION, *FLAT}
+LONGEST = 8  # layers of the longest layout
+SMALLEST_SIDE = 13  # pixels that leave one after two convolutions of 5 x 5 at stride 2
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the layers.
+
+    Attributes:
+        images: pictures of an item.
+        channels, side: of one picture.
+        maps: channels of the convolutions.
+        hidden: width of a hidden layer.
+        code: numbers that describe a picture.
+    """
+
+    images: int
+    channels: int
+    side: int
+    maps: int = 64
+    hidden: int = 64
+    code: int = 8
+
+    @property
+    def dim(self) -> int:
+        """Numbers of an item."""
+        return self.images * self.channels * self.side**2
+
+    def as_images(self, items: Tensor) -> Tensor:
+        """Return items `(batch, dim)` as `(batch, images, channels, side, side)`."""
+        return items.reshape(len(items), self.images, self.channels, self.side, self.side)
+
+
+def image_sizes(dim: int) -> tuple[int, int, int]:
+    """Return images, channels and side of a square picture, or a pair, of `dim` numbers.
+
+    Two channels are two grey pictures; one or three are those of one picture. No number is the size
+    of two of these.
+
+    Raises:
+        UserError: if it is the size of none, or the picture is too small for two convolutions.
+    """
+    for channels in (1, 2, 3):
+        side = math.isqrt(dim // channels)
+        if channels * side**2 == dim and side >= SMALLEST_SIDE:
+            return (2, 1, side) if channels == 2 else (1, channels, side)
+    raise UserError(
+        f"modules take square pictures of {SMALLEST_SIDE} pixels a side or more, with 1 to 3 "
+        f"channels, got {dim} numbers an item; choose another image size"
+    )
+
+
+def make_layout(num_classes: int, *, flat: bool = False, image: bool = False) -> Layout:
+    """Return the layout of a problem: of lists, of flat inputs, or of one image."""
+    if image:
+        return PERCEPTION
+    return (*(FLAT if flat else PERCEPTION), "join1", "join2", f"out{num_classes}")
+
+
+def num_outputs(num_classes: int) -> int:
+    """Return the outputs of a last layer: one logit tells two classes apart."""
+    return 1 if num_classes == 2 else num_classes
+
+
+def make_module(name: str, sizes: Sizes) -> nn.Module:
+    """Return a module of a type, its weights 0: making one draws no random number."""
+    side = ((sizes.side - 5) // 2 + 1 - 5) // 2 + 1
+    widths = {
+        "full1": (sizes.maps * side**2, sizes.hidden),
+        "code": (sizes.hidden, sizes.code),
+        "flat1": (sizes.channels * sizes.side**2, sizes.hidden),
+        "flatcode": (sizes.hidden, sizes.code),
+        "join1": (sizes.images * sizes.code, sizes.hidden),
+    }
+    module: nn.Module
+    if name.startswith("conv"):
+        channels = sizes.channels if name == "conv1" else sizes.maps
+        module = nn.utils.skip_init(nn.Conv2d, channels, sizes.maps, 5, stride=2)
+    elif name.startswith("out"):
+        outputs = num_outputs(int(name.removeprefix("out")))
+        module = nn.utils.skip_init(nn.Linear, sizes.hidden, outputs)
+    else:
+        width = widths.get(name, (sizes.hidden, sizes.hidden))
+        module = nn.utils.skip_init(nn.Linear, *width)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    return module
+
+
+@torch.no_grad()
+def initialise(modules: Iterable[tuple[str, nn.Module]], seed: int) -> None:
+    """Give modules, by type, fresh weights (Xavier with the gain of the activation; bias 0)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in modules:
+        gain = 1.0 if name.startswith("out") or name.endswith("code") else math.sqrt(2)
+        weight, bias = module.get_parameter("weight"), module.get_parameter("bias")
+        fresh = torch.empty(weight.shape)  # drawn on the CPU, so that devices agree
+        nn.init.xavier_uniform_(fresh, gain, generator=generator)
+        weight.copy_(fresh)
+        bias.zero_()
+
+
+def run(layout: Layout, modules: Sequence[nn.Module], x: Tensor, start: int = 0) -> Tensor:
+    """Return what comes out of consecutive layers, activations included except a last layer's.
+
+    Args:
+        layout: of the whole network.
+        modules: of layers `start` and on.
+        x: `(batch, images, ...)` where layer `start` acts on each image, else `(batch, ...)`.
+
+    Returns:
+        `(batch, outputs)` logits of the whole network; else the input of the next layer.
+    """
+    for depth, module in enumerate(modules, start):
+        x = _layer(layout[depth], module, x)
+        if depth == len(layout) - 1:
+            return x.flatten(1)
+        x = F.softmax(x, dim=-1) if layout[depth].endswith("code") else F.relu(x)
+    return x
+
+
+def _layer(name: str, module: nn.Module, x: Tensor) -> Tensor:
+    if name not in PER_IMAGE:
+        out: Tensor = module(x.flatten(1))
+        return out
+    images = x.flatten(0, 1)
+    out = module(images if name.startswith("conv") else images.flatten(1))
+    return out.reshape(*x.shape[:2], *out.shape[1:])
+
+
+def points(name: str, x: Tensor) -> Tensor:
+    """Return a layer's input as points `(n, ...)`: each image of a list is one."""
+    return x.flatten(0, 1) if name in PER_IMAGE else x.flatten(1)
+
+
+def label_scores(outputs: Tensor, layout: Layout) -> Tensor:
+    """Return log-probabilities `(batch, labels)` of a last layer's outputs.
+
+    A single output is the logit of label 1 against label 0.
+    """
+    if layout[-1] == "out2":
+        outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+    return outputs.log_softmax(1)

@@ -1,0 +1,58 @@
+"""What a module takes as input: a Gaussian of randomly projected activations ("soft type")."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+FLOOR = 1e-6  # variance added in every direction: activations that are constant have none
+
+
+def project(points: Tensor, dim: int) -> Tensor:
+    """Return points `(n, ...)` flattened and projected at random to `(n, dim)`, in double.
+
+    Equal widths always get the same projection (entries `N(0, 1 / dim)`), so that modules of one
+    type can be compared; points of no more than `dim` numbers stay as they are.
+    """
+    flat = points.flatten(1).double()
+    width = flat.shape[1]
+    if width <= dim:
+        return flat
+    generator = torch.Generator().manual_seed(width)
+    matrix = torch.randn(width, dim, generator=generator, dtype=torch.float64) / math.sqrt(dim)
+    return flat @ matrix.to(flat.device)
+
+
+def fit(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean `(dim,)` and covariance `(dim, dim)` of points `(n, dim)`.
+
+    The sample covariance (divided by n - 1) is shrunk towards a multiple of the identity by the
+    share `dim / (n + dim)`: that of few points is singular, and the density of a singular Gaussian
+    is as large as rounding makes it.
+    """
+    num, dim = points.shape
+    mean = points.mean(0)
+    centred = points - mean
+    sample = centred.T @ centred / max(num - 1, 1)
+    share = dim / (num + dim)
+    identity = torch.eye(dim, dtype=points.dtype, device=points.device)
+    spread = sample.diagonal().mean()
+    return mean, (1 - share) * sample + (share * spread + FLOOR) * identity
+
+
+def log_densities(points: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+    """Return the Gaussian log-density `(n,)` of points `(n, dim)`."""
+    factor = torch.linalg.cholesky(covariance)
+    centred = torch.linalg.solve_triangular(factor, (points - mean).T, upper=False)
+    log_volume = factor.diagonal().log().sum()
+    densities: Tensor = (
+        -0.5 * (centred.square().sum(0) + len(mean) * math.log(2 * math.pi)) - log_volume
+    )
+    return densities
+
+
+def log_prior(accuracies: Tensor, temperature: float) -> Tensor:
+    """Return log-probabilities `(n,)` of soft types by the accuracies `(n,)` of their problems."""
+    return (accuracies / temperature).log_softmax(0)

@@ -1,0 +1,160 @@
+"""Fine-tune a few parameters of a network on samples kept, and leave all others bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import Classifier
+from cl_suite.modes import batchnorms
+
+Groups = Literal["bn+fc", "bn+fc+conv1", "fc", "all", "sensitive"]
+Batch = tuple[Tensor, Tensor, Tensor | None]  # inputs, class ids, logits kept or None
+NORMS = (nn.LayerNorm, nn.GroupNorm)
+
+
+def named_group(model: nn.Module, groups: Groups) -> set[str]:
+    """Return the names, in the network's state, of a preset group.
+
+    Args:
+        groups: joined by `+` out of bn (weights, biases and running statistics of BatchNorm; of a
+            network without any, its other normalising layers), fc (the classifier) and conv1 (the
+            first convolution); or all.
+    """
+    if groups == "all":
+        return {name for name, _ in _floats(model)}
+    wanted: set[nn.Module] = set()
+    parts = groups.split("+")
+    if "bn" in parts:
+        wanted |= set(batchnorms(model) or [m for m in model.modules() if isinstance(m, NORMS)])
+    if "fc" in parts:
+        wanted |= set(_classifier(model).modules())
+    if "conv1" in parts:
+        convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        wanted |= set([m for m in model.modules() if isinstance(m, convolutions)][:1])
+    prefixes = [name for name, part in model.named_modules() if part in wanted]
+    return {name for name, _ in _floats(model) if name.rpartition(".")[0] in prefixes}
+
+
+def phase_steps(num_steps: int, phases: int) -> list[int]:
+    """Return after which of `num_steps` steps a phase comes, the last one at the end.
+
+    Example:
+        >>> phase_steps(7, 3)
+        [3, 5, 7]
+    """
+    return [math.ceil((j + 1) * num_steps / phases) for j in range(phases)] if num_steps else []
+
+
+def distance_to_logits(logits: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean squared difference over the units that both sides have learned.
+
+    A unit not learned is minus infinity: those that came since a sample was kept are left out.
+
+    Example:
+        >>> distance_to_logits(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, 2.0, 1.0]]))
+        tensor(0.4167)
+    """
+    known = kept.isfinite() & logits.isfinite()
+    difference = logits.masked_fill(~known, 0.0) - kept.masked_fill(~known, 0.0)
+    return difference.square().sum() / known.sum().clamp(min=1)
+
+
+def balanced_rows(labels: Sequence[int], num: int) -> list[int]:
+    """Return `num` places: of each a class is drawn first, then one of its samples."""
+    of_class: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        of_class.setdefault(label, []).append(place)
+    classes = sorted(of_class)
+    drawn = torch.randint(len(classes), (num,)).tolist()
+    shares = torch.rand(num).tolist()
+    rows = [of_class[classes[c]] for c in drawn]
+    return [own[int(share * len(own))] for own, share in zip(rows, shares, strict=True)]
+
+
+def tune(
+    model: nn.Module,
+    names: Collection[str],
+    draw: Callable[[], Batch],
+    *,
+    iterations: int,
+    lr: float,
+    momentum: float = 0.0,
+    distillation: float = 0.0,
+) -> None:
+    """Take SGD steps on some tensors of a network.
+
+    The rate falls to zero by a cosine. BatchNorm layers of which anything is named are in train
+    mode, so that their statistics follow the samples; all others are in eval mode, and so is the
+    rest of the network.
+
+    Args:
+        names: of tensors in the network's state, running statistics included.
+        draw: gives a batch.
+        distillation: weight of `distance_to_logits` beside the cross-entropy.
+    """
+    parameters = [p for name, p in model.named_parameters() if name in names]
+    if not parameters:
+        return
+    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum)
+    with _only(model, names):
+        for step in range(iterations):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (1 + math.cos(math.pi * step / iterations)) / 2
+            inputs, labels, kept = draw()
+            logits = model(inputs)
+            loss = F.cross_entropy(logits, labels)
+            if distillation and kept is not None:
+                loss = loss + distillation * distance_to_logits(logits, kept)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    optimizer.zero_grad()
+
+
+@contextlib.contextmanager
+def _only(model: nn.Module, names: Collection[str]) -> Iterator[None]:
+    """Let gradients and statistics reach the named tensors alone; put all back afterwards."""
+    modes = {part: part.training for part in model.modules()}
+    wanted = {name: p.requires_grad for name, p in model.named_parameters()}
+    owners = {name.rpartition(".")[0] for name in names}
+    try:
+        model.eval()
+        for name, part in model.named_modules():
+            if name in owners and part in set(batchnorms(model)):
+                part.train()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in names)
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(wanted[name])
+
+
+def check_groups(groups: str, option: str = "--strategy.groups") -> None:
+    """Raise `UserError` if there is no such group."""
+    known = get_args(Groups)
+    if groups not in known:
+        raise UserError(f"{option} must be one of {', '.join(known)}, got '{groups}'")
+
+
+def _classifier(model: nn.Module) -> nn.Module:
+    if isinstance(model, Classifier):
+        return model.head
+    linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
+    return linear[-1] if linear else model
+
+
+def _floats(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            yield name, tensor

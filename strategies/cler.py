@@ -1,0 +1,210 @@
+"""CLER: equivariant regularisation of any strategy.
+
+Bonicelli, Boschini, Frascaroli, Porrello, Pennisi, Bellitto, Palazzo, Spampinato, Calderara, "On
+the Effectiveness of Equivariant Regularization for Robust Online Continual Learning", 2023, arXiv
+2305.03648. Beside its host's loss, the network learns to tell which transform an image underwent:
+
+    L = L_host + lambda L_ptx,   L_ptx = mean CE(h(t_y(x0)), y),   y uniform
+
+over the un-augmented images `x0` of the stream batch and of the host's memory. The task (jigsaw,
+rotation, ...; see `cl_suite.pretext`) leaves through a branch `h` of its own: a private copy of the
+last block and a linear head. So its gradient shapes the shared blocks alone, neither the last block
+nor the classifier. Unlike contrastive terms it needs neither large batches nor many epochs.
+
+The host is any strategy; all that is not said here is the host's. Of the host's YAML file its
+parameters are taken, but neither its training recipe nor its model settings.
+
+What `x0` is:
+    - the images of the batch by the evaluation transform, samples of a memory included where the
+      host puts these into the batch (joint, rehearsal);
+    - and those that the host draws by itself, where it says which: `replayed_plain() -> Tensor |
+      None`, the samples of this step's replay by the evaluation transform (er_ace, der);
+    - the augmented images where the host's own data loader brings no others: Avalanche's
+      ReplayPlugin, once there is something to replay.
+
+Differences from the authors' code:
+    - The copied blocks are the last of `cl_suite.models.stages`, one by default; in their ResNet-18
+      the last stage, which is two (`private_blocks: 2`). The branch ends as the backbone does: with
+      what comes after the blocks, in a copy of its own.
+    - A network that is no `Classifier` is not cut: there the branch starts at the features, as
+      with `branch: features` (theirs: `split_height` cl).
+    - In later sessions with --training.incremental_batchnorm eval, BatchNorm is in eval mode in
+      this pass too.
+    - The permutations, labels and any dropout of the pass come from a random generator of its own,
+      so that with weight 0 a run is the host's to the last bit; theirs from NumPy's.
+    - jig_rot makes one pass over both copies of the batch.
+    - X-DER, CoPE and DualNet, hosts of the paper, are not in the suite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_suite.data.stream import StreamInfo
+from cl_suite.errors import UserError
+from cl_suite.host import WrappingPlugin
+from cl_suite.models.classifier import Classifier
+from cl_suite.online_replay import precision_of
+from cl_suite.plugin import Strategy, plain_of
+from cl_suite.pretext import PretextName, PretextTask, draw_labels, make_tasks
+from cl_suite.pretext_branch import PretextBranch, check_cut
+from cl_suite.rehearsal import classifier_of
+
+
+class CLERPlugin(WrappingPlugin):
+    """A host that learns a pretext task along the way.
+
+    Args:
+        host: name of the strategy within, or a plugin in a program.
+        host_params: parameters of the host that are others than in its YAML file.
+        pretext: jigsaw, rotation, both (jig_rot) or vflip for square images; time_jigsaw,
+            time_reversal or band_permutation for log-mel maps.
+        patches: pieces of a puzzle; a square number for jigsaw.
+        angles: of the rotation: 2, 4 or 8.
+        weight: of the pretext loss, lambda in the paper (1.5 to 1.7 on CIFAR-100, 0.3 to 1 on
+            miniImageNet).
+        branch: where the pretext branch leaves: before the last block, or at the features.
+        private_blocks: how many blocks count as the last one.
+    """
+
+    bounds = {"weight": (0.0, math.inf), "private_blocks": (1, math.inf)}  # noqa: RUF012
+    plain_view = True
+
+    def __init__(
+        self,
+        *,
+        host: Any = "er_ace",
+        host_params: dict[str, Any] | None = None,
+        pretext: PretextName = "jigsaw",
+        patches: int = 4,
+        angles: int = 4,
+        weight: float = 1.0,
+        branch: Literal["last_block", "features"] = "last_block",
+        private_blocks: int = 1,
+    ) -> None:
+        super().__init__(host, host_params)
+        self.pretext = pretext
+        self.patches = patches
+        self.angles = angles
+        self.weight = weight
+        self.branch = branch
+        self.private_blocks = private_blocks
+        self.random_: Tensor | None = None  # state of the pretext pass's own generator
+
+    def check_host(self, host: Any) -> None:
+        reasons = {
+            "learns no classifier, which the pretext task could serve": not getattr(
+                host, "has_classifier", True
+            ),
+            "reads text, which no pretext task is for": getattr(host, "needs_text", False),
+        }
+        for reason, is_so in reasons.items():
+            if is_so:
+                raise UserError(
+                    f"--strategy.host '{self.host_name}' {reason}; take one that trains a "
+                    "classifier of images, such as er_ace"
+                )
+
+    def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
+        super().check_stream(info, session_sizes)
+        shape = info.input_shape
+        if len(shape) != 3:
+            raise UserError(
+                f"cler moves parts of images, and the inputs have shape {tuple(shape)}: features "
+                "that were computed once, or sounds as they are; pass --model.bank false, or take "
+                "a scenario of images or log-mel maps"
+            )
+        with torch.random.fork_rng(devices=[]):  # the host's random numbers stay as they are
+            tasks = self._make_tasks()
+        for task in tasks:
+            if task.needs_square and shape[1] != shape[2]:
+                raise UserError(
+                    f"--strategy.pretext {self.pretext} needs square images, and these are "
+                    f"{shape[1]} x {shape[2]}; pass vflip, time_jigsaw, time_reversal or "
+                    "band_permutation"
+                )
+            if shape[1] < task.smallest[0] or shape[2] < task.smallest[1]:
+                raise UserError(
+                    f"images of {shape[1]} x {shape[2]} cannot be cut into --strategy.patches "
+                    f"{self.patches}; pass fewer"
+                )
+
+    def prepare_model(self, model: nn.Module) -> None:
+        super().prepare_model(model)
+        if isinstance(model, Classifier) and not has_trained(model.backbone):
+            raise UserError(
+                "cler teaches the backbone, and nothing of it is trained; pass --model.frozen "
+                "false, --model.trained_blocks null, and a --model.backbone that can learn"
+            )
+        if self.random_ is not None and hasattr(model, "pretext"):
+            return
+        # what is drawn here must not move the host's random numbers
+        with torch.random.fork_rng(devices=[]):
+            if not hasattr(model, "pretext"):
+                model.pretext = self._make_branch(model)
+            seed = int(torch.randint(2**62, ()))
+            self.random_ = torch.Generator().manual_seed(seed).get_state()
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._hand_on("before_backward", strategy, **kwargs)
+        images = strategy.mb_x if self.has_own_loader else plain_of(strategy, self)
+        if (replayed := getattr(self.hosted, "replayed_plain", lambda: None)()) is not None:
+            images = torch.cat([images, replayed.to(images)])
+        loss = self.pretext_loss(strategy.model, images, precision_of(strategy))
+        strategy.loss = strategy.loss + self.weight * loss
+
+    def pretext_loss(
+        self, model: nn.Module, images: Tensor, precision: torch.autocast | None = None
+    ) -> Tensor:
+        """Return the mean cross-entropy of the pretext labels, drawn anew for `(n, ...)` images.
+
+        Args:
+            model: the network, prepared.
+            precision: in which it is run.
+        """
+        branch: PretextBranch = model.pretext  # type: ignore[assignment]
+        with self._own_random(images.device):
+            labels = [draw_labels(len(images), task.num_labels) for task in branch.tasks]
+            labels = [each.to(images.device) for each in labels]
+            moved = [task(images, each) for task, each in zip(branch.tasks, labels, strict=True)]
+            with precision or torch.autocast(images.device.type, enabled=False):
+                logits = branch(model, torch.cat(moved))
+        losses = [
+            F.cross_entropy(scores.float(), each)
+            for scores, each in zip(logits, labels, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+    @contextmanager
+    def _own_random(self, device: torch.device) -> Iterator[None]:
+        assert self.random_ is not None, "prepare_model made it"
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.set_rng_state(self.random_.cpu())
+            yield
+            self.random_ = torch.get_rng_state()
+
+    def _make_tasks(self) -> list[PretextTask]:
+        return make_tasks(self.pretext, patches=self.patches, angles=self.angles)
+
+    def _make_branch(self, model: nn.Module) -> PretextBranch:
+        if not isinstance(model, Classifier):
+            dim, body = int(classifier_of(model).in_features), None  # type: ignore[arg-type]
+        else:
+            dim = model.feature_dim
+            body = model.backbone.body if self.branch == "last_block" else None
+        if body is not None:
+            check_cut(body, self.private_blocks)
+        branch = PretextBranch(self._make_tasks(), dim, body, self.private_blocks)
+        return branch.to(next(model.parameters()).device)
+
+
+def has_trained(module: nn.Module) -> bool:
+    """Return whether anything of a module is trained."""
+    return any(parameter.requires_grad for parameter in module.parameters())

@@ -1,0 +1,292 @@
+"""COCONUT: rehearsal with two contrastive terms, one against forgetting and one for new classes.
+
+Cappellazzo, Fini, Yang, Falavigna, Brutti, Raj, "Continual Contrastive Spoken Language
+Understanding", ACL Findings 2024, arXiv 2310.02699. A small share of each session's samples is kept
+and trained with the next session's. Of a batch `I`, `I_r` are the samples of earlier sessions'
+classes, `I_c` the others. The teacher is the network as the last session left it. With `a` and `b`
+for the unit projections of a sample's features by the student and by the teacher, and `t` for those
+of the sample in a second modality,
+
+    L = L_CE + multimodal_weight L_MM + nspt_weight L_NSPT           (no L_NSPT in session 0)
+
+    L_NSPT = mean_{k in I_r} -1/|P(k)| sum_{p in P(k)} log( exp(a_k.b_p / T)
+                                                            / sum_{i in I} exp(a_k.a_i / T) )
+    L_MM   = -1/2 mean_{k in I_c} [ log( exp(a_k.t_k / T) / sum_{i in I} exp(a_k.t_i / T) )
+                                  + log( exp(t_k.a_k / T) / sum_{i in I} exp(t_k.a_i / T) ) ]
+
+where `P(k)` are the samples in `I_r` of k's class, k itself among them. Positives are the teacher's
+and negatives the student's, as the teacher has never seen new classes. See `losses.nspt` for the
+other denominators.
+
+This is the form for classification. What differs from the paper, whose network is a speech encoder
+and a decoder that writes the transcript with the intent in it:
+    - The cross-entropy over next tokens becomes that over the classes seen so far, beam search the
+      largest logit; there is no padding to leave out. The encoder is any backbone.
+    - The second modality is the transcript there, the mean of the decoder's token embeddings. A
+      class has no transcript, so here by default it is one learned row for each class. All samples
+      of a class then have one text, and L_MM is the supervised contrast between samples and classes
+      (equal texts stay in the denominator, as in the paper). Names as sequences of tokens would
+      share words between classes, but few data sets have names that do. "view" takes a second
+      random view, "text" what the text tower of a CLIP makes of the class's name, once when the
+      class arrives (no gradient flows into the tower), "none" leaves L_MM out.
+    - The projections are linear maps, to 256 dimensions. Their width, the temperatures, L_MM's
+      weight and mean instead of sum are our reading, as the paper's programs are not public.
+    - Where no class of a session is new, `n_new` counts all of its classes.
+    - The teacher sees the same view as the student, in eval mode, and of a batch no more than the
+      denominator reads: the kept samples for all but "teacher_all".
+
+L_NSPT's default weight is `n_old / n_new`, which grows with the sessions. Both terms act through
+the features alone. Where the backbone is frozen they train the projections, which predict nothing,
+and predictions are those of plain rehearsal.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite.errors import UserError
+from cl_suite.exemplar_selection import Selection
+from cl_suite.losses.nspt import Anchors, Denominator, multimodal_loss, nspt_loss
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import feature_function
+from cl_suite.models.projections import Projections
+from cl_suite.plugin import Strategy, views_of
+from cl_suite.rehearsal import FeatureTap, RehearsalPlugin, classifier_of
+from cl_suite.strategies.zero_shot_clip import clip_body, session_classes, session_names
+
+Modality = Literal["label", "view", "text", "none"]
+MultimodalAnchors = Literal["current", "all"]
+MeanOrSum = Literal["mean", "sum"]
+CHOICES = {
+    "denominator": get_args(Denominator),
+    "anchors": get_args(Anchors),
+    "reduction": get_args(MeanOrSum),
+    "modality": get_args(Modality),
+    "multimodal_anchors": get_args(MultimodalAnchors),
+}
+
+
+class CoconutPlugin(RehearsalPlugin):
+    """Cross-entropy on new and kept samples, and two contrastive terms on projected features.
+
+    Args:
+        buffer, selection, fixed_classes: see `RehearsalPlugin`.
+        nspt_weight: of L_NSPT; null: number of old classes over number of new ones; 0: none.
+        denominator: of L_NSPT, see `nspt_loss`; teacher_all is the usual distillation (NTPT).
+        anchors: of L_NSPT, rehearsal samples or all.
+        reduction: of L_NSPT, mean or sum over the anchors of a batch.
+        multimodal_weight: of L_MM; 0: none.
+        modality: what a sample's embedding is contrasted with: label (a learned row of its class),
+            view (a second random view of it), text (CLIP's embedding of its class's name) or none.
+        multimodal_anchors: of L_MM, samples of current classes or all.
+        temperature: `T` of both terms.
+        projection_dim: width of the projections.
+        template: of "text", sentence around a class's name, which stands for `{}`.
+        class_names: of "text", name of each class, by class id; null: those the stream brings.
+    """
+
+    needs_teacher = True
+    bounds = {  # noqa: RUF012
+        "multimodal_weight": (0, math.inf),
+        "temperature": (1e-3, math.inf),
+        "projection_dim": (1, math.inf),
+    }
+
+    _tap: FeatureTap  # of the batch under way
+    _nspt_weight: float  # in the session under way
+
+    def __init__(
+        self,
+        *,
+        buffer: int | str = "1%",
+        selection: Selection = "random",
+        fixed_classes: int | None = None,
+        nspt_weight: float | None = None,
+        denominator: Denominator = "student_all",
+        anchors: Anchors = "rehearsal",
+        reduction: MeanOrSum = "mean",
+        multimodal_weight: float = 0.1,
+        modality: Modality = "label",
+        multimodal_anchors: MultimodalAnchors = "current",
+        temperature: float = 0.1,
+        projection_dim: int = 256,
+        template: str = "{}.",
+        class_names: list[str] | None = None,
+    ) -> None:
+        super().__init__(buffer=buffer, selection=selection, fixed_classes=fixed_classes)
+        self.nspt_weight = nspt_weight
+        self.denominator = denominator
+        self.anchors = anchors
+        self.reduction = reduction
+        self.multimodal_weight = multimodal_weight
+        self.modality = modality
+        self.multimodal_anchors = multimodal_anchors
+        self.temperature = temperature
+        self.projection_dim = projection_dim
+        self.template = template
+        self.class_names = class_names
+        self.texts_: dict[int, Tensor] = {}  # (dim,) of each class's name
+
+    @property
+    def has_second(self) -> bool:
+        """Whether there is a second modality."""
+        return self.modality != "none" and self.multimodal_weight > 0
+
+    @property
+    def batch_views(self) -> int:
+        return 2 if self.has_second and self.modality == "view" else 1
+
+    def prepare_model(self, model: nn.Module) -> None:
+        if self.has_second and self.modality == "text":
+            clip_body(model, "coconut")
+        if hasattr(model, "coconut"):
+            return
+        if isinstance(model, Classifier):
+            dim = model.feature_dim
+        else:
+            last = classifier_of(model)
+            assert isinstance(last, nn.Linear), "as it is of every foreign network"
+            dim = last.in_features
+        device = next(classifier_of(model).parameters()).device
+        model.coconut = Projections(
+            dim,
+            self.projection_dim,
+            second=self.has_second,
+            labels=self.has_second and self.modality == "label",
+        ).to(device)
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise UserError(
+                    f"--strategy.{name} '{value}' is unknown; known: {', '.join(known)}"
+                )
+        if self.nspt_weight is not None and not 0 <= self.nspt_weight < math.inf:
+            raise UserError(f"--strategy.nspt_weight must be 0 or more, got {self.nspt_weight}")
+        super().before_training(strategy, **kwargs)
+        if not self.old_classes:
+            warn_of_frozen(strategy.model)
+
+    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_train_dataset_adaptation(strategy, **kwargs)
+        if not self.has_second:
+            return
+        if self.modality == "label":
+            projections_of(strategy.model).labels.grow(session_classes(strategy))
+        elif self.modality == "text":
+            names = session_names(strategy, self.class_names, "coconut")
+            new = [class_id for class_id in names if class_id not in self.texts_]
+            body = clip_body(strategy.model, "coconut")
+            rows = body.embed_names([names[class_id] for class_id in new], self.template)
+            self.texts_ = {**self.texts_, **dict(zip(new, rows.cpu(), strict=True))}
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_training_exp(strategy, **kwargs)
+        session = session_classes(strategy)
+        self._nspt_weight = (
+            default_nspt_weight(self.old_classes, session)
+            if self.nspt_weight is None
+            else self.nspt_weight
+        )
+
+    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._tap = FeatureTap(strategy.model)
+
+    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._tap.end()
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        rehearsal = self.is_old(strategy.mb_y)
+        with self._tap.autocast:
+            student = projections_of(strategy.model).first(self._tap.features)
+        teacher = self.teacher(strategy)
+        if teacher is not None and self._nspt_weight > 0:
+            strategy.loss = strategy.loss + self._nspt_weight * nspt_loss(
+                student,
+                self._teacher_projections(strategy, teacher, rehearsal),
+                labels=strategy.mb_y,
+                rehearsal=rehearsal,
+                temperature=self.temperature,
+                denominator=self.denominator,
+                anchors=self.anchors,
+                reduction=self.reduction,
+            )
+        if self.has_second:
+            strategy.loss = strategy.loss + self.multimodal_weight * multimodal_loss(
+                student,
+                self._second_projections(strategy),
+                anchors=~rehearsal if self.multimodal_anchors == "current" else None,
+                temperature=self.temperature,
+            )
+
+    def _teacher_projections(
+        self, strategy: Strategy, teacher: nn.Module, rehearsal: Tensor
+    ) -> Tensor:
+        """Return the teacher's projections `(batch, projection_dim)`, zeros where none is read."""
+        reads_all = self.denominator == "teacher_all" and bool(rehearsal.any())
+        read = torch.ones_like(rehearsal) if reads_all or self.anchors == "all" else rehearsal
+        rows = self._tap.features.new_zeros(
+            len(rehearsal), self.projection_dim, dtype=torch.float32
+        )
+        if read.any():
+            with torch.no_grad(), self._tap.autocast:
+                features = feature_function(teacher)(strategy.mb_x[read])
+                rows[read] = projections_of(teacher).first(features).to(rows)
+        return rows
+
+    def _second_projections(self, strategy: Strategy) -> Tensor:
+        """Return the projections `(batch, projection_dim)` of the batch in the second modality."""
+        projections = projections_of(strategy.model)
+        with self._tap.autocast:
+            if self.modality == "label":
+                rows = projections.labels.embedding(strategy.mb_y)
+            elif self.modality == "view":
+                first, second = views_of(strategy, self)
+                if strategy.clock.train_exp_iterations == 0:
+                    warn_of_one_view(first, second)
+                rows = feature_function(strategy.model)(second)
+            else:
+                classes, place = strategy.mb_y.unique(return_inverse=True)
+                texts = torch.stack([self.texts_[c] for c in classes.tolist()])
+                rows = texts.to(place.device)[place]
+            projected: Tensor = projections.second(rows)
+            return projected
+
+
+def projections_of(model: nn.Module) -> Projections:
+    """Return the projections that `prepare_model` has given a network, or its copy."""
+    found = model.coconut
+    assert isinstance(found, Projections), "made before training"
+    return found
+
+
+def default_nspt_weight(old_classes: Sequence[int], session_classes: Sequence[int]) -> float:
+    """Return the number of old classes over that of new ones (over all, where none is new)."""
+    new = set(session_classes) - set(old_classes)
+    return len(old_classes) / (len(new) or len(session_classes))
+
+
+def warn_of_one_view(first: Tensor, second: Tensor) -> None:
+    """Warn if the two views of a batch are the same."""
+    if first.equal(second):
+        warnings.warn(
+            "coconut: both views of each sample are the same, as the training transform is not "
+            "random; augment the training samples, or give --strategy.modality label",
+            stacklevel=2,
+        )
+
+
+def warn_of_frozen(model: nn.Module) -> None:
+    """Warn if no feature can change."""
+    if isinstance(model, Classifier) and model.backbone.frozen:
+        warnings.warn(
+            "coconut acts through the backbone's features; --model.frozen keeps them as they are, "
+            "so that predictions are those of er; pass false, or take er",
+            stacklevel=2,
+        )

@@ -1,0 +1,110 @@
+"""DER and DER++: Dark Experience Replay, online.
+
+Buzzega, Boschini, Porrello, Abati, Calderara, "Dark Experience for General Continual Learning: a
+Strong, Simple Baseline", NeurIPS 2020, arXiv 2004.07211. With a sample the reservoir keeps the
+logits `z` that the network gave it when it came, and later ones are drawn towards these; DER++ adds
+cross-entropy on another draw:
+
+    L = CE(f(x), y) + alpha mean |f(x1) - z1|^2 + beta CE(f(x2), y2)        DER: beta = 0
+
+`(x1, z1)` and `(x2, y2)` are drawn for each step without replacement, from the first session on.
+
+Avalanche has DER as a template of its own, which owns the loop, not as a plugin, so it can be
+neither chosen by a YAML file nor wrapped by another strategy.
+
+Differences from the authors' code:
+    - Their classifier has a row for every class to come from the start. Here rows are added with
+      the classes, so a sample has no logit for classes that came after it. These are left out: the
+      mean is over the logits that were kept. Theirs are those of untrained rows, near zero, which
+      keeps later classes' logits on old samples low; here that is left to beta.
+    - With more than one epoch each sample is shown to the reservoir once, in the last, so that its
+      logits are those of a trained network; theirs again and again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_suite.data.exemplars import Extras
+from cl_suite.online_replay import OnlineReplayPlugin
+from cl_suite.plugin import Strategy
+
+LOGITS = "logits"
+
+
+class DERPlugin(OnlineReplayPlugin):
+    """Replay from a reservoir towards the logits of old, and towards the labels.
+
+    Args:
+        buffer: number of samples kept.
+        replay_batch: samples drawn from them in a step for each of the two terms, at most.
+        alpha: weight of the squared distance to the logits kept.
+        beta: weight of the cross-entropy of replayed samples; 0 is DER, above it is DER++.
+    """
+
+    bounds = {  # noqa: RUF012
+        **OnlineReplayPlugin.bounds,
+        "alpha": (0.0, math.inf),
+        "beta": (0.0, math.inf),
+    }
+
+    def __init__(
+        self, *, buffer: int = 500, replay_batch: int = 10, alpha: float = 0.2, beta: float = 0.5
+    ) -> None:
+        super().__init__(buffer=buffer, replay_batch=replay_batch)
+        self.alpha = alpha
+        self.beta = beta
+        self.num_logits_ = 0  # columns of the logits kept
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        if not self.reservoir.num_samples:
+            return
+        if self.alpha:
+            logits, _, extras = self.replay(strategy)
+            strategy.loss = strategy.loss + self.alpha * logit_distance(logits, extras[LOGITS])
+        if self.beta:
+            logits, labels, _ = self.replay(strategy)
+            strategy.loss = strategy.loss + self.beta * F.cross_entropy(logits, labels)
+
+    def is_offered(self, strategy: Strategy) -> bool:
+        last: bool = strategy.clock.train_exp_epochs == strategy.train_epochs - 1
+        return last
+
+    def extras(self, strategy: Strategy) -> Extras:
+        logits = strategy.mb_output.detach().float()
+        if logits.shape[1] > self.num_logits_:
+            self._widen(logits.shape[1])
+        return {LOGITS: padded(logits, self.num_logits_)}
+
+    def _widen(self, num_logits: int) -> None:
+        """Give all that is kept this many columns: the head of a bare program widens on its way."""
+        self.num_logits_ = num_logits
+        exemplars = self.reservoir.exemplars
+        if len(exemplars):
+            state = exemplars.state_dict()
+            state["extras"][LOGITS] = padded(state["extras"][LOGITS], num_logits)
+            exemplars.load_state_dict(state)
+
+
+def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean squared distance of the logits to those kept, where there is one.
+
+    Args:
+        logits: `(batch, classes)`.
+        kept: `(batch, classes)` or fewer columns; minus infinity where a class had no logit.
+    """
+    num_outputs = max(logits.shape[1], kept.shape[1])
+    logits, kept = padded(logits, num_outputs), padded(kept, num_outputs)
+    known = kept.isfinite() & logits.isfinite()
+    difference = torch.where(known, logits - kept, torch.zeros_like(logits))
+    return difference.square().sum() / known.sum()
+
+
+def padded(logits: Tensor, num_outputs: int) -> Tensor:
+    """Return logits `(batch, num_outputs)`, minus infinity in columns that are new."""
+    return F.pad(logits, (0, num_outputs - logits.shape[1]), value=-math.inf)

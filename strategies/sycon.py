@@ -1,0 +1,125 @@
+"""Sy-CON: self-supervised learning in sessions, with one set of negatives for old and new.
+
+Cha, Moon, "Sy-CON: Symmetric Contrastive Loss for Continual Self-Supervised Representation
+Learning", arXiv 2306.05101 (2023); later Cha, Cho, Moon, "Regularizing with Pseudo-Negatives for
+Continual Self-Supervised Learning", ICML 2024, whose InfoNCE case it is. From the second session on
+a frozen copy of network and projector stays as the last session left it. With unit rows `z` of the
+network, `f` of the copy and `p` of a predictor behind `z`, a view has
+
+    L1 = InfoNCE(z -> the other view's key)   plasticity, in place of the loss of `simclr` or `moco`
+    L2 = InfoNCE(p -> its own f)              stability
+    L = L1 + L2
+
+over the same negatives, the network's and the copy's together. In the form "simclr" keys are the
+other view's `z`, and negatives all other views of the batch. In the form "moco" keys are the
+momentum copy's, and negatives two queues for each view, of its keys and of its `f`. The first
+session is that of `simclr` or `moco`. No label is used, no sample is kept.
+
+Differences from the authors' code:
+    - in the form "simclr" the positive of L2 is in its denominator, as it is in the form "moco" and
+      in any InfoNCE; theirs lacks it, so that the loss can be negative (`l2_include_positive`);
+    - the queue of `f` is empty when the second session begins; theirs has random unit rows;
+    - the predictor is made with the network, from numbers of its own, and trained from the second
+      session on; theirs is made then;
+    - queue size, views, epochs and last batches are as in `moco` and `simclr`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from cl_suite.data.ssl_views import Augmentation
+from cl_suite.losses.sycon import sycon_loss, sycon_moco_loss
+from cl_suite.self_supervised import Embedded, Pair, Queued, SelfSupervisedPlugin
+
+
+class SyCONPlugin(SelfSupervisedPlugin):
+    """Tell views from new and old embeddings alike, and predict what the network was.
+
+    Args:
+        form: of the losses, simclr or moco.
+        l2_include_positive: in the form "simclr", see above.
+        detach_negatives: in the form "simclr", let predictions be pushed away from embeddings, but
+            not these from predictions; the authors' program does both.
+        predictor_dim: width of the predictor's hidden layer.
+        temperature, augmentation, projector_dim, projection_dim: see `SelfSupervisedPlugin`.
+        queue_size, first_momentum, last_momentum: of the form "moco", see `MoCoPlugin`; the queues
+            of the past are of the same size.
+    """
+
+    has_past = True  # type: ignore[assignment]
+    bounds = {  # noqa: RUF012
+        **SelfSupervisedPlugin.bounds,
+        **SelfSupervisedPlugin.momentum_bounds,
+        **SelfSupervisedPlugin.predictor_bounds,
+    }
+
+    def __init__(
+        self,
+        *,
+        form: Literal["moco", "simclr"] = "moco",
+        l2_include_positive: bool = True,
+        detach_negatives: bool = False,
+        predictor_dim: int = 2048,
+        temperature: float = 0.2,
+        augmentation: Augmentation = "auto",
+        projector_dim: int = 2048,
+        projection_dim: int = 128,
+        queue_size: int = 4096,
+        first_momentum: float = 0.99,
+        last_momentum: float = 0.999,
+    ) -> None:
+        super().__init__(
+            temperature=temperature,
+            augmentation=augmentation,
+            projector_dim=projector_dim,
+            projection_dim=projection_dim,
+        )
+        self.form = form
+        self.l2_include_positive = l2_include_positive
+        self.detach_negatives = detach_negatives
+        self.predictor_dim = predictor_dim
+        self.queue_size = queue_size
+        self.first_momentum = first_momentum
+        self.last_momentum = last_momentum
+
+    @property
+    def has_momentum(self) -> bool:
+        return self.form == "moco"
+
+    @property
+    def queued(self) -> tuple[Queued, ...]:
+        return ("keys", "past") if self.has_momentum else ()
+
+    def loss(self, embedded: Embedded) -> Tensor:
+        if embedded.past is None or embedded.predicted is None:
+            return super().loss(embedded)
+        (predicted1, predicted2), (past1, past2) = embedded.predicted, embedded.past
+        if embedded.keys is None:
+            return sycon_loss(
+                *embedded.z,
+                predicted1=predicted1,
+                predicted2=predicted2,
+                past1=past1,
+                past2=past2,
+                temperature=self.temperature,
+                l2_include_positive=self.l2_include_positive,
+                detach_negatives=self.detach_negatives,
+            )
+        (z1, z2), (keys1, keys2) = embedded.z, embedded.keys
+        forth = self._one_way((z1, predicted1), (keys2, past1), 2)
+        return (forth + self._one_way((z2, predicted2), (keys1, past2), 1)) / 2
+
+    def _one_way(self, queries: Pair, targets: Pair, view: Literal[1, 2]) -> Tensor:
+        """Return `L1 + L2` of one view; the queues are those of the other one, `view`."""
+        return sycon_moco_loss(
+            queries[0],
+            targets[0],
+            predicted1=queries[1],
+            past1=targets[1],
+            queue=self.queue("keys", view),
+            past_queue=self.queue("past", view),
+            temperature=self.temperature,
+        )

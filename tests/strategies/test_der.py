@@ -1,0 +1,162 @@
+"""DER and DER++: the distance by hand, the loss of each step, and which logits are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_streams import make_stream
+from torch import Tensor
+
+from cl_suite.engine import Engine
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.plugin import StrategyPlugin, check_bounds
+from cl_suite.randomness import seed_everything
+from cl_suite.strategies.der import DERPlugin, logit_distance
+from cl_suite.strategies.finetune import FinetunePlugin
+from cl_suite.training import TrainingConfig
+
+NONE = -math.inf
+
+
+def engine_with(plugin: StrategyPlugin, *, epochs: int = 1, num_classes: int = 8) -> Engine:
+    seed_everything(0)
+    stream = make_stream()
+    model = build_classifier(
+        ModelConfig(head="linear"), stream.info.input_shape, num_classes, plugin
+    )
+    recipe = TrainingConfig(
+        base_epochs=epochs,
+        incremental_epochs=epochs,
+        batch_size=10,
+        lr=0.03,
+        incremental_lr=None,
+        momentum=0,
+        weight_decay=0,
+        incremental_batchnorm="train",
+    )
+    return Engine(stream, model, plugin, recipe)
+
+
+class Noting(DERPlugin):
+    """Notes each step's loss, and what went into it."""
+
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(**{"buffer": 100, "replay_batch": 4, **parameters})
+        self.steps: list[dict[str, Any]] = []
+
+    def replay(self, strategy: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        found = super().replay(strategy)
+        self.steps[-1]["replayed"].append(found)
+        return found
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        plain = float(strategy.loss.detach())
+        output = strategy.mb_output.detach().clone()
+        self.steps.append({"plain": plain, "output": output, "replayed": []})
+        super().before_backward(strategy, **kwargs)
+        self.steps[-1]["loss"] = float(strategy.loss.detach())
+        self.steps[-1]["plain view"] = self.replayed_plain()
+
+
+def test_the_distance_is_the_mean_square_over_logits_that_were_kept() -> None:
+    logits = torch.tensor([[1.0, 2, 3], [0, 0, NONE]])
+    kept = torch.tensor([[0.0, 4, NONE], [1, NONE, NONE]])
+    # (1 + 4 + 1) / 3
+    assert float(logit_distance(logits, kept)) == pytest.approx(2.0)
+
+
+def test_without_classes_to_come_it_is_torchs_mean_squared_error() -> None:
+    logits, kept = torch.randn(5, 7), torch.randn(5, 7)
+    torch.testing.assert_close(logit_distance(logits, kept), F.mse_loss(logits, kept))
+
+
+def test_classes_that_came_later_get_no_gradient_and_those_without_a_row_no_nan() -> None:
+    logits = torch.tensor([[1.0, 2, 3, NONE]], requires_grad=True)
+    logit_distance(logits, torch.tensor([[0.0, 2.5]])).backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[1.0, -0.5, 0, 0]]
+
+
+def test_each_steps_loss_is_the_papers_formula() -> None:
+    plugin = Noting(alpha=0.3, beta=0.7)
+    engine = engine_with(plugin)
+    for session in range(3):
+        engine.train_session(session)
+    assert plugin.steps[0]["replayed"] == []
+    assert plugin.steps[0]["loss"] == plugin.steps[0]["plain"]
+    for step in plugin.steps[1:]:
+        (first, _, extras), (second, labels, _) = step["replayed"]
+        first, second = first.detach(), second.detach()
+        squares = [
+            (float(now) - float(then)) ** 2
+            for row, old in zip(first, extras["logits"], strict=True)
+            for now, then in zip(row, old, strict=True)
+            if math.isfinite(then)
+        ]
+        distance = sum(squares) / len(squares)
+        expected = step["plain"] + 0.3 * distance + 0.7 * float(F.cross_entropy(second, labels))
+        assert step["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("alpha", "beta", "draws"), [(0.5, 0.0, 1), (0.5, 0.5, 2), (0.0, 0.5, 1)])
+def test_each_term_has_a_draw_of_its_own(alpha: float, beta: float, draws: int) -> None:
+    plugin = Noting(alpha=alpha, beta=beta)
+    engine_with(plugin).train_session(0)
+    assert [len(s["replayed"]) for s in plugin.steps] == [0, *[draws] * 4]
+    assert plugin.steps[-1]["plain view"].shape == (4 * draws, 1, 16, 16)
+
+
+def test_the_logits_kept_are_those_of_the_step_that_learned_the_sample() -> None:
+    plugin = Noting()
+    engine_with(plugin).train_session(0)
+    kept = plugin.reservoir.exemplars.batch(range(48))[2]["logits"]
+    given = torch.cat([s["output"] for s in plugin.steps])
+    assert kept.equal(given)  # nothing was replaced: slots are in order of arrival
+    assert kept[:, [0, 2, 5, 7]].isfinite().all()
+    assert (kept[:, [1, 3, 4, 6]] == NONE).all()
+
+
+def test_with_more_epochs_the_last_ones_logits_are_kept_each_sample_once() -> None:
+    plugin = Noting()
+    engine_with(plugin, epochs=2).train_session(0)
+    assert plugin.reservoir.num_samples == plugin.reservoir.num_seen == 48
+    kept = plugin.reservoir.exemplars.batch(range(48))[2]["logits"]
+    assert kept.equal(torch.cat([s["output"] for s in plugin.steps[5:]]))
+
+
+def test_logits_kept_widen_with_a_head_that_did_not_know_how_many_classes_come() -> None:
+    plugin = Noting()
+    engine = engine_with(plugin, num_classes=0)
+    engine.model.head.num_outputs = 0
+    for session, classes in enumerate([[7, 2, 5, 0], [6, 1]]):
+        engine.model.head.num_outputs = max(engine.model.head.num_outputs, max(classes) + 1)
+        engine.train_session(session)
+    plugin._widen(12)
+    kept = plugin.reservoir.exemplars.batch(range(54))[2]["logits"]
+    assert kept.shape == (54, 12)
+    assert (kept[:, 8:] == NONE).all()
+    assert kept[:48, [0, 2, 5, 7]].isfinite().all()
+    engine.train_session(2)
+
+
+def test_without_either_term_it_is_fine_tuning() -> None:
+    def trained(plugin: StrategyPlugin) -> dict[str, Tensor]:
+        engine = engine_with(plugin)
+        for session in range(3):
+            engine.train_session(session)
+        return engine.model.state_dict()
+
+    expected = trained(FinetunePlugin())
+    found = trained(DERPlugin(alpha=0, beta=0))
+    assert all(found[name].equal(value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_negative_weights_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"--strategy.{name} must be at least 0, got -1"):
+        check_bounds(DERPlugin(**{name: -1.0}))

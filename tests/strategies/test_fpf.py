@@ -1,0 +1,85 @@
+"""FPF on top of any host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_streams import make_stream
+
+from cl_suite.engine import Engine
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.partial_tuning import named_group, tune
+from cl_suite.randomness import seed_everything
+from cl_suite.strategies import FPFPlugin
+from cl_suite.training import TrainingConfig
+
+
+def trained(plugin: Any, sessions: int = 3) -> Engine:
+    stream = make_stream()
+    seed_everything(0)
+    model = build_classifier(ModelConfig(), stream.info.input_shape, 8, plugin)
+    recipe = TrainingConfig(base_epochs=2, incremental_epochs=2, batch_size=16, lr=0.02)
+    engine = Engine(stream, model, plugin, recipe)
+    for session in range(sessions):
+        engine.train_session(session)
+    return engine
+
+
+def state(engine: Engine) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in engine.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("host", ["er", "finetune", "replay", "ewc"])
+def test_after_the_hosts_training_only_the_named_tensors_move(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[set[str]] = []
+
+    def watched(model: torch.nn.Module, names: set[str], *args: Any, **options: Any) -> None:
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        tune(model, names, *args, **options)
+        moved.append({k for k, v in model.state_dict().items() if not v.equal(before[k])})
+
+    monkeypatch.setattr("cl_suite.strategies.fpf.tune", watched)
+    engine = trained(FPFPlugin(host=host, iterations=5, batch=8, lr=0.1))
+    assert len(moved) == 2  # the first session has nothing to balance
+    names = named_group(engine.model, "bn+fc")
+    for each in moved:
+        assert "head.weight" in each
+        assert {k for k in each if not k.endswith("num_batches_tracked")} <= names
+
+
+def test_no_iterations_leave_the_host_as_it_is() -> None:
+    from tiny_models import make_plugin
+
+    alone, with_fpf = trained(make_plugin("er")), trained(FPFPlugin(host="er", iterations=0))
+    assert all(v.equal(state(alone)[k]) for k, v in state(with_fpf).items())
+
+
+def test_a_host_without_samples_gets_a_reservoir_and_it_is_counted() -> None:
+    plugin = FPFPlugin(host="finetune", iterations=4, batch=8, buffer=20)
+    engine = trained(plugin)
+    assert engine.kept_data()[0] == 20
+    assert plugin.tuned_samples_ == 2 * 4 * 8
+    host = FPFPlugin(host="er", host_params={"buffer": 16}, iterations=1)
+    assert trained(host).kept_data()[0] == 16
+    assert host.buffer_ is None
+
+
+def test_sensitive_tensors_are_found_in_the_first_two_sessions() -> None:
+    plugin = FPFPlugin(host="er", groups="sensitive", budget=0.05, iterations=2, batch=8)
+    engine = trained(plugin)
+    sizes = {k: v.numel() for k, v in engine.model.state_dict().items()}
+    assert plugin.chosen_
+    assert sum(sizes[name] for name in plugin.chosen_) <= 0.05 * sum(sizes.values())
+    assert not plugin.before_  # no copy of the network is kept any longer
+
+
+def test_a_parameter_that_makes_no_sense_is_refused_before_training() -> None:
+    with pytest.raises(UserError, match=r"--strategy\.groups must be one of bn"):
+        FPFPlugin(groups="none").check_stream(make_stream().info, [48, 6, 6])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="wraps a host itself"):
+        _ = FPFPlugin(host="fpf").hosted

@@ -1,0 +1,87 @@
+"""k-FPF: phases of partial fine-tuning in the place of replay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import make_plugin
+from tiny_streams import make_stream
+
+from cl_suite.engine import Engine
+from cl_suite.errors import UserError
+from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.randomness import seed_everything
+from cl_suite.strategies import KFPFPlugin
+from cl_suite.training import TrainingConfig
+
+
+def trained(plugin: Any, **recipe: Any) -> Engine:
+    stream = make_stream()
+    seed_everything(0)
+    model = build_classifier(ModelConfig(), stream.info.input_shape, 8, plugin)
+    settings = {"base_epochs": 2, "incremental_epochs": 2, "batch_size": 16, "lr": 0.02}
+    engine = Engine(stream, model, plugin, TrainingConfig(**{**settings, **recipe}))
+    for session in range(3):
+        engine.train_session(session)
+    return engine
+
+
+def state(engine: Engine) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in engine.model.state_dict().items()}
+
+
+def test_phases_come_at_their_steps_and_read_so_many_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugin, steps = KFPFPlugin(phases=3, iterations=2, batch=4, buffer=10), []
+    phase = KFPFPlugin._phase
+    monkeypatch.setattr(
+        KFPFPlugin,
+        "_phase",
+        lambda self, strategy: (steps.append(self.step_), phase(self, strategy)),
+    )
+    engine = trained(plugin)
+    # 48 samples in batches of 16 and 2 epochs are 6 steps, 6 samples in one batch are 2
+    assert steps == [2, 4, 6, 1, 2, 1, 2]
+    assert plugin.tuned_samples_ == len(steps) * 2 * 4
+    assert engine.kept_data()[0] == 10
+
+
+def test_without_phases_it_is_plain_training() -> None:
+    # bit for bit, but for the random numbers that the reservoir draws
+    plugin = KFPFPlugin(phases=0, buffer=1000)
+    assert all(
+        v.equal(state(trained(make_plugin("finetune")))[k])
+        for k, v in state(trained(plugin)).items()
+    )
+
+
+def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
+    plugin = KFPFPlugin(phases=1, iterations=1, batch=4, distillation=0.5, buffer=1000)
+    trained(plugin)
+    assert plugin.buffer_ is not None
+    kept = plugin.buffer_.exemplars
+    assert len(kept) == 48 + 6 + 6
+    _, labels, extras = kept.batch(range(len(kept)), "eval")
+    known = extras["logits"].isfinite()
+    assert known[:48].sum(1).tolist() == [4] * 48  # the classes of the base session
+    assert known[-6:].all()
+    assert labels[-6:].unique().tolist() == [3, 4]
+
+
+def test_distillation_changes_what_a_phase_learns() -> None:
+    plain, distilled = (
+        state(trained(KFPFPlugin(iterations=5, batch=8, distillation=weight, buffer=30)))
+        for weight in (0.0, 1.0)
+    )
+    assert not plain["head.weight"].equal(distilled["head.weight"])
+
+
+def test_what_makes_no_sense_is_refused_before_training() -> None:
+    info = make_stream().info
+    with pytest.raises(UserError, match="phases come within the first"):
+        KFPFPlugin(groups="sensitive").check_stream(info, [48, 6, 6])
+    with pytest.raises(UserError, match="less than one sample for each"):
+        KFPFPlugin(buffer=3).check_stream(info, [48, 6, 6])
