@@ -528,3 +528,26 @@ def test_show_prints_one_run_and_compares_several(
     assert "prototype" in out
     assert "finetune" in out
     assert "nowhere" in refused(capsys, "show", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("class_incremental simclr --training.batch_size 1", "needs batches of 2 samples or more"),
+        ("class_incremental simclr --evaluation.probes []", "so that a probe must measure"),
+        ("class_incremental er --strategy.buffer 3", "less than one sample for each of"),
+        ("class_incremental cler --strategy.host simclr", "learns no classifier"),
+        ("class_incremental cler --strategy.host nosuch", "strategy 'nosuch' is unknown"),
+        ("class_incremental cler --strategy.host fpf", "wraps a host itself"),
+        ("data_incremental teen", "it learns from streams of new classes alone"),
+        (
+            "data_incremental finetune --scenario.unlabelled_fraction 0.5",
+            "learns from labels, and",
+        ),
+    ],
+)
+def test_a_pair_or_parameter_that_cannot_work_is_refused_before_training(
+    command: str, sentence: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in refused(capsys, "run", *command.split(), "--device", "cpu")
+    assert not (here / "runs").exists()
