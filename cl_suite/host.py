@@ -55,6 +55,7 @@ class WrappingPlugin(StrategyPlugin):
 
     head = _OfHost(None)
     needs_text = _OfHost(False)
+    adapts_backbone = _OfHost(False)
     rewrites_rows = _OfHost(False)
     keeps_base_state = _OfHost(False)
     has_classifier = _OfHost(True)

@@ -31,6 +31,7 @@ class StrategyPlugin:
         head: the head its classifier must have, None for any or for one of its own.
         bounds: lowest and highest value of its numeric parameters, by name.
         needs_text: whether its backbone must have a text tower.
+        adapts_backbone: whether it puts adapters or prompts of its own into the backbone.
         rewrites_rows: whether it throws the classifier's trained rows away, so that training
             serves the backbone alone; where that is frozen there is nothing to train.
         keeps_base_state: whether it keeps more of its base session's training than weights, so that
@@ -52,6 +53,7 @@ class StrategyPlugin:
     head: ClassVar[str | None] = None
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
     needs_text: ClassVar[bool] = False
+    adapts_backbone: ClassVar[bool] = False
     rewrites_rows: ClassVar[bool] = False
     keeps_base_state: ClassVar[bool] = False
     has_classifier: ClassVar[bool] = True

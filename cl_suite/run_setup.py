@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,7 +11,7 @@ from cl_suite.config import RunConfig, RunOptions
 from cl_suite.data.stream import UNLABELLED, Stream, StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.pairs import misfit
-from cl_suite.plugin import StrategyPlugin, check_bounds
+from cl_suite.plugin import check_bounds
 from cl_suite.run_folder import RunFolder
 
 
@@ -57,17 +56,11 @@ def check_pair(config: RunConfig) -> None:
             f"strategy '{config.strategy_name}' predicts only where a sample's session is told; "
             "pass --evaluation.task_known true"
         )
-    if config.model.lora_rank and adapts_the_backbone(config.strategy):
+    if config.model.lora_rank and getattr(config.strategy, "adapts_backbone", False):
         raise UserError(
             f"strategy '{config.strategy_name}' puts adapters or prompts of its own into the "
             "backbone; leave --model.lora_rank out"
         )
-
-
-def adapts_the_backbone(strategy: Any) -> bool:
-    """Return whether a strategy prepares the network in a way of its own."""
-    own = getattr(type(strategy), "prepare_model", StrategyPlugin.prepare_model)
-    return own is not StrategyPlugin.prepare_model
 
 
 def check_names(config: RunConfig, info: StreamInfo) -> None:

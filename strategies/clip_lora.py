@@ -58,6 +58,7 @@ class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
     """
 
     strategy_name = "clip_lora"
+    adapts_backbone = True
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
         "rank": (1, math.inf),
         "alpha": (0.0, math.inf),

@@ -104,6 +104,7 @@ class CoACTPlugin(StrategyPlugin):
     """
 
     keeps_base_state = True  # the teacher
+    adapts_backbone = True
     kinds = ("class",)  # rows and the base copy are of classes that come once
     bounds = {  # noqa: RUF012
         "lora_rank": (1, math.inf),

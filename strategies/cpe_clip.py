@@ -74,6 +74,7 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
     """
 
     strategy_name = "cpe_clip"
+    adapts_backbone = True
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
         "prompt_length": (0, math.inf),
         "prompt_depth": (1, math.inf),

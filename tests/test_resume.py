@@ -40,9 +40,9 @@ STRATEGIES = {
     "joint": [],
     "replay": [],
     # a buffer and a teacher
-    "coconut": ["--strategy.buffer", "200"],
+    "coconut": ["--strategy.buffer", "300"],
     # a host within, a reservoir with logits, a random generator of its own
-    "cler": ["--strategy.host", "der", "--strategy.host_params", "{buffer: 200}"],
+    "cler": ["--strategy.host", "der", "--strategy.host_params", "{buffer: 300}"],
     # queues, a momentum copy, a past copy, a predictor, probes
     "sycon": [*SMALL_SSL, "--strategy.form", "moco", "--strategy.predictor_dim", "64"],
     # phases within a session, dynamics noted

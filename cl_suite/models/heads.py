@@ -107,7 +107,8 @@ class ClassHead(nn.Module):
     def index(self, class_ids: Sequence[int]) -> Tensor:
         """Return which row each of these learned classes has."""
         position = {c: i for i, c in enumerate(self.classes)}
-        return torch.tensor([position[int(c)] for c in class_ids], device=self.weight.device)
+        places = [position[int(c)] for c in class_ids]
+        return torch.tensor(places, dtype=torch.long, device=self.weight.device)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         # a fresh head has no rows yet: take the size of what is loaded

@@ -103,13 +103,13 @@ def make_module(name: str, sizes: Sizes) -> nn.Module:
     module: nn.Module
     if name.startswith("conv"):
         channels = sizes.channels if name == "conv1" else sizes.maps
-        module = nn.utils.skip_init(nn.Conv2d, channels, sizes.maps, 5, stride=2)
+        module = nn.Conv2d(channels, sizes.maps, 5, stride=2, device="meta")
     elif name.startswith("out"):
         outputs = num_outputs(int(name.removeprefix("out")))
-        module = nn.utils.skip_init(nn.Linear, sizes.hidden, outputs)
+        module = nn.Linear(sizes.hidden, outputs, device="meta")
     else:
-        width = widths.get(name, (sizes.hidden, sizes.hidden))
-        module = nn.utils.skip_init(nn.Linear, *width)
+        module = nn.Linear(*widths.get(name, (sizes.hidden, sizes.hidden)), device="meta")
+    module.to_empty(device="cpu")
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()

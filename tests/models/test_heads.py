@@ -72,3 +72,9 @@ def test_keep_first_drops_the_latest_rows() -> None:
     head.keep_first(2)
     assert head.classes == [3, 1]
     assert head.weight.shape == (2, 2)
+
+
+def test_no_rows_are_asked_for_where_no_class_is_learned() -> None:
+    head = CosineHead(3, 5)
+    assert head.rows([]).shape == (0, 3)
+    assert head(torch.ones(2, 3)).shape == (2, 5)

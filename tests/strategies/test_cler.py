@@ -13,9 +13,11 @@ import pytest
 import torch
 from tiny_streams import make_stream
 from torch import Tensor, nn
+from torchvision.io import write_png
 
 from cl_suite import avalanche_api, checkpoint, registry
 from cl_suite.config import resolve
+from cl_suite.data.samples import FileSamples
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
@@ -306,6 +308,28 @@ def test_samples_that_a_host_puts_into_the_batch_are_among_them() -> None:
     for session in range(3):
         seen = looked_at(plugin.images[session])
         assert seen == plain_images(engine.stream, range(session + 1))
+
+
+def test_images_in_files_are_seen_without_augmentation_too(tmp_path: Path) -> None:
+    def files(samples: Any, name: str) -> FileSamples:
+        paths = [tmp_path / f"{name}{row}.png" for row in range(len(samples))]
+        for path, image in zip(paths, samples.inputs, strict=True):
+            write_png(image.expand(3, -1, -1).contiguous(), str(path))
+        return FileSamples(paths, samples.targets, tmp_path)
+
+    tensors = make_stream()
+    sets = [
+        [files(samples, f"{part}{i}-") for i, samples in enumerate(each)]
+        for part, each in (("train", tensors.train), ("test", tensors.test))
+    ]
+    info = dataclasses.replace(tensors.info, input_shape=(3, 16, 16))
+    plugin = Looking(host="er_ace", host_params={"buffer": 40, "replay_batch": 5})
+    engine = train(engine_with(plugin, Stream(info, tuple(sets[0]), tuple(sets[1]))))
+    transform = info.eval_transform
+    for session in range(3):
+        stream = {transform(image).numpy().tobytes() for image, _ in engine.stream.train[session]}  # type: ignore[attr-defined]
+        batch = min(len(engine.stream.train[session]), 16)
+        assert looked_at([images[:batch] for images in plugin.images[session]]) == stream
 
 
 @pytest.mark.parametrize(("host", "draws"), [("er_ace", 1), ("der", 2)])

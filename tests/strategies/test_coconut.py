@@ -340,19 +340,16 @@ def resumes(make: Any, tmp_path: Path) -> None:
     engine.on_epoch = save
     expected = weights(run(engine))
     assert len(saved) == 6
-    for path, session in saved[1:5]:
+    for path, session in saved[1:4]:
         resumed = make()
         torch.rand(7)
         resumed.load_state_dict(checkpoint.load(path))
         assert same(weights(run(resumed, start=session)), expected), path.stem
 
 
-@pytest.mark.parametrize("denominator", ["student_all", "teacher_all"])
-def test_views_go_on_after_a_stop_to_the_bit(denominator: Any, tmp_path: Path) -> None:
-    resumes(
-        lambda: make_engine(CoconutPlugin(buffer=12, modality="view", denominator=denominator)),
-        tmp_path,
-    )
+def test_views_go_on_after_a_stop_to_the_bit(tmp_path: Path) -> None:
+    parameters: dict[str, Any] = {"modality": "view", "denominator": "teacher_all"}
+    resumes(lambda: make_engine(CoconutPlugin(buffer=12, **parameters)), tmp_path)
 
 
 def test_texts_go_on_after_a_stop_to_the_bit(clip_folder: Path, tmp_path: Path) -> None:
