@@ -114,7 +114,7 @@ def tune(
             if distillation and kept is not None:
                 loss = loss + distillation * distance_to_logits(logits, kept)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     optimizer.zero_grad()
 

@@ -21,6 +21,7 @@ NAMES = (
     "image_folder",
     "mini_imagenet",
     "omniglot",
+    "problem_sequence",
     "spoken_digits",
     *(f"fscit_{dataset}" for dataset in PROTOCOLS),
 )

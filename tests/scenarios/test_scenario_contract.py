@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "class_incremental": {"way": 60},
     "data_incremental": {"num_sessions": 3, "unlabelled_fraction": 0.4},
     "domain_incremental": {"shifts": ["none", "noise", "rotate90"]},
+    "problem_sequence": {"plus_items": 40, "minus_items": 40, "test_items": 20},
     "fscit": {"dataset": "omniglot", "base_classes": 26, "way": 24, "image_size": 8},
     "spoken_digits": {"root": "{spoken_root}", "shots": 4, "seconds": 0.2},
     "avalanche": {"factory": f"{HERE}:tiny_benchmark".replace(":", ".")},

@@ -1,0 +1,264 @@
+"""Sequences of problems that share pictures or patterns, after the BELL suite of PICLE's paper.
+
+Valkov et al., ICLR 2024, arXiv 2306.06545. A problem shows two pictures of a domain of eight
+classes and asks whether the pair lies in a pattern: each class stands for a coordinate, so that
+the pair is a cell of an 8 x 8 grid. A session is a problem, and each sequence checks one thing:
+
+    S_pl               all problems different                                    plasticity
+    S_minus, S_plus    the last is the first with less, or more data             re-use of all
+    S_out              the last has the first one's pictures, a new pattern      perceptual transfer
+    S_out_star         so has the second, with more data than the first          the better of two
+    S_out_star_star    likewise, and the last is the first problem again
+    S_in               the last has the first one's pattern, new pictures        latent transfer
+    S_sp               S_in, with the last pictures taken as vectors (below)
+    S_few              pictures alone, then pairs; the last has few items        few-shot transfer
+
+Differences from the paper, so that a processor can train on it:
+    - pictures are the handwritten characters that come with the package, 28 domains of eight
+      characters of an alphabet, instead of MNIST's kin in nine: a class has ten drawings to learn
+      from, so that distorting them stands in for having many;
+    - items: 3000 instead of 30000 ("+"); 1000 of few drawings ("-", 100 pictures in the paper) or
+      of 15 of the 64 pairs ("-lat") instead of 10000; 20 ("few");
+    - the paper validates on 5000 further items. Here the last `validation_rate` of each class's
+      items are made of two drawings of their own, and show all pairs: a method may hold out these,
+      as `picle` does, and one that trains on everything learns from them too;
+    - the 15 pairs are drawn with both labels; the authors' code takes the first of the grid;
+    - S_sp is the stream of S_in. It is the strategy that takes the last session's pictures as
+      vectors: `--strategy.flat_sessions [5]` for `picle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_suite.data.cut import check_at_least, check_choice
+from cl_suite.data.readers import omniglot
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import Stream, build_stream
+from cl_suite.data.transforms import Compose, RandomAffine, ToFloat, Transform
+from cl_suite.errors import UserError
+from cl_suite.modular.holdout import num_held_out
+from cl_suite.scenarios.picture_pairs import (
+    NUM_CLASSES,
+    NUM_MAPS,
+    PATTERNS,
+    VALIDATION_DRAWINGS,
+    EachImage,
+    Items,
+    PatternName,
+    Pictures,
+    alone,
+    few_cells,
+    grid,
+    paired,
+    split_drawings,
+)
+
+SequenceName = Literal[
+    "S_pl",
+    "S_minus",
+    "S_plus",
+    "S_out",
+    "S_out_star",
+    "S_out_star_star",
+    "S_in",
+    "S_sp",
+    "S_few",
+]
+Size = Literal["plus", "minus", "latent", "few", "images"]
+Problem = tuple[int, int | None, Size]  # which domain, which task (None: none), how much data
+
+
+class ProblemSequence:
+    """Problems on pairs of handwritten characters, two classes a session: "no" and "yes".
+
+    An item is a tensor `(2, 28, 28)` in [0, 1], a picture a channel. In the first two sessions of
+    S_few it is one picture beside a blank one, and its eight classes are the characters. Domains,
+    patterns and items are drawn from `seed`.
+
+    Args:
+        sequence: which one.
+        length: problems; S_few has six.
+        patterns: to draw from, each with four maps from classes to coordinates; null for xor,
+            circle, x and square.
+        plus_items, minus_items, few_items, image_items: training items of a session, by its size.
+        minus_drawings: drawings of each class that sessions of less data ("-") learn from, 1 to 8.
+        validation_rate: share of each class's items, the last, that show drawings of their own.
+        test_items: of each session of pairs, of drawings that no training item shows.
+        augment: distort each picture of a training item by a random draw of its own.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(
+        self,
+        *,
+        sequence: SequenceName = "S_pl",
+        length: int = 6,
+        patterns: list[PatternName] | None = None,
+        plus_items: int = 3000,
+        minus_items: int = 1000,
+        few_items: int = 20,
+        image_items: int = 800,
+        minus_drawings: int = 3,
+        validation_rate: float = 0.2,
+        test_items: int = 600,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.sequence = sequence
+        self.length = length
+        self.patterns = patterns
+        self.plus_items = plus_items
+        self.minus_items = minus_items
+        self.few_items = few_items
+        self.image_items = image_items
+        self.minus_drawings = minus_drawings
+        self.validation_rate = validation_rate
+        self.test_items = test_items
+        self.augment = augment
+        self.seed = seed
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for a parameter out of range."""
+        pictures = Pictures.read()
+        problems = self._problems(len(pictures.domains))
+        rng = np.random.default_rng(self.seed)
+        domains = rng.permutation(len(pictures.domains))
+        tasks = rng.permutation(len(self._patterns()) * NUM_MAPS)
+        names: list[str] = []
+        sessions: list[list[int]] = []
+        train: list[TensorSamples] = []
+        test: list[TensorSamples] = []
+        for number, (domain, task, size) in enumerate(problems):
+            rows = pictures.domains[domains[domain]]
+            first = len(names)
+            if task is None:
+                names += [f"problem {number}: {pictures.names[row]}" for row in rows]
+                parts = self._images(pictures, rows)
+            else:
+                names += [f"problem {number}: no", f"problem {number}: yes"]
+                parts = self._pairs(pictures, rows, self._grid(int(tasks[task])), size, rng)
+            sessions.append(list(range(first, len(names))))
+            for samples, (items, labels) in zip((train, test), parts, strict=True):
+                samples.append(TensorSamples(items, [first + label for label in labels]))
+        plain = ToFloat()
+        distort: Transform = Compose((plain, EachImage(RandomAffine())))
+        return build_stream(
+            name="problem_sequence",
+            class_names=names,
+            session_classes=sessions,
+            train=train,
+            test=test,
+            train_transform=distort if self.augment else plain,
+            eval_transform=plain,
+            way=2 if self.sequence != "S_few" else None,
+        )
+
+    def _problems(self, num_domains: int) -> list[Problem]:
+        check_choice("sequence", self.sequence, list(OUTLINES))
+        for name in ("plus_items", "minus_items", "few_items", "test_items"):
+            check_at_least(name, getattr(self, name), 2)
+        check_at_least("image_items", self.image_items, NUM_CLASSES)
+        most = omniglot.TRAIN_DRAWINGS - VALIDATION_DRAWINGS
+        if not 1 <= self.minus_drawings <= most:
+            raise UserError(f"minus_drawings must lie in 1 to {most}, got {self.minus_drawings}")
+        if not 0 <= self.validation_rate <= 0.9:
+            raise UserError(f"validation_rate must lie in [0, 0.9], got {self.validation_rate}")
+        longest = min(len(self._patterns()) * NUM_MAPS, num_domains)
+        fitting = (6, 6) if self.sequence == "S_few" else (4, longest)
+        if not fitting[0] <= self.length <= fitting[1]:
+            raise UserError(
+                f"length of {self.sequence} must lie in {fitting[0]} to {fitting[1]}, got "
+                f"{self.length}"
+            )
+        return outline(self.sequence, self.length)
+
+    def _patterns(self) -> list[str]:
+        chosen: list[str] = list(PATTERNS if self.patterns is None else self.patterns)
+        for name in chosen:
+            check_choice("patterns", name, list(PATTERNS))
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise UserError(f"patterns must name one at least and each once, got {chosen}")
+        return chosen
+
+    def _grid(self, task: int) -> Tensor:
+        """Return the label `(8, 8)` of each pair of classes in a task."""
+        pattern, number = divmod(task, NUM_MAPS)
+        name = self._patterns()[pattern]
+        return grid(name, number)
+
+    def _images(self, pictures: Pictures, rows: Sequence[int]) -> list[Items]:
+        each = max(1, self.image_items // NUM_CLASSES)
+        held = num_held_out(each, self.validation_rate)
+        train, test = pictures.train[list(rows)], pictures.test[list(rows)]
+        learnt, others = split_drawings(train)
+        rounds = [learnt[:, i % learnt.shape[1]] for i in range(each - held)]
+        rounds += [others[:, i % others.shape[1]] for i in range(held)]
+        return [alone(torch.stack(rounds)), alone(test.transpose(0, 1))]
+
+    def _pairs(
+        self,
+        pictures: Pictures,
+        rows: Sequence[int],
+        labels: Tensor,
+        size: Size,
+        rng: np.random.Generator,
+    ) -> list[Items]:
+        num = {"plus": self.plus_items, "few": self.few_items}.get(size, self.minus_items) // 2
+        held = num_held_out(num, self.validation_rate)
+        train, test = pictures.train[list(rows)], pictures.test[list(rows)]
+        learnt, others = split_drawings(train)
+        if size == "minus":
+            learnt = learnt[:, : self.minus_drawings]
+        shown = few_cells(labels, rng) if size == "latent" else torch.ones(8, 8, dtype=torch.bool)
+        first = paired(learnt, labels, shown, num - held, rng)
+        last = paired(others, labels, torch.ones(8, 8, dtype=torch.bool), held, rng)
+        both = torch.cat([first[0], last[0]]), first[1] + last[1]
+        every = torch.ones(8, 8, dtype=torch.bool)
+        return [both, paired(test, labels, every, self.test_items // 2, rng)]
+
+
+def _last_again(n: int) -> list[int]:
+    return [*range(n - 1), 0]
+
+
+def _twice_and_last(n: int) -> list[int]:
+    return [0, *range(n - 2), 0]
+
+
+def outline(sequence: str, n: int) -> list[Problem]:
+    """Return domain, task (by order of drawing) and size of each of a sequence's `n` problems."""
+    if sequence == "S_few":
+        return [
+            (0, None, "images"),
+            (1, None, "images"),
+            (2, 0, "minus"),
+            (0, 1, "minus"),
+            (3, 2, "minus"),
+            (1, 1, "few"),
+        ]
+    domains, tasks, sizes = OUTLINES[sequence]
+    numbers = {"new": list(range(n)), "last": _last_again(n), "twice": _twice_and_last(n)}
+    first, second, later, last = sizes
+    by_session: list[Size] = [first, second, *[later] * (n - 3), last]
+    return list(zip(numbers[domains], numbers[tasks], by_session, strict=True))
+
+
+# domains and tasks: all new; the last one again the first; or the first two and the last the same;
+# sizes of the first, the second, the others and the last session
+OUTLINES: dict[str, tuple[str, str, tuple[Size, Size, Size, Size]]] = {
+    "S_pl": ("new", "new", ("plus", "plus", "plus", "plus")),
+    "S_minus": ("last", "last", ("plus", "minus", "minus", "minus")),
+    "S_plus": ("last", "last", ("minus", "minus", "minus", "plus")),
+    "S_out": ("last", "new", ("plus", "minus", "minus", "minus")),
+    "S_out_star": ("twice", "new", ("minus", "plus", "minus", "minus")),
+    "S_out_star_star": ("twice", "last", ("minus", "plus", "minus", "minus")),
+    "S_in": ("new", "last", ("plus", "plus", "plus", "latent")),
+    "S_sp": ("new", "last", ("plus", "plus", "plus", "latent")),
+    "S_few": ("new", "new", ("images", "images", "minus", "few")),
+}
