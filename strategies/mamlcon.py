@@ -1,0 +1,326 @@
+"""MAMLCon: meta-learn a start from which few steps add classes and one step repairs the old ones.
+
+van der Merwe, Kamper, "Mitigating Catastrophic Forgetting for Few-Shot Spoken Word Classification
+Through Meta-Learning", Interspeech 2023, arXiv 2305.13080. A classifier has one independent linear
+unit a class. In an episode of drawn classes, `phi` begins at the meta-learned `theta`, and classes
+arrive in stages `s` of support samples `D_s`; the softmax covers the `C_s` classes so far:
+
+    phi <- phi - alpha grad CE_{C_s}(phi; D_s)         T times (T_0 times in the first stage)
+    phi <- phi - alpha grad CE_C(phi; templates)       once, the first support sample of each class
+    theta <- Adam(theta, d/dtheta CE_C(phi; query))    over a batch of episodes
+
+The last line is second order: through every inner step; or first order: the gradient at `phi`.
+`inner: head` is the baseline OML as the paper compares it: the inner loop moves the units alone,
+its softmax covers all units from the beginning, and there are no templates.
+
+Here: the base session is trained by the recipe, then meta-trained for `meta_epochs` epochs more. A
+later session gives its classes meta-learned units and takes the very steps of an inner loop: `T` on
+all its samples, then one on the templates of all classes so far, which are all that is kept.
+
+Differences from the paper or the authors' code:
+    - Base classes must be classified too, whereas the paper's words of training are never asked
+      for. Their units are those that the recipe has trained. They stay in meta-training: the
+      cross-entropy of the queries at `theta` itself over all base classes (`base_weight`) is part
+      of the outer loss, as the base session is measured there.
+    - `first_stage: base` makes episodes like the sessions to come: the base classes that were not
+      drawn are there with their own units, templates and queries, as a first stage that is learned
+      already; the drawn ones take meta-learned units beside them, for an episode as if never seen.
+      At most half of the base classes are drawn. `first_stage: drawn` is the paper's episode: drawn
+      classes alone, the first stage of them in `T_0` steps. There new units never compete with
+      base units before they meet in a session.
+    - BatchNorm normalises by the running statistics of the base session's training, frozen from
+      meta-training on. The authors' uses the batch's, in testing too: then a prediction depends on
+      the other samples of its batch. So all else that differs in eval mode, too.
+    - A new class takes the next meta-learned unit in turn, from the first again when all are taken.
+      They are exchangeable, as each episode draws its classes in random order.
+    - In later sessions the softmax covers the classes so far, for OML too.
+    - Episodes see training transforms; later sessions and templates the evaluation's.
+    - The network after the last epoch; theirs is the one best on validation words.
+    - Inner loops in single precision; theirs in half.
+    - The template step comes after each later session, as nobody knows which is the last. Episodes
+      have it once, at their end, as the authors' code does, or after each stage (`template_every`).
+    - Fewer episodes: 10 epochs of 400, where the authors' settings allow 100 of 1000.
+
+In a bare Avalanche program nobody adds epochs: the last `meta_epochs` of its first session are
+the meta-training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from cl_suite.data.exemplars import Exemplars
+from cl_suite.data.loader import batches
+from cl_suite.data.stream import StreamInfo
+from cl_suite.errors import UserError
+from cl_suite.meta_episodes import EpisodePlan, increments
+from cl_suite.meta_learning import (
+    UnitNetwork,
+    add_spare_units,
+    full_batch_step,
+    take_spare_units,
+)
+from cl_suite.meta_training import MetaEpisodeLoader, outer_losses
+from cl_suite.modes import evaluating
+from cl_suite.plugin import Strategy, StrategyPlugin
+
+
+class MAMLConPlugin(StrategyPlugin):
+    """Meta-train on episodes of base classes; learn later classes as an episode does.
+
+    The first session it sees is the base session.
+
+    Args:
+        episode_classes: classes drawn for an episode, at most; so many units are meta-learned.
+        first_stage: what an episode begins with: base (the base classes that were not drawn, known
+            already) or drawn (the paper's: drawn classes, in `initial_steps`).
+        first_classes: classes of the first stage where it is drawn.
+        way: classes of each other stage.
+        shots: support samples of a class.
+        queries: query samples of a class.
+        initial_steps: `T_0`, gradient steps of the first stage where it is drawn.
+        steps: `T`, gradient steps of each other stage, and of a later session.
+        inner_lr: `alpha`, the length of these steps.
+        inner: what they move: all, or the units alone (head), which is the baseline OML.
+        first_order: no gradient through the inner steps.
+        templates: keep one sample of each class for the template step; OML has none.
+        template_every: when an episode takes that step, at its end or after each stage.
+        meta_epochs: epochs of meta-training.
+        meta_steps: outer steps of such an epoch.
+        meta_batch: episodes of an outer step.
+        outer_lr: Adam's learning rate.
+        base_weight: of the cross-entropy of all base classes before any inner step.
+        vectorized: run the episodes of an outer step at once. They need as many times the memory;
+            on a CPU it takes longer than one after another.
+    """
+
+    kinds = ("class",)
+    bounds = {  # noqa: RUF012
+        "episode_classes": (1, math.inf),
+        "first_classes": (1, math.inf),
+        "way": (1, math.inf),
+        "shots": (1, math.inf),
+        "queries": (1, math.inf),
+        "initial_steps": (0, math.inf),
+        "steps": (0, math.inf),
+        "inner_lr": (0, math.inf),
+        "meta_epochs": (0, math.inf),
+        "meta_steps": (1, math.inf),
+        "meta_batch": (1, math.inf),
+        "outer_lr": (0, math.inf),
+        "base_weight": (0, math.inf),
+    }
+
+    _outer: torch.optim.Adam | None = None
+    _outer_state: Mapping[str, Any] | None = None  # waits for the optimiser
+    _plan: EpisodePlan  # of the base session
+
+    def __init__(
+        self,
+        *,
+        episode_classes: int = 20,
+        first_stage: Literal["base", "drawn"] = "base",
+        first_classes: int = 5,
+        way: int = 5,
+        shots: int = 5,
+        queries: int = 5,
+        initial_steps: int = 30,
+        steps: int = 5,
+        inner_lr: float = 1e-3,
+        inner: Literal["all", "head"] = "all",
+        first_order: bool = False,
+        templates: bool = True,
+        template_every: Literal["end", "each"] = "end",
+        meta_epochs: int = 10,
+        meta_steps: int = 100,
+        meta_batch: int = 4,
+        outer_lr: float = 1e-4,
+        base_weight: float = 1.0,
+        vectorized: bool = False,
+    ) -> None:
+        self.episode_classes = episode_classes
+        self.first_stage = first_stage
+        self.first_classes = first_classes
+        self.way = way
+        self.shots = shots
+        self.queries = queries
+        self.initial_steps = initial_steps
+        self.steps = steps
+        self.inner_lr = inner_lr
+        self.inner = inner
+        self.first_order = first_order
+        self.templates = templates
+        self.template_every = template_every
+        self.meta_epochs = meta_epochs
+        self.meta_steps = meta_steps
+        self.meta_batch = meta_batch
+        self.outer_lr = outer_lr
+        self.base_weight = base_weight
+        self.vectorized = vectorized
+        self.classes_: list[int] = []  # of finished sessions, in order of arrival
+        self.num_base_ = 0
+        self.num_units_ = 0  # that were meta-learned
+        self.templates_ = Exemplars()
+
+    @property
+    def uses_templates(self) -> bool:
+        """Whether there is a template step."""
+        return self.templates and self.inner == "all"
+
+    def extra_epochs(self, session: int) -> int:
+        return self.meta_epochs if session == 0 else 0
+
+    def kept_data(self) -> tuple[int, int]:
+        return len(self.templates_), self.templates_.num_bytes
+
+    def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
+        if len(info.session_classes[0]) < 2:
+            raise UserError(
+                "mamlcon draws its episodes from base classes, and the base session has one; give "
+                "it at least 2"
+            )
+
+    def prepare_model(self, model: nn.Module) -> None:
+        add_spare_units(model, self.episode_classes)
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_training_exp(strategy, **kwargs)
+        if not self.classes_:
+            self._plan = self._episode_plan(len(strategy.adapted_dataset.targets.uniques))
+            self.num_units_ = self._plan.num_classes
+
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        if self.classes_:
+            strategy.stop_training()  # a later session is a few steps, taken at its end
+        elif self._in_meta_training(strategy):
+            self._begin_meta_training(strategy)
+            # BatchNorm by its running statistics, and no dropout; back again after the epoch
+            strategy.model.eval()
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        if self.classes_ or not self._in_meta_training(strategy):
+            return
+        strategy.loss = self.base_weight * strategy.loss
+        for loss in outer_losses(
+            UnitNetwork(strategy.model),
+            self._plan,
+            strategy.mbatch,
+            lr=self.inner_lr,
+            only_units=self.inner == "head",
+            first_order=self.first_order,
+            vectorized=self.vectorized,
+        ):
+            # at once, so that no two episodes' graphs are held
+            loss.backward()  # type: ignore[no-untyped-call]
+            strategy.loss = strategy.loss + loss.detach()
+
+    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
+        if self._outer is not None:
+            self._outer.step()
+            # nothing is left to do for the recipe's own optimiser
+            strategy.optimizer.zero_grad(set_to_none=True)
+
+    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        if self._outer is None:
+            return
+        strategy.model.train()
+        if not strategy.loss.isfinite().all():
+            raise UserError(
+                f"mamlcon: the inner loop diverges at --strategy.inner_lr {self.inner_lr}; lower it"
+            )
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._outer = None
+        session = sorted(int(c) for c in strategy.experience.classes_in_this_experience)
+        new = [c for c in session if c not in self.classes_]
+        if not self.classes_:
+            self.num_base_ = len(new)
+        elif new:
+            first = len(self.classes_) - self.num_base_
+            places = [i % self.num_units_ for i in range(first, first + len(new))]
+            take_spare_units(strategy.model, new, places)
+        is_later, self.classes_ = bool(self.classes_), [*self.classes_, *new]
+        data = strategy.experience.dataset
+        if self.uses_templates:
+            self._keep_templates(data, new)
+        if is_later:
+            self._learn(strategy, data)
+
+    def state_dict(self) -> dict[str, Any]:
+        outer = None if self._outer is None else self._outer.state_dict()
+        return {
+            **super().state_dict(),
+            "templates_": self.templates_.state_dict(),
+            "outer_": outer,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        own = {k: v for k, v in state.items() if k not in ("templates_", "outer_")}
+        super().load_state_dict(own)
+        self.templates_.load_state_dict(state["templates_"])
+        self._outer, self._outer_state = None, state["outer_"]
+
+    def _episode_plan(self, num_base: int) -> EpisodePlan:
+        drawn_first = self.first_stage == "drawn"
+        most = num_base if drawn_first else max(1, num_base // 2)
+        num_classes = min(self.episode_classes, most)
+        first = self.first_classes if drawn_first else self.way
+        return EpisodePlan(
+            sizes=tuple(increments(num_classes, first, self.way)),
+            shots=self.shots,
+            queries=self.queries,
+            initial_steps=self.initial_steps if drawn_first else self.steps,
+            steps=self.steps,
+            template_step=self.template_every if self.uses_templates else "none",
+            with_others=not drawn_first,
+            full_softmax=self.inner == "head",
+        )
+
+    def _in_meta_training(self, strategy: Strategy) -> bool:
+        return bool(strategy.clock.train_exp_epochs >= strategy.train_epochs - self.meta_epochs)
+
+    def _begin_meta_training(self, strategy: Strategy) -> None:
+        if self._outer is not None:
+            return
+        trained = [p for p in strategy.model.parameters() if p.requires_grad]
+        self._outer = torch.optim.Adam(trained, lr=self.outer_lr)
+        if self._outer_state is not None:
+            self._outer.load_state_dict(dict(self._outer_state))
+            self._outer_state = None
+        strategy.dataloader = MetaEpisodeLoader(
+            strategy.adapted_dataset,
+            self._plan,
+            UnitNetwork(strategy.model),
+            num_batches=self.meta_steps,
+            batch_size=self.meta_batch,
+            num_spare=self.episode_classes,
+        )
+
+    def _keep_templates(self, data: Any, new: Sequence[int]) -> None:
+        """Keep the first sample of each new class."""
+        labels = [int(label) for label in data.targets]
+        self.templates_.bind(data)
+        self.templates_.append(data, [labels.index(class_id) for class_id in new])
+
+    def _learn(self, strategy: Strategy, data: Any) -> None:
+        """Take the steps of a later session."""
+        network, size = UnitNetwork(strategy.model), strategy.train_mb_size
+        adapted = network.unit_names if self.inner == "head" else list(network.tensors())
+        stages = [data.eval()] * self.steps
+        if self.uses_templates:
+            stages.append(self.templates_.dataset().eval())
+        with evaluating(strategy.model):
+            for samples in stages:
+                full_batch_step(
+                    network,
+                    batches(samples, size),
+                    self.classes_,
+                    lr=self.inner_lr,
+                    adapted=adapted,
+                    device=strategy.device,
+                )
