@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import classifier_of
 from cl_suite.modes import batchnorms
 
 Groups = Literal["bn+fc", "bn+fc+conv1", "fc", "all", "sensitive"]
@@ -35,7 +35,7 @@ def named_group(model: nn.Module, groups: Groups) -> set[str]:
     if "bn" in parts:
         wanted |= set(batchnorms(model) or [m for m in model.modules() if isinstance(m, NORMS)])
     if "fc" in parts:
-        wanted |= set(_classifier(model).modules())
+        wanted |= set(classifier_of(model).modules())
     if "conv1" in parts:
         convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
         wanted |= set([m for m in model.modules() if isinstance(m, convolutions)][:1])
@@ -145,13 +145,6 @@ def check_groups(groups: str, option: str = "--strategy.groups") -> None:
     known = get_args(Groups)
     if groups not in known:
         raise UserError(f"{option} must be one of {', '.join(known)}, got '{groups}'")
-
-
-def _classifier(model: nn.Module) -> nn.Module:
-    if isinstance(model, Classifier):
-        return model.head
-    linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
-    return linear[-1] if linear else model
 
 
 def _floats(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -124,50 +124,6 @@ class RehearsalPlugin(StrategyPlugin):
         return self.buffer_
 
 
-class FeatureTap:
-    """Looks on while a training template runs a network, from here until `end`.
-
-    Attributes:
-        features: the features `(batch, dim)` of the latest pass, with their graph.
-        autocast: the precision of that pass, a context for further ones: the template wraps its
-            own pass alone.
-    """
-
-    features: Tensor
-    autocast: torch.autocast
-
-    def __init__(self, model: nn.Module) -> None:
-        self._handle = classifier_of(model).register_forward_pre_hook(self._note)
-
-    def end(self) -> None:
-        """Stop looking on."""
-        self._handle.remove()
-
-    def _note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.features = torch.flatten(inputs[0], start_dim=1)
-        kind = inputs[0].device.type
-        self.autocast = torch.autocast(
-            kind, dtype=torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind)
-        )
-
-
-def classifier_of(model: nn.Module) -> nn.Module:
-    """Return what scores the features: our head, or a foreign network's last linear layer.
-
-    Raises:
-        ValueError: if a foreign network has no linear layer.
-    """
-    if isinstance(model, Classifier):
-        return model.head
-    linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
-    if not linear:
-        raise ValueError(
-            f"{type(model).__name__} has no linear layer that could be its classifier; wrap it as "
-            "cl_suite.models.classifier.Classifier"
-        )
-    return linear[-1]
-
-
 def frozen_copy(model: nn.Module) -> nn.Module:
     """Return a copy that shares no tensor, in eval mode and without gradients."""
     twin = copy.deepcopy(model).eval()

@@ -31,10 +31,10 @@ from cl_suite.losses.key_queue import KeyQueue, ema_update_
 from cl_suite.losses.moco import moco_loss
 from cl_suite.losses.nt_xent import nt_xent_loss
 from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import FeatureTap, classifier_of
 from cl_suite.models.projected import Wrapped, add_projector, embed, follow_modes, still_copy
 from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, StrategyPlugin, views_of
-from cl_suite.rehearsal import FeatureTap, classifier_of
 
 Queued = Literal["keys", "past"]
 Pair = tuple[Tensor, Tensor]  # of the first and the second views, (batch, projection_dim) each

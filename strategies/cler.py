@@ -51,11 +51,11 @@ from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.host import WrappingPlugin
 from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import classifier_of
 from cl_suite.online_replay import precision_of
 from cl_suite.plugin import Strategy, plain_of
 from cl_suite.pretext import PretextName, PretextTask, draw_labels, make_tasks
 from cl_suite.pretext_branch import PretextBranch, check_cut
-from cl_suite.rehearsal import classifier_of
 
 
 class CLERPlugin(WrappingPlugin):

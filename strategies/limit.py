@@ -53,11 +53,11 @@ from cl_suite.errors import UserError
 from cl_suite.fake_sessions import FakeSessionLoader, draw_fake_session, meta_loss
 from cl_suite.head_plugin import HeadPlugin
 from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import FeatureTap
 from cl_suite.models.heads import ClassHead, CosineHead
 from cl_suite.models.set_head import Score, SetHead
 from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, session_stats
-from cl_suite.rehearsal import FeatureTap
 
 
 class LIMITPlugin(HeadPlugin):

@@ -35,10 +35,10 @@ from cl_suite.errors import UserError
 from cl_suite.exemplar_selection import Selection
 from cl_suite.losses.supcon import supcon_loss
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.features import feature_function
+from cl_suite.models.features import FeatureTap, classifier_of, feature_function
 from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, views_of
-from cl_suite.rehearsal import FeatureTap, RehearsalPlugin, classifier_of
+from cl_suite.rehearsal import RehearsalPlugin
 
 
 class SupConReplayPlugin(RehearsalPlugin):

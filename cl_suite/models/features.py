@@ -1,4 +1,4 @@
-"""The embedding of any classifier, ours or not."""
+"""The embedding of any classifier, ours or not: computed, or looked at in passing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ def feature_function(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """
     if isinstance(model, Classifier):
         return model.features
-    linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
-    if not linear:
-        raise ValueError(
-            f"{type(model).__name__} has no linear layer whose input could serve as the embedding; "
-            "wrap it as cl_suite.models.classifier.Classifier"
-        )
-    last = linear[-1]
+    last = classifier_of(model)
 
     def features(x: Tensor) -> Tensor:
         seen: list[Tensor] = []
@@ -39,3 +33,47 @@ def feature_function(model: nn.Module) -> Callable[[Tensor], Tensor]:
         return torch.flatten(seen[-1], start_dim=1)
 
     return features
+
+
+def classifier_of(model: nn.Module) -> nn.Module:
+    """Return what scores the features: our head, or a foreign network's last linear layer.
+
+    Raises:
+        ValueError: if a foreign network has no linear layer.
+    """
+    if isinstance(model, Classifier):
+        return model.head
+    linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
+    if not linear:
+        raise ValueError(
+            f"{type(model).__name__} has no linear layer that could be its classifier; wrap it as "
+            "cl_suite.models.classifier.Classifier"
+        )
+    return linear[-1]
+
+
+class FeatureTap:
+    """Looks on while a training template runs a network, from here until `end`.
+
+    Attributes:
+        features: the features `(batch, dim)` of the latest pass, with their graph.
+        autocast: the precision of that pass, a context for further ones: the template wraps its
+            own pass alone.
+    """
+
+    features: Tensor
+    autocast: torch.autocast
+
+    def __init__(self, model: nn.Module) -> None:
+        self._handle = classifier_of(model).register_forward_pre_hook(self._note)
+
+    def end(self) -> None:
+        """Stop looking on."""
+        self._handle.remove()
+
+    def _note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.features = torch.flatten(inputs[0], start_dim=1)
+        kind = inputs[0].device.type
+        self.autocast = torch.autocast(
+            kind, dtype=torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind)
+        )
