@@ -117,15 +117,10 @@ class FakeSessionLoader:
         sessions = [self.draw(self.labels) for _ in range(self.num_steps)]
         rows = torch.cat([session.rows for session in sessions]).tolist()
         images = batches(
-            self.dataset.subset(rows),
-            len(rows) // self.num_steps,
-            num_workers=self.num_workers,
-            rows=True,
+            self.dataset.subset(rows), len(rows) // self.num_steps, num_workers=self.num_workers
         )
-        for session, (x, class_ids, places) in zip(sessions, images, strict=True):
-            # data that lies in several parts is batched part by part
-            order = places.argsort()
-            yield [x[order], class_ids[order], session.order]
+        for session, batch in zip(sessions, images, strict=True):
+            yield [batch[0], batch[1], session.order]
 
 
 def meta_loss(

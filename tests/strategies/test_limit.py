@@ -191,6 +191,12 @@ def test_rows_left_to_training_are_no_class_means() -> None:
     assert gap.abs().max() > 1e-3
 
 
+def test_rows_left_to_training_begin_as_class_means() -> None:
+    engine = trained(make_plugin(overwrite_rows=False, lr_head=0.0, lr_backbone=0.0))
+    means = class_means(engine, [0, 2, 5, 7])
+    torch.testing.assert_close(engine.model.head.rows([0, 2, 5, 7]), means)
+
+
 def test_o9_later_sessions_leave_backbone_calibration_and_earlier_rows_bitwise_unchanged() -> None:
     engine = make_engine(make_plugin())
     rows: list[int] = []
