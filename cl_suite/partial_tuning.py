@@ -26,10 +26,11 @@ def named_group(model: nn.Module, groups: Groups) -> set[str]:
     Args:
         groups: joined by `+` out of bn (weights, biases and running statistics of BatchNorm; of a
             network without any, its other normalising layers), fc (the classifier) and conv1 (the
-            first convolution); or all.
+            first convolution); or all. What is frozen is in none of them, statistics included.
     """
+    frozen = _frozen(model)
     if groups == "all":
-        return {name for name, _ in _floats(model)}
+        return {name for name, _ in _floats(model)} - frozen
     wanted: set[nn.Module] = set()
     parts = groups.split("+")
     if "bn" in parts:
@@ -40,7 +41,8 @@ def named_group(model: nn.Module, groups: Groups) -> set[str]:
         convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
         wanted |= set([m for m in model.modules() if isinstance(m, convolutions)][:1])
     prefixes = [name for name, part in model.named_modules() if part in wanted]
-    return {name for name, _ in _floats(model) if name.rpartition(".")[0] in prefixes}
+    found = {name for name, _ in _floats(model) if name.rpartition(".")[0] in prefixes}
+    return found - frozen
 
 
 def phase_steps(num_steps: int, phases: int) -> list[int]:
@@ -145,6 +147,18 @@ def check_groups(groups: str, option: str = "--strategy.groups") -> None:
     known = get_args(Groups)
     if groups not in known:
         raise UserError(f"{option} must be one of {', '.join(known)}, got '{groups}'")
+
+
+def _frozen(model: nn.Module) -> set[str]:
+    """Return the names of parameters without gradient, and of buffers of layers with no others."""
+    names: set[str] = set()
+    for prefix, part in model.named_modules():
+        own = dict(part.named_parameters(recurse=False))
+        still = [name for name, parameter in own.items() if not parameter.requires_grad]
+        if own and len(still) == len(own):
+            still += [name for name, _ in part.named_buffers(recurse=False)]
+        names |= {f"{prefix}.{name}" if prefix else name for name in still}
+    return names
 
 
 def _floats(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -147,3 +147,13 @@ def test_tuning_fits_the_samples() -> None:
 def test_an_unknown_group_is_refused() -> None:
     with pytest.raises(UserError, match="bn\\+fc"):
         check_groups("everything")
+
+
+def test_what_is_frozen_is_in_no_group_statistics_included() -> None:
+    model = small()
+    body = model.backbone.body  # type: ignore[union-attr]
+    body[0].requires_grad_(False)  # type: ignore[operator,index]
+    for groups in ("bn+fc", "bn+fc+conv1", "all"):
+        names = named_group(model, groups)  # type: ignore[arg-type]
+        assert not any(name.startswith("backbone.body.0.") for name in names)
+        assert "backbone.body.1.1.running_mean" in names
