@@ -34,6 +34,7 @@ def figures(folder: Path) -> list[dict[str, object]]:
     ]
 
 
+BATCHES = ["--training.batch_size", "64"]  # its recipe's are of ten
 SMALL_SSL = ["--strategy.projector_dim", "64", "--strategy.queue_size", "256"]
 STRATEGIES = {
     "teen": [],
@@ -42,7 +43,7 @@ STRATEGIES = {
     # a buffer and a teacher
     "coconut": ["--strategy.buffer", "300"],
     # a host within, a reservoir with logits, a random generator of its own
-    "cler": ["--strategy.host", "der", "--strategy.host_params", "{buffer: 300}"],
+    "cler": ["--strategy.host", "der", "--strategy.host_params", "{buffer: 300}", *BATCHES],
     # queues, a momentum copy, a past copy, a predictor, probes
     "sycon": [*SMALL_SSL, "--strategy.form", "moco", "--strategy.predictor_dim", "64"],
     # phases within a session, dynamics noted
