@@ -68,6 +68,8 @@ def bare_step(method: str, model: Classifier, plugin: Any, stream: Stream) -> St
     old = set(stream.info.session_classes[0])
     is_old = torch.tensor([c in old for c in range(stream.info.num_classes)])
     past = copy.deepcopy(model).eval().requires_grad_(False)
+    network: Any = model  # with what the strategy has put on it
+    before: Any = past
 
     def finetune(views: list[Tensor], plain: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(model(views[0]), labels)
@@ -75,24 +77,24 @@ def bare_step(method: str, model: Classifier, plugin: Any, stream: Stream) -> St
     def coconut(views: list[Tensor], plain: Tensor, labels: Tensor) -> Tensor:
         features = model.features(views[0])
         rehearsal = is_old[labels]
-        student = model.coconut.first(features)  # type: ignore[operator,union-attr]
+        student = network.coconut.first(features)
         teacher = torch.zeros_like(student)
         if rehearsal.any():
             with torch.no_grad():
-                teacher[rehearsal] = past.coconut.first(past.features(views[0][rehearsal]))  # type: ignore[operator,union-attr]
-        texts = model.coconut.second(model.coconut.labels.embedding(labels))  # type: ignore[operator,union-attr]
+                teacher[rehearsal] = before.coconut.first(past.features(views[0][rehearsal]))
+        texts = network.coconut.second(network.coconut.labels.embedding(labels))
         loss = F.cross_entropy(model.head(features), labels)
         loss = loss + nspt_loss(student, teacher, labels=labels, rehearsal=rehearsal)
         return loss + 0.1 * multimodal_loss(student, texts, anchors=~rehearsal)
 
     def cler(views: list[Tensor], plain: Tensor, labels: Tensor) -> Tensor:
         loss = F.cross_entropy(model(views[0]), labels)
-        (task,) = model.pretext.tasks  # type: ignore[union-attr,misc]
+        (task,) = network.pretext.tasks
         drawn = torch.randint(task.num_labels, (len(plain),))
-        (logits,) = model.pretext(model, task(plain, drawn))  # type: ignore[operator]
+        (logits,) = network.pretext(model, task(plain, drawn))
         return loss + F.cross_entropy(logits, drawn)
 
-    momentum = plugin.momentum_ if method == "sycon" else None
+    momentum: Any = plugin.momentum_ if method == "sycon" else None
     queues = {name: KeyQueue(1024, 128) for name in ("keys1", "keys2", "past1", "past2")}
 
     def sycon(views: list[Tensor], plain: Tensor, labels: Tensor) -> Tensor:
@@ -101,14 +103,14 @@ def bare_step(method: str, model: Classifier, plugin: Any, stream: Stream) -> St
 
         z = [unit(model, x) for x in views]
         with torch.no_grad():
-            keys = [unit_rows(momentum.projector(momentum.backbone(x))) for x in views]  # type: ignore[union-attr]
+            keys = [unit_rows(momentum.projector(momentum.backbone(x))) for x in views]
             old = [unit(past, x) for x in views]
         loss = z[0].new_zeros(())
         for own, other in ((0, 1), (1, 0)):
             loss = loss + sycon_moco_loss(
                 z[own],
                 keys[other],
-                predicted1=model.predictor(z[own]),  # type: ignore[operator]
+                predicted1=network.predictor(z[own]),
                 past1=old[own],
                 queue=queues[f"keys{other + 1}"].filled_keys,
                 past_queue=queues[f"past{other + 1}"].filled_keys,
@@ -129,13 +131,13 @@ def bare_step(method: str, model: Classifier, plugin: Any, stream: Stream) -> St
 
 
 def bare_session(method: str, engine: Engine, stream: Stream, epochs: int) -> Callable[[], None]:
-    model: Classifier = copy.deepcopy(engine.model)
+    model: Any = copy.deepcopy(engine.model)  # with what the strategy has put on it
     info, plugin = stream.info, engine.plugin
     new = sorted(info.session_classes[1])
     if method != "sycon":
         model.head.grow(new)
     if method == "coconut":
-        model.coconut.labels.grow(new)  # type: ignore[operator,union-attr]
+        model.coconut.labels.grow(new)
     raw, labels = stream.train[1].inputs, torch.tensor(stream.train[1].targets)  # type: ignore[attr-defined]
     if method in ("er", "coconut"):
         kept = plugin.buffer_.exemplars

@@ -196,8 +196,10 @@ class OpeningPlugin:
         strategy.session_cache = {}
         if context.state.session > 0:
             return
-        if context.start is not None and context.start.stats is not None:
-            strategy.session_cache["stats"] = context.start.stats
+        start = context.start
+        # those of another run's network, which epochs of the strategy's own have moved on
+        if start is not None and start.stats is not None and not context.num_epochs(0):
+            strategy.session_cache["stats"] = start.stats
         # the weights as training left them, before any strategy acts on them
         state = context.model.trained_state()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}

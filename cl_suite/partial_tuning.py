@@ -127,10 +127,11 @@ def _only(model: nn.Module, names: Collection[str]) -> Iterator[None]:
     modes = {part: part.training for part in model.modules()}
     wanted = {name: p.requires_grad for name, p in model.named_parameters()}
     owners = {name.rpartition(".")[0] for name in names}
+    norms = set(batchnorms(model))
     try:
         model.eval()
         for name, part in model.named_modules():
-            if name in owners and part in set(batchnorms(model)):
+            if name in owners and part in norms:
                 part.train()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in names)

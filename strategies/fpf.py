@@ -101,7 +101,8 @@ class FPFPlugin(WrappingPlugin):
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
         super().check_stream(info, session_sizes)
         check_groups(self.groups)
-        check_budget(self.buffer, info.session_classes, session_sizes)
+        if not keeps_samples(self.hosted):
+            check_budget(self.buffer, info.session_classes, session_sizes)
 
     def kept_data(self) -> tuple[int, int]:
         num, size = super().kept_data()
@@ -199,6 +200,11 @@ class FPFPlugin(WrappingPlugin):
         if state["buffer_"] is not None:
             self.buffer_ = ReservoirBuffer(self.buffer)
             self.buffer_.load_state_dict(state["buffer_"])
+
+
+def keeps_samples(host: Any) -> bool:
+    """Return whether a host has a buffer of its own, filled or not."""
+    return hasattr(host, "buffer_") or hasattr(host, "storage_policy")
 
 
 def host_samples(host: Any) -> Any:

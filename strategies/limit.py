@@ -212,8 +212,6 @@ class LIMITPlugin(HeadPlugin):
             _network(strategy.model).train()
 
     def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
-        # means that came along with another run's base session are not those of a tuned network
-        getattr(strategy, "session_cache", {}).pop("stats", None)
         if self.base_classes_ or self.overwrite_rows or not self.meta_epochs:
             self._write_means(strategy, head)
         if not self.base_classes_ and self.meta_epochs and isinstance(head, SetHead):

@@ -24,6 +24,7 @@ from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.plugin import Strategy, StrategyPlugin
 from cl_suite.randomness import seed_everything
 from cl_suite.run_folder import RunFolder
+from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.training import TrainingConfig
 
 
@@ -147,6 +148,33 @@ def test_a_strategys_own_epochs_come_behind_the_recipes_and_outside_its_schedule
     other.context.start = run.artefact
     other.train_session(0)
     assert other.state.epochs_done == 2  # the base session is another's, its own epochs are not
+
+
+class Reading(StrategyPlugin):
+    """Notes the class statistics that come along, after `epochs` of its own."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.given: Any = None
+
+    def extra_epochs(self, session: int) -> int:
+        return self.epochs
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        self.given = strategy.session_cache.get("stats")
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_another_runs_statistics_are_not_those_of_a_network_that_trained_on(epochs: int) -> None:
+    run = engine(make_stream(), PrototypePlugin())
+    run.train_session(0)
+    assert run.artefact is not None
+    assert run.artefact.stats is not None
+    plugin = Reading(epochs)
+    other = engine(make_stream(), plugin)
+    other.context.start = run.artefact
+    other.train_session(0)
+    assert (plugin.given is run.artefact.stats) == (epochs == 0)
 
 
 def test_probes_read_no_test_label_and_do_not_move_the_random_numbers() -> None:
