@@ -170,12 +170,18 @@ def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
     resolved.seed = [seed]
     if resolved.start_from is not None:
         resolved.start_from = resolved.start_from.replace("{seed}", str(seed))
+    if resolved.model.weights is not None:
+        resolved.model.weights = resolved.model.weights.replace("{seed}", str(seed))
+    drawn = getattr(registry.get("scenario", settings.scenario_name).load(), "drawn_by_seed", None)
+    if drawn is not None and resolved.scenario[drawn] is None:
+        resolved.scenario[drawn] = seed
+    whole = resolved.clone()
     for key in ("config", "out", "resume", "overwrite"):
         resolved.pop(key, None)
     with _clear_errors():
         # checks were made by parse_args; `out` and its like are left out on purpose
         text = parser.dump(resolved, skip_validation=True, skip_unset=False)
-        made = parser.instantiate_classes(settings)
+        made = parser.instantiate_classes(whole)
     config = RunConfig(
         scenario_name=settings.scenario_name,
         strategy_name=settings.strategy_name,

@@ -208,7 +208,7 @@ class OpeningPlugin:
     def _still_batchnorm(self, model: nn.Module) -> None:
         # the template puts the whole model in train mode before a session
         training = self.context.training
-        if self.context.state.session > 0 and training.incremental_batchnorm == "eval":
+        if not training.updates_batchnorm(self.context.state.session):
             for layer in batchnorms(model):
                 layer.eval()
 

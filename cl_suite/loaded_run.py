@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ class LoadedRun:
         fingerprint: of the data, empty where it is not known.
         measured_by: what the figures are of: its classifier, or a probe.
         probes: hits that probes measured besides, by name.
+        drawn_by_seed: the scenario's parameter that followed the seed, if one did.
     """
 
     folder: RunFolder
@@ -37,6 +39,7 @@ class LoadedRun:
     fingerprint: str
     measured_by: str = "its classifier"
     probes: Mapping[str, Hits] = field(default_factory=dict)
+    drawn_by_seed: str | None = None
 
     @property
     def scenario_name(self) -> str:
@@ -50,9 +53,16 @@ class LoadedRun:
 
     @property
     def scenario(self) -> dict[str, Any]:
-        """Everything that decides which stream it was: the parameters and the data itself."""
+        """Everything that decides which stream it was: the parameters and the data itself.
+
+        Where each seed is a draw of its own, only what the draws share.
+        """
+        parameters = _flat(self.config.get("scenario"))
+        if self.drawn_by_seed is not None:
+            parameters.pop(self.drawn_by_seed, None)
+            return parameters
         data = {"data": self.fingerprint[:12]} if self.fingerprint else {}
-        return {**_flat(self.config.get("scenario")), **data}
+        return {**parameters, **data}
 
     @property
     def method(self) -> dict[str, Any]:
@@ -62,6 +72,9 @@ class LoadedRun:
         if start := self.config.get("start_from"):
             # the folder above the seed: seeds of one comparison start from runs of other seeds
             settings["start_from"] = str(Path(str(start)).parent)
+        weights = settings.get("model.weights")
+        if weights and re.fullmatch(r"seed\d+", Path(str(weights)).name):
+            settings["model.weights"] = str(Path(str(weights)).parent)
         return settings
 
 
@@ -93,6 +106,7 @@ def load(folder: RunFolder) -> LoadedRun:
         fingerprint=fingerprint,
         measured_by=str(info.get("measured_by", "its classifier")),
         probes=_probes(folder, info.get("probes"), done),
+        drawn_by_seed=drawn if isinstance(drawn := info.get("drawn_by_seed"), str) else None,
     )
 
 

@@ -12,6 +12,7 @@ KINDS: Mapping[Kind, str] = {
     "class": "streams of new classes",
     "data": "streams that bring more data of the same classes",
     "domain": "streams that bring other domains of the same classes",
+    "mixed": "streams that bring new classes and more data of earlier ones",
 }
 MODALITIES: Mapping[Modality, str] = {"image": "images", "audio": "sounds"}
 

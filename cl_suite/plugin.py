@@ -59,7 +59,7 @@ class StrategyPlugin:
     has_classifier: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
     needs_task: ClassVar[bool] = False
-    kinds: ClassVar[tuple[Kind, ...]] = ("class", "data", "domain")
+    kinds: ClassVar[tuple[Kind, ...]] = ("class", "data", "domain", "mixed")
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "audio")
 
     @property

@@ -28,7 +28,13 @@ from cl_suite.run_dashboard import RunDashboard
 from cl_suite.run_folder import RunFolder
 from cl_suite.run_info import parameters_line, peak_memory, run_info
 from cl_suite.run_model import build_model, build_stream
-from cl_suite.run_setup import check_names, check_pair, check_stream, prepare_folder
+from cl_suite.run_setup import (
+    check_names,
+    check_pair,
+    check_stream,
+    drawn_by_seed,
+    prepare_folder,
+)
 from cl_suite.saved_model import save_model
 
 
@@ -81,6 +87,7 @@ class Run:
         self.run_info = run_info(self.stream, model) | {
             "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.probes),
+            "drawn_by_seed": drawn_by_seed(config),
         }
         self.resumable, self.diverged = True, False
         if options.resume and not options.overwrite and folder.checkpoint_file.exists():

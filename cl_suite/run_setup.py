@@ -64,6 +64,12 @@ def check_pair(config: RunConfig) -> None:
         )
 
 
+def drawn_by_seed(config: RunConfig) -> str | None:
+    """Return the scenario's parameter that follows the seed, if it does in this run."""
+    name: str | None = getattr(config.scenario, "drawn_by_seed", None)
+    return name if name is not None and getattr(config.scenario, name) == config.seed else None
+
+
 def check_names(config: RunConfig, info: StreamInfo) -> None:
     """Raise `UserError` if a strategy reads class names and a session's are numbers."""
     strategy = config.strategy

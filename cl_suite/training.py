@@ -38,6 +38,8 @@ class TrainingConfig:
             later sessions too, but in none more than half of its epochs.
         milestones: epochs at which the step schedule acts, those of the warm-up counted.
         gamma: factor of the step schedule.
+        base_batchnorm: whether the base session updates BatchNorm's statistics (train) or keeps
+            those that the backbone came with (eval).
         incremental_batchnorm: whether later sessions update BatchNorm's statistics (train) or keep
             those of the base session (eval), which a handful of images would spoil.
         num_workers: processes that load images which do not lie in memory.
@@ -59,6 +61,7 @@ class TrainingConfig:
     warmup_epochs: int = 0
     milestones: list[int] = field(default_factory=list)
     gamma: float = 0.1
+    base_batchnorm: Literal["eval", "train"] = "train"
     incremental_batchnorm: Literal["eval", "train"] = "eval"
     num_workers: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -85,6 +88,10 @@ class TrainingConfig:
         if session == 0 or self.incremental_epochs is None:
             return self.base_epochs
         return self.incremental_epochs
+
+    def updates_batchnorm(self, session: int) -> bool:
+        """Return whether a session updates BatchNorm's statistics."""
+        return (self.incremental_batchnorm if session else self.base_batchnorm) == "train"
 
     def learning_rate(self, session: int) -> float:
         """Return the learning rate that a session starts with."""

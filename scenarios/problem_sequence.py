@@ -14,6 +14,7 @@ the pair is a cell of an 8 x 8 grid. A session is a problem, and each sequence c
     S_few              pictures alone, then pairs; the last has few items        few-shot transfer
 
 Differences from the paper, so that a processor can train on it:
+    - S_long, 100 problems of mixed sizes, is not built, nor are the CTrL streams;
     - pictures are the handwritten characters that come with the package, 28 domains of eight
       characters of an alphabet, instead of MNIST's kin in nine: a class has ten drawings to learn
       from, so that distorting them stands in for having many;

@@ -33,7 +33,8 @@ Differences from the authors' code:
     - The permutations, labels and any dropout of the pass come from a random generator of its own,
       so that with weight 0 a run is the host's to the last bit; theirs from NumPy's.
     - jig_rot makes one pass over both copies of the batch.
-    - X-DER, CoPE and DualNet, hosts of the paper, are not in the suite.
+    - X-DER, CoPE and DualNet, hosts of the paper, are not in the suite, nor are the program's
+      OnPro, LwF.MC and R-DFCIL; its contrastive branches and its task rel_patch_loc are not built.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ Differences from the paper (its code is not public):
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -160,8 +161,13 @@ class FPFPlugin(WrappingPlugin):
         try:
             found = sensitivities(self.records_)
         except ValueError:
-            return  # sessions of one epoch tell nothing
-        self.chosen_ = most_sensitive(found, self.budget)
+            warnings.warn(
+                "fpf: sessions of one epoch do not tell which tensors are sensitive, so nothing is "
+                "tuned; pass --training.incremental_epochs 2, or --strategy.groups bn+fc",
+                stacklevel=2,
+            )
+        else:
+            self.chosen_ = most_sensitive(found, self.budget)
         self.records_, self.before_ = [], {}
 
     def _fill(self, strategy: Strategy) -> None:

@@ -25,6 +25,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from cl_suite.data.exemplars import Extras
 from cl_suite.data.stream import StreamInfo
 from cl_suite.partial_tuning import (
     Batch,
@@ -37,6 +38,7 @@ from cl_suite.partial_tuning import (
 )
 from cl_suite.plugin import Strategy, StrategyPlugin, rows_of
 from cl_suite.replay_buffer import ReservoirBuffer, check_budget, parse_budget
+from cl_suite.strategies.der import LOGITS, padded
 
 
 class KFPFPlugin(StrategyPlugin):
@@ -60,6 +62,7 @@ class KFPFPlugin(StrategyPlugin):
         "momentum": (0.0, 1.0),
         "distillation": (0.0, math.inf),
     }
+    keeps_base_state = True  # the reservoir, which is filled step by step
     row_numbers = True
 
     def __init__(
@@ -83,6 +86,7 @@ class KFPFPlugin(StrategyPlugin):
         self.distillation = distillation
         self.buffer = buffer
         self.buffer_: ReservoirBuffer | None = None
+        self.num_logits_ = 0  # columns of the logits kept
         self.step_ = 0  # of the session under way
         self.tuned_samples_ = 0  # what phases have read so far
 
@@ -112,12 +116,22 @@ class KFPFPlugin(StrategyPlugin):
         assert self.buffer_ is not None, "made before the session"
         self.step_ += 1
         if strategy.clock.train_exp_epochs == 0:
-            logits = strategy.mb_output.detach().float()
-            extras = {"logits": logits} if self.distillation else None
+            extras = self._extras(strategy) if self.distillation else None
             self.buffer_.insert(strategy.adapted_dataset, rows_of(strategy, self), extras)
         total = len(strategy.dataloader) * strategy.train_epochs
         if self.step_ in phase_steps(total, self.phases) and self.buffer_.num_samples:
             self._phase(strategy)
+
+    def _extras(self, strategy: Strategy) -> Extras:
+        """Return the batch's logits, and give those kept as many columns: an output may grow."""
+        assert self.buffer_ is not None, "made before the session"
+        logits, exemplars = strategy.mb_output.detach().float(), self.buffer_.exemplars
+        if logits.shape[1] > self.num_logits_ and len(exemplars):
+            state = exemplars.state_dict()
+            state["extras"][LOGITS] = padded(state["extras"][LOGITS], logits.shape[1])
+            exemplars.load_state_dict(state)
+        self.num_logits_ = logits.shape[1]
+        return {LOGITS: logits}
 
     def _phase(self, strategy: Strategy) -> None:
         lr = strategy.optimizer.param_groups[0]["lr"] if self.lr is None else self.lr
@@ -137,7 +151,7 @@ class KFPFPlugin(StrategyPlugin):
         kept = self.buffer_.exemplars
         self.tuned_samples_ += self.batch
         inputs, labels, extras = kept.batch(balanced_rows(kept.targets, self.batch))
-        logits = extras.get("logits")
+        logits = extras.get(LOGITS)
         return (
             inputs.to(strategy.device),
             labels.to(strategy.device),

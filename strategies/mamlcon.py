@@ -18,6 +18,10 @@ later session gives its classes meta-learned units and takes the very steps of a
 all its samples, then one on the templates of all classes so far, which are all that is kept.
 
 Differences from the paper or the authors' code:
+    - Second order by default; the authors' settings are first order (`first_order`).
+    - OML takes `T_0` steps in a drawn first stage, as ours does; theirs takes `T` there, which
+      `initial_steps` can ask for.
+    - Units have no bias, and no ReLU of their own before them.
     - Base classes must be classified too, whereas the paper's words of training are never asked
       for. Their units are those that the recipe has trained. They stay in meta-training: the
       cross-entropy of the queries at `theta` itself over all base classes (`base_weight`) is part

@@ -21,7 +21,8 @@ Differences from the authors' code:
     - the queue of `f` is empty when the second session begins; theirs has random unit rows;
     - the predictor is made with the network, from numbers of its own, and trained from the second
       session on; theirs is made then;
-    - queue size, views, epochs and last batches are as in `moco` and `simclr`.
+    - queue size, views, epochs and last batches are as in `moco` and `simclr`;
+    - the later paper's forms without negatives (BYOL, Barlow Twins, VICReg) are not built.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from avalanche.benchmarks import CLScenario
 
 Modality = Literal["image", "audio"]
-Kind = Literal["class", "data", "domain"]
+Kind = Literal["class", "data", "domain", "mixed"]
 UNLABELLED = -100  # the target of a training sample without label; cross-entropy passes it over
 
 
@@ -32,8 +32,8 @@ class StreamInfo:
         way: classes a few-shot session brings, None where sessions differ.
         shots: training samples a class of a few-shot session has, None for full data.
         modality: what a sample is.
-        kind: what a session brings: new classes; or more data, or another domain, of classes that
-            come in every session.
+        kind: what a session brings: new classes; more data, or another domain, of classes that come
+            in every session; or (mixed) now new classes, now more data of classes gone by.
         input_shape: shape of one transformed sample, `(channels, height, width)` for images.
         train_transform, eval_transform: from a raw sample to the model's input.
         notes: sentences the user must see once (skipped files, shots that are not the published
@@ -113,7 +113,8 @@ class Scenario(Protocol):
 
     Equal parameters give equal streams. A bad parameter or data set raises `UserError`. The class
     may state `kind` and `modality` of its streams (see `StreamInfo`); by default they are those of
-    images of new classes.
+    images of new classes. It may name in `drawn_by_seed` a parameter that takes the run's seed
+    where it is None, so that each seed is a draw of its own.
     """
 
     def build(self) -> Stream: ...

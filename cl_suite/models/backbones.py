@@ -16,6 +16,7 @@ from cl_suite.errors import UserError
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.stages import cut
+from cl_suite.models.weights_files import load_weights
 
 CLIP = "clip:"  # begins the name of a CLIP model
 WAV2VEC2 = "wav2vec2:"  # begins the name of a wav2vec2 model
@@ -129,7 +130,7 @@ def create_backbone(
         name: one of ours, timm's, or `clip:` and the name of a CLIP model.
         pretrained: take the published weights (from the local cache, else from the hub).
         weights: a `.safetensors` file with the backbone's weights, a classifier's rows in it being
-            left out; for CLIP the folder of a model.
+            left out, or the folder of a finished run; for CLIP the folder of a published model.
         trained_blocks: see `Backbone`.
         arguments: further arguments of `timm.create_model`.
 
@@ -191,33 +192,6 @@ def _take_size(body: nn.Module, input_shape: tuple[int, ...]) -> None:
         # what does not fit at all is said by `_feature_dim`
         with contextlib.suppress(AssertionError, RuntimeError, ValueError):
             body.set_input_size(input_shape[1:])  # type: ignore[operator]
-
-
-def load_weights(body: nn.Module, path: Path, name: str) -> None:
-    """Load a safetensors file into a backbone, in the backbone's own precision.
-
-    Raises:
-        UserError: if the file is missing, is not a safetensors file, or belongs to another network.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise UserError(f"weights file '{path}' does not exist; give a .safetensors file")
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"weights file '{path}' cannot be read as safetensors ({error})") from error
-    own = body.state_dict()
-    wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
-    # counters that some exports leave out
-    wrong = [k for k in wrong if not k.endswith("num_batches_tracked")]
-    if wrong:
-        raise UserError(
-            f"weights file '{path}' does not fit backbone '{name}': '{wrong[0]}' is "
-            "missing or has another shape; name the backbone that the file belongs to"
-        )
-    body.load_state_dict({k: state[k].to(own[k].dtype) for k in own if k in state}, strict=False)
 
 
 def _timm_model(

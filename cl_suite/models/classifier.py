@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from cl_suite.models.adapters import LoRASettings, add_lora, count_parameters
 from cl_suite.models.backbones import Backbone, create_backbone
 from cl_suite.models.heads import ClassHead, CosineHead, LinearHead
 from cl_suite.models.preprocessing import PreprocessingChoice
+from cl_suite.models.weights_files import run_settings
 
 View = Literal["flip", "corners"]
 
@@ -31,7 +33,9 @@ class ModelConfig:
         head: cosine or linear; a strategy with a head of its own takes that.
         temperature: factor on the cosine, unused by a linear head.
         pretrained: start from the published weights.
-        weights: a .safetensors file to start from instead; for CLIP and wav2vec2 a folder.
+        weights: a .safetensors file to start from instead, or the folder of a finished run, of
+            which the backbone is taken ({seed} in it is the run's own seed); for CLIP and wav2vec2
+            the folder of a published model.
         frozen: keep the backbone as it is.
         trained_blocks: train only so many of the last blocks; null: all of them.
         lora_rank: rank of low-rank adapters, which then are all of the backbone that is trained;
@@ -41,7 +45,8 @@ class ModelConfig:
         lora_targets: name patterns of the layers that get one; null: attention's query and value,
             else convolutions, else linear layers. trained_blocks limits them to the last blocks.
         preprocessing: scenario's, backbone's (input size, mean and std that it was trained with),
-            or auto: the backbone's where it starts from published weights.
+            or auto: the backbone's where it starts from published weights, and a run's own where
+            it starts from that run's.
         image_size: pixels a side in the backbone's preprocessing; null: its own.
         crop_fraction: side of the middle square in the backbone's preprocessing; 1: whole images.
         bank: compute what is frozen once for each image and keep it on disk, without random
@@ -79,6 +84,9 @@ class ModelConfig:
     def uses_backbone_preprocessing(self) -> bool:
         """Whether images are prepared as the backbone was trained with them, if it says how."""
         if self.preprocessing == "auto":
+            followed = None if self.weights is None else run_settings(Path(self.weights))
+            if followed is not None:
+                return ModelConfig(**followed).uses_backbone_preprocessing
             return self.pretrained or self.weights is not None
         return self.preprocessing == "backbone"
 

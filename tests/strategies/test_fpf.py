@@ -17,11 +17,12 @@ from cl_suite.strategies import FPFPlugin
 from cl_suite.training import TrainingConfig
 
 
-def trained(plugin: Any, sessions: int = 3) -> Engine:
+def trained(plugin: Any, sessions: int = 3, **epochs: Any) -> Engine:
     stream = make_stream()
     seed_everything(0)
     model = build_classifier(ModelConfig(), stream.info.input_shape, 8, plugin)
-    recipe = TrainingConfig(base_epochs=2, incremental_epochs=2, batch_size=16, lr=0.02)
+    epochs = {"base_epochs": 2, "incremental_epochs": 2, **epochs}
+    recipe = TrainingConfig(batch_size=16, lr=0.02, **epochs)
     engine = Engine(stream, model, plugin, recipe)
     for session in range(sessions):
         engine.train_session(session)
@@ -76,6 +77,15 @@ def test_sensitive_tensors_are_found_in_the_first_two_sessions() -> None:
     assert plugin.chosen_
     assert sum(sizes[name] for name in plugin.chosen_) <= 0.05 * sum(sizes.values())
     assert not plugin.before_  # no copy of the network is kept any longer
+
+
+def test_sessions_that_tell_no_sensitivity_are_warned_of() -> None:
+    plugin = FPFPlugin(host="er", groups="sensitive", iterations=2, batch=8)
+    with pytest.warns(UserWarning, match="sessions of one epoch do not tell"):
+        trained(plugin, 2, base_epochs=1, incremental_epochs=1)
+    assert plugin.chosen_ == []
+    assert plugin.tuned_samples_ == 0
+    assert not plugin.before_  # no copy of the network is kept for nothing
 
 
 def test_a_parameter_that_makes_no_sense_is_refused_before_training() -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.models import IncrementalClassifier
 from tiny_models import make_plugin
 from tiny_streams import make_stream
+from torch import nn
 
+from cl_suite import avalanche_api
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
@@ -69,6 +72,42 @@ def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
     assert known[:48].sum(1).tolist() == [4] * 48  # the classes of the base session
     assert known[-6:].all()
     assert labels[-6:].unique().tolist() == [3, 4]
+
+
+def test_logits_kept_widen_with_an_output_that_grows() -> None:
+    torch.manual_seed(0)
+    plugin, model = KFPFPlugin(phases=1, iterations=2, batch=4, distillation=0.5), Growing()
+    template = avalanche_api.SupervisedTemplate(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.05),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=16,
+        train_epochs=1,
+        plugins=[plugin],
+        evaluator=avalanche_api.silent_evaluator(),
+    )
+    for experience in make_stream([[0, 1], [3, 2], [4]]).benchmark.train_stream:
+        template.train(experience)
+    assert plugin.buffer_ is not None
+    kept = plugin.buffer_.exemplars.batch(range(33), "eval")[2]["logits"]
+    assert kept.isfinite().sum(1).tolist() == [2] * 24 + [4] * 6 + [5] * 3
+
+
+class Growing(nn.Module):
+    """A network that knows nothing of cl-suite, with an output for each class so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU())
+        self.classifier = IncrementalClassifier(16, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(self.body(x))
+        return logits
+
+
+def test_it_cannot_begin_after_another_run_whose_steps_filled_no_reservoir() -> None:
+    assert KFPFPlugin.keeps_base_state
 
 
 def test_distillation_changes_what_a_phase_learns() -> None:

@@ -1,0 +1,86 @@
+"""All images of a data set by class, undivided: what few-shot tasks are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from cl_suite.data.cut import rows_by_class
+from cl_suite.data.pool import Pool
+from cl_suite.data.readers import image_folder, omniglot
+from cl_suite.data.samples import FileSamples, Samples, TensorSamples
+from cl_suite.data.transforms import Transform
+
+
+@dataclass(frozen=True)
+class ClassImages:
+    """A labelled data set without a division into training and test images.
+
+    Attributes:
+        samples: class by class; `targets` index `class_names`.
+        load: from samples to what a session keeps of them (see `Pool`).
+        train_transform, eval_transform: from a raw sample to the model's input.
+        notes: sentences that the user must see.
+    """
+
+    samples: Samples = field(repr=False)
+    class_names: tuple[str, ...]
+    load: Callable[[Samples], Samples]
+    train_transform: Transform
+    eval_transform: Transform
+    notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> dict[int, list[int]]:
+        """The positions of each class's images."""
+        return rows_by_class(self.samples.targets)
+
+    def labelled(self, rows: Sequence[int], labels: Sequence[int]) -> Samples:
+        """Return images with other labels than their classes'."""
+        chosen = self.load(self.samples.select(rows))
+        chosen.targets = list(labels)
+        return chosen
+
+
+def read(
+    root: str | None, *, image_size: int, augment: bool, skip_unreadable: bool = False
+) -> ClassImages:
+    """Return the drawings that come with the package, or the images of a folder of class folders.
+
+    Args:
+        root: the folder; None for the drawings, 20 of each of 242 characters.
+        image_size: pixels a side of a folder's images; drawings have 28.
+
+    Raises:
+        UserError: for a folder or image that is no use.
+    """
+    if root is None:
+        pool = omniglot.read(augment=augment)
+    else:
+        pool = image_folder.read(
+            root, image_size=image_size, augment=augment, skip_unreadable=skip_unreadable
+        )
+    return ClassImages(
+        _joined(pool),
+        pool.class_names,
+        pool.load,
+        pool.train_transform,
+        pool.eval_transform,
+        pool.notes,
+    )
+
+
+def _joined(pool: Pool) -> Samples:
+    train, test = pool.train, pool.test
+    targets = [*train.targets, *test.targets]
+    if isinstance(train, TensorSamples) and isinstance(test, TensorSamples):
+        order = sorted(range(len(targets)), key=targets.__getitem__)
+        inputs = torch.cat([train.inputs, test.inputs])[order]
+        return TensorSamples(inputs, [targets[i] for i in order])
+    assert isinstance(train, FileSamples)
+    assert isinstance(test, FileSamples)
+    # by name, so that the reader's own division leaves no trace
+    files = sorted(zip(targets, [*train.paths, *test.paths], strict=True))
+    return FileSamples([path for _, path in files], [c for c, _ in files], train.root)

@@ -1,0 +1,220 @@
+"""Continual few-shot learning: a task is a short stream of support sets of classes never seen.
+
+Antoniou et al., arXiv 2004.11967, and its extension to more classes and instances, Kowadlo et al.,
+PLOS ONE 2024, arXiv 2209.07863. A network is trained on many classes first (`cfsl_pretraining`);
+then a task draws classes of the rest, shows them support set by support set, and tests on fresh
+images of everything it has shown. A session here is a support set, and one run is one task:
+
+    cl-suite run cfsl_pretraining finetune
+    cl-suite run cfsl cfsl --seed $(seq 0 99) --model.weights runs/cfsl_pretraining/finetune/seed0
+
+The seed numbers the task, so that the figures over seeds are those over tasks, each of which begins
+at the weights of the pretraining. The settings of the extension are scenarios of their own:
+
+    cfsl           5-way, 4 sets, classes change after 2   10 classes    20 support images   (Base)
+    cfsl_wide_a   10-way, 4 sets, after 2                  20            40
+    cfsl_wide_b  100-way, 4 sets, after 2                 200           400
+    cfsl_long_a    2-way, 20 sets, after 2                 20            40
+    cfsl_long_b    5-way, 80 sets, after 2                200           400
+
+Differences from the authors' benchmark:
+    - No image comes twice in a task, neither in two support sets nor in support and targets. Theirs
+      draws without replacement within a set alone; before a correction, consecutive sets of the
+      same classes repeated their images.
+    - Labels advance by group of sets, as the papers say; the first code advanced them by set, and
+      published figures from before the correction (7.66 to 7.91 % on the setting Base) rest on
+      outputs for 20 classes where there are 10.
+    - The drawings that come with the package are 242 of the 1,622 characters: 179, 31 and 32
+      classes for training, validation and testing in the same proportions. The settings of 200
+      classes need a folder of images.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from cl_suite.data import class_images
+from cl_suite.data.cut import check_at_least, check_choice
+from cl_suite.data.few_shot_tasks import class_split, draw_class_task
+from cl_suite.data.stream import Kind, Stream, build_stream
+from cl_suite.errors import UserError
+
+
+class CFSLPretraining:
+    """One session: all images of the classes for training, but for some that measure it.
+
+    Args:
+        root: folder of class folders; null: the drawings that come with the package.
+        test_images: images of each class that are held out for measuring.
+        split_seed: of the division of classes; that of the tasks to come.
+        image_size: height and width in pixels; drawings have 28.
+        augment: distort the training images by a random draw each.
+        skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        test_images: int = 3,
+        split_seed: int = 0,
+        image_size: int = 84,
+        augment: bool = True,
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.root = root
+        self.test_images = test_images
+        self.split_seed = split_seed
+        self.image_size = image_size
+        self.augment = augment
+        self.skip_unreadable = skip_unreadable
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
+        check_at_least("test_images", self.test_images, 1)
+        images = class_images.read(
+            self.root,
+            image_size=self.image_size,
+            augment=self.augment,
+            skip_unreadable=self.skip_unreadable,
+        )
+        classes = class_split(len(images.class_names), "train", self.split_seed)
+        if not classes:
+            raise UserError(
+                f"{len(images.class_names)} classes leave none for training; give data of more"
+            )
+        train: list[int] = []
+        test: list[int] = []
+        candidates = images.rows
+        for class_id in classes:
+            generator = np.random.default_rng([self.split_seed, class_id])
+            rows = generator.permutation(np.asarray(candidates[class_id]))
+            if len(rows) <= self.test_images:
+                raise UserError(
+                    f"class '{images.class_names[class_id]}' has {len(rows)} images and "
+                    f"test_images is {self.test_images}; hold out fewer, or add images"
+                )
+            test += rows[: self.test_images].tolist()
+            train += rows[self.test_images :].tolist()
+        return build_stream(
+            name="cfsl_pretraining",
+            class_names=images.class_names,
+            session_classes=[classes],
+            train=[images.load(images.samples.select(train))],
+            test=[images.load(images.samples.select(test))],
+            train_transform=images.train_transform,
+            eval_transform=images.eval_transform,
+            notes=images.notes,
+        )
+
+
+class CFSL:
+    """Support sets of few shots; consecutive ones may share their classes.
+
+    Args:
+        root: folder of class folders; null: the drawings that come with the package.
+        way: classes of a support set.
+        shots: images of each class in a support set.
+        support_sets: of a task, its sessions.
+        class_change: consecutive sets that share their classes; a divisor of support_sets.
+        overwrite: let the classes of a later group take the labels of the first one's.
+        targets: fresh images of each class that a set is tested on.
+        split: the part of the classes that tasks are drawn from; settings are chosen on validation.
+        task: which draw; null: the run's seed.
+        instance_seed: of the images; other seeds show other images of the same classes.
+        split_seed: of the division of classes, as in the pretraining.
+        image_size: height and width in pixels; drawings have 28.
+        skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
+    """
+
+    kind: ClassVar[Kind] = "mixed"
+    drawn_by_seed: ClassVar[str] = "task"
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        way: int = 5,
+        shots: int = 1,
+        support_sets: int = 4,
+        class_change: int = 2,
+        overwrite: bool = False,
+        targets: int = 5,
+        split: Literal["validation", "test"] = "test",
+        task: int | None = None,
+        instance_seed: int = 0,
+        split_seed: int = 0,
+        image_size: int = 84,
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.root = root
+        self.way = way
+        self.shots = shots
+        self.support_sets = support_sets
+        self.class_change = class_change
+        self.overwrite = overwrite
+        self.targets = targets
+        self.split = split
+        self.task = task
+        self.instance_seed = instance_seed
+        self.split_seed = split_seed
+        self.image_size = image_size
+        self.skip_unreadable = skip_unreadable
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
+        self._check()
+        images = class_images.read(
+            self.root,
+            image_size=self.image_size,
+            augment=False,
+            skip_unreadable=self.skip_unreadable,
+        )
+        sets = draw_class_task(
+            images.rows,
+            class_split(len(images.class_names), self.split, self.split_seed),
+            task=self.task or 0,
+            way=self.way,
+            shots=self.shots,
+            num_sets=self.support_sets,
+            interval=self.class_change,
+            targets=self.targets,
+            overwrite=self.overwrite,
+            instance_seed=self.instance_seed,
+        )
+        names = {
+            label: images.class_names[class_id]
+            for support_set in sets
+            for label, class_id in zip(support_set.labels, support_set.classes, strict=True)
+        }
+        once = self.class_change == 1 and (not self.overwrite or self.support_sets == 1)
+        return build_stream(
+            name="cfsl",
+            class_names=[
+                f"label {label}" if self.overwrite else name
+                for label, name in sorted(names.items())
+            ],
+            session_classes=[list(support_set.labels) for support_set in sets],
+            train=[images.labelled(s.support.ravel().tolist(), s.support_labels) for s in sets],
+            test=[images.labelled(s.target.ravel().tolist(), s.target_labels) for s in sets],
+            train_transform=images.eval_transform,
+            eval_transform=images.eval_transform,
+            way=self.way,
+            shots=self.shots,
+            kind="class" if once else "mixed",
+            notes=images.notes,
+        )
+
+    def _check(self) -> None:
+        check_choice("split", self.split, ("validation", "test"))
+        for name in ("way", "shots", "support_sets", "class_change", "targets"):
+            check_at_least(name, getattr(self, name), 1)
+        for name in ("task", "instance_seed"):
+            check_at_least(name, getattr(self, name) or 0, 0)
+        if self.support_sets % self.class_change:
+            raise UserError(
+                f"class_change must divide support_sets, got {self.class_change} and "
+                f"{self.support_sets}"
+            )

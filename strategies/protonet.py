@@ -1,0 +1,192 @@
+"""Prototypical networks: trained by episodes, then a class is the mean of all its shots.
+
+Snell, Swersky, Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017, arXiv
+1703.05175, as the baseline of continual few-shot learning in Kowadlo et al., PLOS ONE 2024, arXiv
+2209.07863. An episode draws `way` classes, and of each `shots` support and `queries` query images:
+
+    p_c = mean of f(x) over the support of c
+    L   = mean over queries of -log softmax_c s(f(x), p_c)[y]
+    s(f, p) = f . p  (dot)  |  T cos(f, p)  (cosine)  |  -||f - p||^2  (euclid)
+
+The first session's epochs consist of as many episodes as there are batches; later sessions take no
+step. A prototype is the mean over every shot of its class so far, so classes may come again.
+
+Differences from the papers or their code:
+    - Snell et al. measure squared Euclidean distance. The code of Kowadlo et al. calls its measure
+      cosine and computes the dot product, which is the default here as there.
+    - Theirs holds all support embeddings of a task; running sums give the same means.
+    - In training, BatchNorm normalises a whole episode, support and query together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_suite.data.cut import check_choice
+from cl_suite.data.stream import Kind
+from cl_suite.fake_sessions import FakeSession, FakeSessionLoader
+from cl_suite.head_plugin import HeadPlugin
+from cl_suite.models.dot_head import DotHead
+from cl_suite.models.features import FeatureTap
+from cl_suite.models.heads import ClassHead, CosineHead, LinearHead
+from cl_suite.models.stats import ClassStats
+from cl_suite.plugin import Strategy, session_stats
+
+Similarity = Literal["dot", "cosine", "euclid"]
+
+
+class ProtoNetPlugin(HeadPlugin):
+    """Train by episodes in the first session; after each, write the running class means.
+
+    Args:
+        similarity: of a feature and a prototype: dot, cosine or euclid.
+        way: classes of an episode, at most those of the session.
+        shots: support images of each.
+        queries: query images of each.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("class", "data", "domain", "mixed")
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "way": (2, math.inf),
+        "shots": (1, math.inf),
+        "queries": (1, math.inf),
+    }
+    _tap: FeatureTap  # of the batch under way
+
+    def __init__(
+        self,
+        *,
+        similarity: Similarity = "dot",
+        way: int = 20,
+        shots: int = 1,
+        queries: int = 5,
+    ) -> None:
+        super().__init__()
+        self.similarity = similarity
+        self.way = way
+        self.shots = shots
+        self.queries = queries
+        self.stats_: ClassStats | None = None
+
+    def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
+        check_choice("--strategy.similarity", self.similarity, get_args(Similarity))
+        if self.similarity == "dot":
+            return DotHead(dim, num_classes)
+        if self.similarity == "cosine":
+            return CosineHead(dim, num_classes, temperature)
+        return LinearHead(dim, num_classes)
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_training_exp(strategy, **kwargs)
+        if self.base_classes_:
+            return
+        self._tap = FeatureTap(strategy.model)
+        steps = math.ceil(len(strategy.adapted_dataset) / strategy.train_mb_size)
+        strategy.dataloader = FakeSessionLoader(
+            strategy.adapted_dataset,
+            lambda labels: draw_episode(
+                labels, way=self.way, shots=self.shots, queries=self.queries
+            ),
+            steps,
+            getattr(strategy.dataloader, "num_workers", 0),
+        )
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        head = getattr(strategy.model, "head", None)
+        temperature = head.temperature if isinstance(head, CosineHead) else 16.0
+        way = strategy.mbatch[2].shape[1]
+        strategy.loss = episode_loss(
+            self._tap.features.float(), way, self.shots, self.similarity, temperature
+        )
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        if not self.base_classes_:
+            self._tap.end()
+        super().after_training_exp(strategy, **kwargs)
+
+    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+        new = session_stats(strategy)
+        self.stats_ = new if self.stats_ is None else self.stats_.merge(new)
+        mean = self.stats_.select(new.classes).mean
+        if self.similarity == "euclid":
+            # -||f - p||^2 less ||f||^2, which all classes share
+            mean = torch.cat([2 * mean, -(mean**2).sum(1, keepdim=True)], dim=1)
+        head.set_rows(new.classes, mean)
+        return new.classes
+
+    def state_dict(self) -> dict[str, Any]:
+        stats = None if self.stats_ is None else self.stats_.state_dict()
+        return {**super().state_dict(), "stats_": stats}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict({k: v for k, v in state.items() if k != "stats_"})
+        stats = state["stats_"]
+        self.stats_ = None if stats is None else ClassStats.from_state_dict(stats)
+
+
+def draw_episode(
+    labels: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    way: int,
+    shots: int,
+    queries: int,
+) -> FakeSession:
+    """Return an episode: support rows `(way, shots)`, query rows `(way * queries,)` by class.
+
+    A class with too few images shows some of them twice, in support and query alike only where it
+    has one alone.
+
+    Args:
+        labels: `(n,)` the class of each image, numbered from 0 without gaps.
+        generator: of the draws; None: torch's global one.
+        way: classes, at most those that there are.
+    """
+    num_classes = int(labels.max()) + 1
+    drawn = torch.randperm(num_classes, generator=generator)[:way]
+    support, query = [], []
+    for class_id in drawn:
+        rows = (labels == class_id).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        num_support = max(1, min(shots, len(rows) - 1))
+        rest = rows[num_support:] if len(rows) > 1 else rows
+        support.append(rows[torch.arange(shots) % num_support])
+        query.append(rest[torch.arange(queries) % len(rest)])
+    return FakeSession(torch.stack(support), torch.cat(query), drawn[None])
+
+
+def episode_loss(
+    features: Tensor,
+    way: int,
+    shots: int,
+    similarity: Similarity = "dot",
+    temperature: float = 16.0,
+) -> Tensor:
+    """Return the mean cross-entropy of an episode's queries.
+
+    Args:
+        features: of the support, class by class, then of the queries, class by class,
+            `(way * shots + way * queries, dim)`.
+        temperature: factor on cosines.
+    """
+    support, query = features[: way * shots], features[way * shots :]
+    prototypes = support.view(way, shots, -1).mean(1)
+    labels = torch.arange(way, device=features.device).repeat_interleave(len(query) // way)
+    return F.cross_entropy(similarities(query, prototypes, similarity, temperature), labels)
+
+
+def similarities(
+    query: Tensor, prototypes: Tensor, similarity: Similarity = "dot", temperature: float = 16.0
+) -> Tensor:
+    """Return the similarity `(n, classes)` of queries `(n, dim)` to prototypes `(classes, dim)`."""
+    if similarity == "cosine":
+        return temperature * F.normalize(query) @ F.normalize(prototypes).T
+    if similarity == "euclid":
+        return -(torch.cdist(query, prototypes, compute_mode="donot_use_mm_for_euclid_dist") ** 2)
+    return query @ prototypes.T
