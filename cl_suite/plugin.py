@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from cl_suite.data.cut import check_choice
 from cl_suite.data.loader import batches
 from cl_suite.data.stream import Kind, Modality, StreamInfo
 from cl_suite.errors import UserError
@@ -30,6 +31,7 @@ class StrategyPlugin:
     Class attributes state what the method needs, so that bad input is refused before training:
         head: the head its classifier must have, None for any or for one of its own.
         bounds: lowest and highest value of its numeric parameters, by name.
+        choices: the words that a parameter may be, by name.
         needs_text: whether its backbone must have a text tower.
         adapts_backbone: whether it puts adapters or prompts of its own into the backbone.
         rewrites_rows: whether it throws the classifier's trained rows away, so that training
@@ -52,6 +54,7 @@ class StrategyPlugin:
 
     head: ClassVar[str | None] = None
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     needs_text: ClassVar[bool] = False
     adapts_backbone: ClassVar[bool] = False
     rewrites_rows: ClassVar[bool] = False
@@ -123,6 +126,9 @@ class StrategyPlugin:
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         check_bounds(self)
+        # the command line has looked at the types; a program may have passed anything
+        for name, words in self.choices.items():
+            check_choice(f"--strategy.{name}", getattr(self, name), words)
         self.prepare_model(strategy.model)
 
     def state_dict(self) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class CaSSLePlugin(SelfSupervisedPlugin):
         queue_size, first_momentum, last_momentum: of moco, see `MoCoPlugin`.
     """
 
+    choices = {"base": ("simclr", "moco")}  # noqa: RUF012
     bounds = {  # noqa: RUF012
         **SelfSupervisedPlugin.bounds,
         **SelfSupervisedPlugin.momentum_bounds,

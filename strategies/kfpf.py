@@ -49,7 +49,7 @@ class KFPFPlugin(StrategyPlugin):
         iterations: steps of a phase.
         batch: samples a step of a phase.
         groups: what a phase tunes: bn+fc, bn+fc+conv1, fc, or all.
-        lr: learning rate at a phase's start; null: that of training at the moment.
+        lr: learning rate at a phase's start; null: the session's own, at its beginning.
         momentum: of a phase's own SGD.
         distillation: weight of the distance to the logits kept, lambda.
         buffer: samples kept, as in `er`.
@@ -134,7 +134,9 @@ class KFPFPlugin(StrategyPlugin):
         return {LOGITS: logits}
 
     def _phase(self, strategy: Strategy) -> None:
-        lr = strategy.optimizer.param_groups[0]["lr"] if self.lr is None else self.lr
+        group = strategy.optimizer.param_groups[0]
+        # not the scheduled one: that of the last phase would be next to nothing
+        lr = group.get("initial_lr", group["lr"]) if self.lr is None else self.lr
         tune(
             strategy.model,
             # anew each time: the head grows

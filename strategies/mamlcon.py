@@ -104,6 +104,11 @@ class MAMLConPlugin(StrategyPlugin):
     """
 
     kinds = ("class",)
+    choices = {  # noqa: RUF012
+        "first_stage": ("base", "drawn"),
+        "inner": ("all", "head"),
+        "template_every": ("end", "each"),
+    }
     bounds = {  # noqa: RUF012
         "episode_classes": (1, math.inf),
         "first_classes": (1, math.inf),

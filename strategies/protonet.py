@@ -57,6 +57,7 @@ class ProtoNetPlugin(HeadPlugin):
         "shots": (1, math.inf),
         "queries": (1, math.inf),
     }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"similarity": get_args(Similarity)}
     _tap: FeatureTap  # of the batch under way
 
     def __init__(

@@ -51,6 +51,7 @@ class SyCONPlugin(SelfSupervisedPlugin):
     """
 
     has_past = True  # type: ignore[assignment]
+    choices = {"form": ("moco", "simclr")}  # noqa: RUF012
     bounds = {  # noqa: RUF012
         **SelfSupervisedPlugin.bounds,
         **SelfSupervisedPlugin.momentum_bounds,

@@ -29,7 +29,11 @@ def counted(model: nn.Module, groups: str) -> int:
 
 @pytest.mark.parametrize(
     ("num_classes", "total", "small", "with_first"),
-    [(10, 11_173_962, 14_730, 16_458), (100, 11_220_132, 60_900, 62_628)],
+    [
+        (10, 11_173_962, 14_730, 16_458),
+        (100, 11_220_132, 60_900, 62_628),
+        (200, 11_271_432, 112_200, 113_928),
+    ],
 )
 def test_the_papers_network_has_the_counts_of_its_groups(
     num_classes: int, total: int, small: int, with_first: int

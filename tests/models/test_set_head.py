@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_suite import checkpoint
 from cl_suite.models.set_head import Score, SetAttention, SetHead
@@ -67,8 +67,10 @@ def cosines(head: SetHead) -> list[float]:
 
 
 def test_o1_weights_of_the_query_worked_by_hand() -> None:
-    scores = torch.cat([ROWS, QUERY]) @ QUERY[0] / 3**0.5
-    assert scores.softmax(0).tolist() == close(0.2956669, 0.3318568, 0.3724763)
+    # the values are the vectors themselves, which what is added mixes by these weights
+    added = identity_head().calibration._mixed(ROWS, QUERY)[1][0]
+    weights = torch.tensor([0.2956669, 0.3318568, 0.3724763], dtype=torch.float64)
+    assert added.tolist() == close(*(weights @ torch.cat([ROWS, QUERY])).tolist())
 
 
 def test_o1_calibrated_query_and_scores_worked_by_hand() -> None:
@@ -199,10 +201,12 @@ def test_single_precision_keeps_the_digits_of_a_cosine() -> None:
 def test_o8_floor_of_the_loss_at_the_scale_of_the_cub_recipe() -> None:
     # semi divides by T = 16: with |q'| = sqrt(512) the scale is 1.414, so that even the largest
     # gap, cosine 1 against -1/99, leaves a cross-entropy of 3.208 over 100 classes
-    scale = 512**0.5 / 16
-    cosines = torch.full((1, 100), -1 / 99, dtype=torch.float64)
-    cosines[0, 0] = 1.0
-    loss = F.cross_entropy(scale * cosines, torch.tensor([0])).item()
+    head = SetHead(512, score="semi", score_temperature=16.0).double()
+    nn.init.zeros_(head.calibration.value.weight)  # the LayerNorm alone acts
+    corners = torch.zeros(100, 512, dtype=torch.float64)  # of a simplex about 0
+    corners[:, :100] = 100 * torch.eye(100) - 1
+    logits = head.calibrated_scores(corners, corners[:1])
+    loss = F.cross_entropy(logits, torch.tensor([0])).item()
     assert loss == pytest.approx(math.log(1 + 99 * math.exp(-1.4285)), abs=1e-4)
     assert loss == pytest.approx(3.208, abs=5e-4)
 

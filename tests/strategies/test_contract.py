@@ -407,3 +407,12 @@ def test_make_samples_gives_each_class_a_pattern_of_its_own() -> None:
     samples = make_samples([1, 2], per_class=3, seed=0)
     means = [samples.inputs[i : i + 3].float().mean(0) for i in (0, 3)]
     assert (means[0] - means[1]).abs().mean() > 20
+
+
+@pytest.mark.parametrize("name", [n for n in OURS if registry.get("strategy", n).load().choices])
+def test_a_word_that_is_no_choice_is_refused_in_a_program_too(name: str) -> None:
+    for parameter in registry.get("strategy", name).load().choices:
+        plugin = make_plugin(name)
+        setattr(plugin, parameter, "nonsense")
+        with pytest.raises(UserError, match=f"{parameter} cannot be 'nonsense'"):
+            plugin.before_training(types.SimpleNamespace(model=nn.Linear(2, 2)))
