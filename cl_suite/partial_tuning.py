@@ -64,6 +64,8 @@ def distance_to_logits(logits: Tensor, kept: Tensor) -> Tensor:
         >>> distance_to_logits(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, 2.0, 1.0]]))
         tensor(0.4167)
     """
+    # the output may have grown since
+    kept = F.pad(kept, (0, logits.shape[1] - kept.shape[1]), value=-math.inf)
     known = kept.isfinite() & logits.isfinite()
     difference = logits.masked_fill(~known, 0.0) - kept.masked_fill(~known, 0.0)
     return difference.square().sum() / known.sum().clamp(min=1)

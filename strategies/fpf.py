@@ -19,7 +19,8 @@ Differences from the paper (its code is not public):
     - BatchNorm layers that are tuned follow the statistics of the kept samples too, and all others
       keep theirs; this is our reading.
     - number of steps, batch and rate are reconstructed (300, 32, the host's rate, by a cosine).
-    - distillation needs logits that were kept with the samples; see `kfpf`.
+    - distillation (FPF-KD) adds the squared distance to the logits that a host has kept with its
+      samples, as `der` does; other hosts keep none, and `kfpf` keeps its own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from torch import Tensor
 from cl_suite.data.exemplars import Exemplars
 from cl_suite.data.stream import StreamInfo
 from cl_suite.dynamics import Dynamics, most_sensitive, sensitivities
+from cl_suite.errors import UserError
 from cl_suite.host import WrappingPlugin
 from cl_suite.partial_tuning import (
     Batch,
@@ -61,6 +63,7 @@ class FPFPlugin(WrappingPlugin):
         batch: samples a step.
         lr: learning rate at the start; null: that of the session's training.
         momentum: of the steps' own SGD.
+        distillation: weight of the distance to the logits that the host has kept; 0: none.
         buffer: samples kept where the host keeps none, as in `er`.
     """
 
@@ -69,6 +72,7 @@ class FPFPlugin(WrappingPlugin):
         "iterations": (0, math.inf),
         "batch": (1, math.inf),
         "momentum": (0.0, 1.0),
+        "distillation": (0.0, math.inf),
     }
 
     def __init__(
@@ -82,6 +86,7 @@ class FPFPlugin(WrappingPlugin):
         batch: int = 32,
         lr: float | None = None,
         momentum: float = 0.0,
+        distillation: float = 0.0,
         buffer: int | str = 500,
     ) -> None:
         super().__init__(host, host_params)
@@ -91,6 +96,7 @@ class FPFPlugin(WrappingPlugin):
         self.batch = batch
         self.lr = lr
         self.momentum = momentum
+        self.distillation = distillation
         self.buffer = buffer
         self.buffer_: ReservoirBuffer | None = None  # where the host has none
         self.sessions_ = 0
@@ -102,6 +108,8 @@ class FPFPlugin(WrappingPlugin):
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
         super().check_stream(info, session_sizes)
         check_groups(self.groups)
+        if not hasattr(self.hosted, "num_logits_"):
+            self._check_logits(None)
         if not keeps_samples(self.hosted):
             check_budget(self.buffer, info.session_classes, session_sizes)
 
@@ -145,6 +153,7 @@ class FPFPlugin(WrappingPlugin):
                 iterations=self.iterations,
                 lr=lr,
                 momentum=self.momentum,
+                distillation=self.distillation,
             )
 
     @property
@@ -182,14 +191,28 @@ class FPFPlugin(WrappingPlugin):
             assert self.buffer_ is not None, "filled when the session ended"
             kept = self.buffer_.exemplars
         self.tuned_samples_ += self.batch
+        logits: Tensor | None = None
         if isinstance(kept, Exemplars):
-            inputs, labels, _ = kept.batch(balanced_rows(kept.targets, self.batch))
+            inputs, labels, extras = kept.batch(balanced_rows(kept.targets, self.batch))
+            logits = extras.get("logits")
         else:
             rows = balanced_rows([int(t) for t in kept.targets], self.batch)
             items = [kept[row] for row in rows]
             inputs = torch.stack([item[0] for item in items])
             labels = torch.tensor([int(item[1]) for item in items])
-        return inputs.to(strategy.device), labels.to(strategy.device), None
+        self._check_logits(logits)
+        return (
+            inputs.to(strategy.device),
+            labels.to(strategy.device),
+            None if logits is None else logits.to(strategy.device),
+        )
+
+    def _check_logits(self, logits: Tensor | None) -> None:
+        if self.distillation and logits is None:
+            raise UserError(
+                f"--strategy.distillation needs logits that the host keeps, and "
+                f"{self.host_name} keeps none; take --strategy.host der, or the strategy kfpf"
+            )
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         check_groups(self.groups)

@@ -70,6 +70,29 @@ def test_a_host_without_samples_gets_a_reservoir_and_it_is_counted() -> None:
     assert host.buffer_ is None
 
 
+def test_the_logits_that_a_host_has_kept_are_distilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[torch.Tensor] = []
+
+    def watched(model: torch.nn.Module, names: Any, draw: Any, **options: Any) -> None:
+        assert options["distillation"] == 0.5
+        drawn.append(draw()[2])
+        tune(model, names, draw, **options)
+
+    monkeypatch.setattr("cl_suite.strategies.fpf.tune", watched)
+    settings: dict[str, Any] = {"host": "der", "host_params": {"buffer": 20}, "iterations": 4}
+    distilled = trained(FPFPlugin(**settings, batch=8, lr=0.1, distillation=0.5))
+    assert [tuple(logits.shape) for logits in drawn] == [(8, 8)] * 2
+    monkeypatch.undo()
+    plain = trained(FPFPlugin(**settings, batch=8, lr=0.1))
+    assert not state(plain)["head.weight"].equal(state(distilled)["head.weight"])
+
+
+def test_distillation_without_kept_logits_is_refused_before_training() -> None:
+    stream = make_stream()
+    with pytest.raises(UserError, match="needs logits that the host keeps, and er keeps none"):
+        FPFPlugin(host="er", distillation=0.5).check_stream(stream.info, [100, 100, 100])
+
+
 def test_sensitive_tensors_are_found_in_the_first_two_sessions() -> None:
     plugin = FPFPlugin(host="er", groups="sensitive", budget=0.05, iterations=2, batch=8)
     engine = trained(plugin)
