@@ -61,7 +61,7 @@ class WrappingPlugin(StrategyPlugin):
     has_classifier = _OfHost(True)
     needs_labels = _OfHost(True)
     needs_task = _OfHost(False)
-    kinds = _OfHost(("class", "data", "domain"))
+    kinds = _OfHost(("class", "data", "domain", "mixed"))
     modalities = _OfHost(("image", "audio"))
     batch_views = _OfHost(1)  # type: ignore[assignment]
     plain_view = _OfHost(False)  # type: ignore[assignment]
