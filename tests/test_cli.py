@@ -23,6 +23,8 @@ TINY = [
     "12",
     "--scenario.way",
     "115",
+    "--scenario.shots",
+    "2",
     "--training.base_epochs",
     "2",
     "--training.incremental_epochs",
@@ -280,10 +282,8 @@ def test_a_stop_between_any_two_writes_is_resumed(
         *TINY,
         "--training.base_epochs",
         "1",
-        "--scenario.base_classes",
-        "200",
         "--scenario.way",
-        "42",
+        "230",
     ]
     replace, calls = os.replace, []
 
@@ -327,7 +327,7 @@ def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFi
     assert main(["run", "omniglot", "replay", *TINY, "--strategy.mem_size", "30"]) == 0
     assert "replay keeps 30 samples (23,520 bytes)" in capsys.readouterr().out
     assert main(["run", "omniglot", "joint", *TINY, "--training.base_epochs", "1"]) == 0
-    assert "joint keeps 1,270 samples (995,680 bytes)" in capsys.readouterr().out
+    assert "joint keeps 580 samples (454,720 bytes)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,18 @@ from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.models.clip_files import CLIP_MEAN, CLIP_STD
 from cl_suite.models.preprocessing import Preprocessing, with_preprocessing
 
-# where training has a length of the strategy's own
+# where training has a length of the strategy's own, or its state a size
 SHORT: dict[str, dict[str, Any]] = {
+    "fpf": {"iterations": 3},
+    "kfpf": {"iterations": 3},
+    "ranpac": {"num_projections": 128},
     "limit": {"meta_epochs": 2},
     "mamlcon": {"meta_epochs": 1, "meta_steps": 2, "meta_batch": 2, "steps": 2, "way": 1},
 }
 
 
 def make_plugin(name: str) -> Any:
-    """Return a strategy with the parameters of its YAML file, but for its length."""
+    """Return a strategy with the parameters of its YAML file, but for what is in `SHORT`."""
     entry = registry.get("strategy", name)
     return entry.load()(**{**(entry.settings.get("params") or {}), **SHORT.get(name, {})})
 
