@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from cl_suite.cli import main
+from cl_suite.data.frozen_features import weights_digest
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import create_backbone
+from cl_suite.models.classifier import ModelConfig
 from cl_suite.run_folder import RunFolder
 from cl_suite.saved_model import load_model
 from cl_suite.scenarios import Omniglot
@@ -89,3 +91,31 @@ def test_other_backbone_weights_are_refused(tmp_path: Path, weights: Path) -> No
 def test_an_unfinished_run_has_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no finished model; go on with it by --resume"):
         load_model(RunFolder(tmp_path))
+
+
+def test_a_run_begins_at_the_backbone_of_another(tmp_path: Path, weights: Path) -> None:
+    first = run(tmp_path, weights, "--training.incremental_epochs", "0")
+    learned = load_model(first).classifier.backbone
+    begun = create_backbone(
+        "vit_tiny_patch16_224", (1, 28, 28), weights=str(first.path), arguments=TINY_VIT
+    )
+    expected = learned.body.state_dict()
+    assert all(v.equal(expected[k]) for k, v in begun.body.state_dict().items())
+    published = create_backbone(
+        "vit_tiny_patch16_224", (1, 28, 28), weights=str(weights), arguments=TINY_VIT
+    )
+    assert begun.weights == weights_digest(learned.body) != published.weights
+    # as the run prepared its images, whatever the backbone's own way
+    assert not ModelConfig(weights=str(first.path)).uses_backbone_preprocessing
+    assert ModelConfig(weights=str(weights)).uses_backbone_preprocessing
+
+
+def test_a_folder_that_is_no_run_and_a_backbone_of_another_kind_are_refused(
+    tmp_path: Path, weights: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty' is no run's; give one such as"):
+        create_backbone("conv4", (1, 28, 28), weights=str(tmp_path / "empty"))
+    first = run(tmp_path, weights, "--training.incremental_epochs", "0")
+    with pytest.raises(UserError, match="does not fit backbone 'conv4'"):
+        create_backbone("conv4", (1, 28, 28), weights=str(first.path))
