@@ -101,7 +101,7 @@ class FPFPlugin(WrappingPlugin):
         self.buffer_: ReservoirBuffer | None = None  # where the host has none
         self.sessions_ = 0
         self.records_: list[dict[str, Any]] = []  # of the first two sessions
-        self.before_: dict[str, Tensor] = {}
+        self.positions_: dict[str, Tensor] = {}
         self.chosen_: list[str] = []
         self.tuned_samples_ = 0  # what fine-tuning has read so far
 
@@ -123,15 +123,15 @@ class FPFPlugin(WrappingPlugin):
         if self.buffer_ is not None:
             self.buffer_.bind(strategy.experience.dataset)
         if self._measures:
-            self.before_ = Dynamics(strategy.model).before
+            self.positions_ = Dynamics(strategy.model).before
 
     def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         self._hand_on("after_training_epoch", strategy, **kwargs)
         if self._measures:
             dynamics = Dynamics(strategy.model)
-            dynamics.before, dynamics.records = self.before_, self.records_
+            dynamics.before, dynamics.records = self.positions_, self.records_
             dynamics.epoch(self.sessions_, strategy.clock.train_exp_epochs)
-            self.records_, self.before_ = dynamics.records, dynamics.before
+            self.records_, self.positions_ = dynamics.records, dynamics.before
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         self._hand_on("after_training_exp", strategy, **kwargs)
@@ -177,7 +177,7 @@ class FPFPlugin(WrappingPlugin):
             )
         else:
             self.chosen_ = most_sensitive(found, self.budget)
-        self.records_, self.before_ = [], {}
+        self.records_, self.positions_ = [], {}
 
     def _fill(self, strategy: Strategy) -> None:
         if self.buffer_ is None:

@@ -99,7 +99,7 @@ def test_sensitive_tensors_are_found_in_the_first_two_sessions() -> None:
     sizes = {k: v.numel() for k, v in engine.model.state_dict().items()}
     assert plugin.chosen_
     assert sum(sizes[name] for name in plugin.chosen_) <= 0.05 * sum(sizes.values())
-    assert not plugin.before_  # no copy of the network is kept any longer
+    assert not plugin.positions_  # no copy of the network is kept any longer
 
 
 def test_sessions_that_tell_no_sensitivity_are_warned_of() -> None:
@@ -108,7 +108,7 @@ def test_sessions_that_tell_no_sensitivity_are_warned_of() -> None:
         trained(plugin, 2, base_epochs=1, incremental_epochs=1)
     assert plugin.chosen_ == []
     assert plugin.tuned_samples_ == 0
-    assert not plugin.before_  # no copy of the network is kept for nothing
+    assert not plugin.positions_  # no copy of the network is kept for nothing
 
 
 def test_a_parameter_that_makes_no_sense_is_refused_before_training() -> None:
