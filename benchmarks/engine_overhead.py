@@ -75,9 +75,9 @@ def later_sessions(stream: Stream, recipe: TrainingConfig) -> tuple[float, float
         model.eval()
         with torch.no_grad():
             for session in range(1, stream.info.num_sessions):
-                model.features(transform(stream.train[session].inputs))  # type: ignore[attr-defined]
+                model.features(transform(stream.train[session].inputs))  # type: ignore[attr-defined]  # tensors
                 for test in stream.test[: session + 1]:
-                    for part in test.inputs.split(recipe.eval_batch_size):  # type: ignore[attr-defined]
+                    for part in test.inputs.split(recipe.eval_batch_size):  # type: ignore[attr-defined]  # tensors
                         model(transform(part))
 
     return seconds(by_engine), seconds(bare)

@@ -55,14 +55,14 @@ def one_session(inputs: Tensor, transform: Transform) -> Stream:
 
 def building_ratio(model: nn.Module, stream: Stream) -> tuple[float, float]:
     """Return images a second of the bank and of the plain loop."""
-    images = stream.train[0].inputs  # type: ignore[attr-defined]
+    images = stream.train[0].inputs  # type: ignore[attr-defined]  # tensors
     transform = stream.info.eval_transform
 
     def plain() -> None:
         with torch.inference_mode():
             torch.cat([model(transform(part)) for part in images.split(PLAIN_BATCH)])
 
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # no stub
     plain_seconds = seconds(plain)
     with tempfile.TemporaryDirectory() as folder:
         bank_seconds = seconds(lambda: banked_stream(stream, model, folder=Path(folder)))
@@ -91,7 +91,7 @@ def bare_batches(features: Tensor, labels: Tensor, size: int) -> Iterable[list[T
 def training_ratio(stream: Stream, batch_size: int, dim: int) -> float:
     """Return the speed of training from the suite's batches over that of the bare loop."""
     samples = stream.train[0]
-    features, labels = samples.inputs, torch.tensor(samples.targets)  # type: ignore[attr-defined]
+    features, labels = samples.inputs, torch.tensor(samples.targets)  # type: ignore[attr-defined]  # tensors
     loader = batches(stream.benchmark.train_stream[0].dataset, batch_size, shuffle=True)
     ours = training(lambda: loader, dim)
     bare = training(lambda: bare_batches(features, labels, batch_size), dim)

@@ -44,7 +44,7 @@ def prepared_images(root: str, name: str) -> Tensor:
     preprocessing = backbone_preprocessing(name)
     assert preprocessing is not None
     stream = with_preprocessing(MiniImageNet(root=root).build(), preprocessing)
-    raw = torch.cat([s.inputs for s in (*stream.train, *stream.test)])  # type: ignore[attr-defined]
+    raw = torch.cat([s.inputs for s in (*stream.train, *stream.test)])  # type: ignore[attr-defined]  # tensors
     distinct = torch.unique(raw, dim=0)
     return torch.cat([stream.info.eval_transform(part) for part in distinct.split(256)])
 
@@ -52,7 +52,7 @@ def prepared_images(root: str, name: str) -> Tensor:
 def forward_pass(images: Tensor, name: str, weights: str | None) -> Callable[[], None]:
     """Return the forward pass over all images, and nothing else."""
     backbone = create_backbone(name, tuple(images.shape[1:]), weights=weights, frozen=True)
-    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     size = default_batch_size(torch.device("cpu"), tuple(images.shape[1:]))
     parts = [
         part.contiguous(memory_format=torch.channels_last)

@@ -138,7 +138,7 @@ def bare_session(method: str, engine: Engine, stream: Stream, epochs: int) -> Ca
         model.head.grow(new)
     if method == "coconut":
         model.coconut.labels.grow(new)
-    raw, labels = stream.train[1].inputs, torch.tensor(stream.train[1].targets)  # type: ignore[attr-defined]
+    raw, labels = stream.train[1].inputs, torch.tensor(stream.train[1].targets)  # type: ignore[attr-defined]  # tensors
     if method in ("er", "coconut"):
         kept = plugin.buffer_.exemplars
         images = torch.stack([kept.dataset()._flat_data[i][0] for i in range(len(kept))])

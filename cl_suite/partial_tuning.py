@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
+from cl_suite.kept_logits import logit_distance
 from cl_suite.models.features import classifier_of
 from cl_suite.modes import batchnorms
 
@@ -55,22 +56,6 @@ def phase_steps(num_steps: int, phases: int) -> list[int]:
     return [math.ceil((j + 1) * num_steps / phases) for j in range(phases)] if num_steps else []
 
 
-def distance_to_logits(logits: Tensor, kept: Tensor) -> Tensor:
-    """Return the mean squared difference over the units that both sides have learned.
-
-    A unit not learned is minus infinity: those that came since a sample was kept are left out.
-
-    Example:
-        >>> distance_to_logits(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, 2.0, 1.0]]))
-        tensor(0.4167)
-    """
-    # the output may have grown since
-    kept = F.pad(kept, (0, logits.shape[1] - kept.shape[1]), value=-math.inf)
-    known = kept.isfinite() & logits.isfinite()
-    difference = logits.masked_fill(~known, 0.0) - kept.masked_fill(~known, 0.0)
-    return difference.square().sum() / known.sum().clamp(min=1)
-
-
 def balanced_rows(labels: Sequence[int], num: int) -> list[int]:
     """Return `num` places: of each a class is drawn first, then one of its samples."""
     of_class: dict[int, list[int]] = {}
@@ -102,7 +87,7 @@ def tune(
     Args:
         names: of tensors in the network's state, running statistics included.
         draw: gives a batch.
-        distillation: weight of `distance_to_logits` beside the cross-entropy.
+        distillation: weight of `logit_distance` beside the cross-entropy.
     """
     parameters = [p for name, p in model.named_parameters() if name in names]
     if not parameters:
@@ -116,7 +101,7 @@ def tune(
             logits = model(inputs)
             loss = F.cross_entropy(logits, labels)
             if distillation and kept is not None:
-                loss = loss + distillation * distance_to_logits(logits, kept)
+                loss = loss + distillation * logit_distance(logits, kept)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

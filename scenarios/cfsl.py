@@ -36,8 +36,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from cl_suite.data import class_images
-from cl_suite.data.cut import check_at_least, check_choice
-from cl_suite.data.few_shot_tasks import class_split, draw_class_task
+from cl_suite.data.cut import check_at_least
+from cl_suite.data.few_shot_tasks import check_draw, class_split, draw_class_task
 from cl_suite.data.stream import Kind, Stream, build_stream
 from cl_suite.errors import UserError
 
@@ -208,11 +208,9 @@ class CFSL:
         )
 
     def _check(self) -> None:
-        check_choice("split", self.split, ("validation", "test"))
+        check_draw(self.split, self.task, self.instance_seed)
         for name in ("way", "shots", "support_sets", "class_change", "targets"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("task", "instance_seed"):
-            check_at_least(name, getattr(self, name) or 0, 0)
         if self.support_sets % self.class_change:
             raise UserError(
                 f"class_change must divide support_sets, got {self.class_change} and "

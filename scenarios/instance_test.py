@@ -21,7 +21,13 @@ from torch import Tensor
 
 from cl_suite.data import class_images
 from cl_suite.data.cut import check_at_least, check_choice
-from cl_suite.data.few_shot_tasks import class_split, draw_instance_task, noisy_pixels, occluded
+from cl_suite.data.few_shot_tasks import (
+    check_draw,
+    class_split,
+    draw_instance_task,
+    noisy_pixels,
+    occluded,
+)
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.errors import UserError
@@ -124,12 +130,10 @@ class InstanceTest:
         return occluded(image, self.amount, generator, square=square)
 
     def _check(self) -> None:
-        check_choice("split", self.split, ("validation", "test"))
+        check_draw(self.split, self.task, self.instance_seed)
         check_choice("corruption", self.corruption, get_args(Corruption))
         for name in ("support_sets", "set_size"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("task", "instance_seed"):
-            check_at_least(name, getattr(self, name) or 0, 0)
         most = 1 if self.corruption in ("none", "noise") else 0.49
         if not 0 <= self.amount <= most:
             raise UserError(

@@ -26,15 +26,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from cl_suite.data.exemplars import Extras
+from cl_suite.kept_logits import LOGITS, logit_distance, padded, widen
 from cl_suite.online_replay import OnlineReplayPlugin
 from cl_suite.plugin import Strategy
-
-LOGITS = "logits"
 
 
 class DERPlugin(OnlineReplayPlugin):
@@ -78,33 +75,7 @@ class DERPlugin(OnlineReplayPlugin):
     def extras(self, strategy: Strategy) -> Extras:
         logits = strategy.mb_output.detach().float()
         if logits.shape[1] > self.num_logits_:
-            self._widen(logits.shape[1])
+            # the head of a bare program widens on its way
+            self.num_logits_ = logits.shape[1]
+            widen(self.reservoir.exemplars, self.num_logits_)
         return {LOGITS: padded(logits, self.num_logits_)}
-
-    def _widen(self, num_logits: int) -> None:
-        """Give all that is kept this many columns: the head of a bare program widens on its way."""
-        self.num_logits_ = num_logits
-        exemplars = self.reservoir.exemplars
-        if len(exemplars):
-            state = exemplars.state_dict()
-            state["extras"][LOGITS] = padded(state["extras"][LOGITS], num_logits)
-            exemplars.load_state_dict(state)
-
-
-def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
-    """Return the mean squared distance of the logits to those kept, where there is one.
-
-    Args:
-        logits: `(batch, classes)`.
-        kept: `(batch, classes)` or fewer columns; minus infinity where a class had no logit.
-    """
-    num_outputs = max(logits.shape[1], kept.shape[1])
-    logits, kept = padded(logits, num_outputs), padded(kept, num_outputs)
-    known = kept.isfinite() & logits.isfinite()
-    difference = torch.where(known, logits - kept, torch.zeros_like(logits))
-    return difference.square().sum() / known.sum()
-
-
-def padded(logits: Tensor, num_outputs: int) -> Tensor:
-    """Return logits `(batch, num_outputs)`, minus infinity in columns that are new."""
-    return F.pad(logits, (0, num_outputs - logits.shape[1]), value=-math.inf)

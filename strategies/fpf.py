@@ -38,6 +38,7 @@ from cl_suite.data.stream import StreamInfo
 from cl_suite.dynamics import Dynamics, most_sensitive, sensitivities
 from cl_suite.errors import UserError
 from cl_suite.host import WrappingPlugin
+from cl_suite.kept_logits import LOGITS
 from cl_suite.partial_tuning import (
     Batch,
     Groups,
@@ -194,7 +195,7 @@ class FPFPlugin(WrappingPlugin):
         logits: Tensor | None = None
         if isinstance(kept, Exemplars):
             inputs, labels, extras = kept.batch(balanced_rows(kept.targets, self.batch))
-            logits = extras.get("logits")
+            logits = extras.get(LOGITS)
         else:
             rows = balanced_rows([int(t) for t in kept.targets], self.batch)
             items = [kept[row] for row in rows]

@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 
 from cl_suite.data.exemplars import Extras
 from cl_suite.data.stream import StreamInfo
+from cl_suite.kept_logits import LOGITS, widen
 from cl_suite.partial_tuning import (
     Batch,
     Groups,
@@ -38,7 +39,6 @@ from cl_suite.partial_tuning import (
 )
 from cl_suite.plugin import Strategy, StrategyPlugin, rows_of
 from cl_suite.replay_buffer import ReservoirBuffer, check_budget, parse_budget
-from cl_suite.strategies.der import LOGITS, padded
 
 
 class KFPFPlugin(StrategyPlugin):
@@ -125,11 +125,9 @@ class KFPFPlugin(StrategyPlugin):
     def _extras(self, strategy: Strategy) -> Extras:
         """Return the batch's logits, and give those kept as many columns: an output may grow."""
         assert self.buffer_ is not None, "made before the session"
-        logits, exemplars = strategy.mb_output.detach().float(), self.buffer_.exemplars
-        if logits.shape[1] > self.num_logits_ and len(exemplars):
-            state = exemplars.state_dict()
-            state["extras"][LOGITS] = padded(state["extras"][LOGITS], logits.shape[1])
-            exemplars.load_state_dict(state)
+        logits = strategy.mb_output.detach().float()
+        if logits.shape[1] > self.num_logits_:
+            widen(self.buffer_.exemplars, logits.shape[1])
         self.num_logits_ = logits.shape[1]
         return {LOGITS: logits}
 

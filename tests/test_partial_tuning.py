@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
+from cl_suite.kept_logits import logit_distance
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.partial_tuning import (
     balanced_rows,
     check_groups,
-    distance_to_logits,
     named_group,
     phase_steps,
     tune,
@@ -63,14 +63,14 @@ def test_phases_are_spread_and_the_last_is_at_the_end(
     assert phase_steps(num, phases) == expected
 
 
-def test_the_distance_to_logits_by_hand() -> None:
+def test_the_logit_distance_by_hand() -> None:
     logits, kept = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, 2.0, 1.0]])
-    assert distance_to_logits(logits, kept).item() == pytest.approx(1.25 / 3)
+    assert logit_distance(logits, kept).item() == pytest.approx(1.25 / 3)
 
 
 def test_units_that_came_later_have_no_distance_and_no_gradient() -> None:
     logits = torch.tensor([[1.0, 2.0, 5.0]], requires_grad=True)
-    distance = distance_to_logits(logits, torch.tensor([[0.0, 2.0, -math.inf]]))
+    distance = logit_distance(logits, torch.tensor([[0.0, 2.0, -math.inf]]))
     assert distance.item() == 0.5
     distance.backward()
     assert logits.grad is not None

@@ -56,7 +56,7 @@ class Encoded:
             return pixels
         if self.form.kind == "file":
             # Pillow reads an open file as it reads a path
-            return read_image(io.BytesIO(self.payload.numpy().tobytes()))  # type: ignore[arg-type]
+            return read_image(io.BytesIO(self.payload.numpy().tobytes()))
         # a copy: the kept bytes must not change with what is made of them
         return self.payload.clone().view(DTYPES[self.form.dtype]).reshape(self.form.shape)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
@@ -164,7 +165,7 @@ def _read_plain_jpeg(path: Path) -> Tensor:
     return read_image(path)
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path | BytesIO) -> Tensor:
     """Return the image as uint8 RGB, `(3, height, width)`.
 
     Raises:
@@ -207,6 +208,8 @@ def _tail(path: Path, num_bytes: int) -> bytes:
         return file.read()
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path | BytesIO, error: Exception) -> str:
+    if isinstance(path, BytesIO):
+        return f"an image that was kept cannot be read ({error}); its checkpoint is damaged"
     reason = str(error).replace(str(path), path.name).splitlines()[0] if str(error) else "no reason"
     return f"image '{path}' cannot be read ({reason}); replace the file or take it out of the data"

@@ -97,13 +97,13 @@ class Stream:
             self.train, self.test, self.info.train_transform, self.info.eval_transform
         )
 
-    def with_transforms(self, train: Transform, eval: Transform) -> Stream:
+    def with_transforms(self, train: Transform, evaluation: Transform) -> Stream:
         """Return the same sessions with other transforms; samples and fingerprint stay."""
         info = dataclasses.replace(
             self.info,
-            input_shape=tuple(eval(self.train[0][0][0]).shape),
+            input_shape=tuple(evaluation(self.train[0][0][0]).shape),
             train_transform=train,
-            eval_transform=eval,
+            eval_transform=evaluation,
         )
         return Stream(info, self.train, self.test)
 

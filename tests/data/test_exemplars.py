@@ -331,3 +331,10 @@ def test_a_state_without_a_part_is_refused() -> None:
     del state["offsets"]
     with pytest.raises(UserError, match="'offsets' is missing"):
         Exemplars().load_state_dict(state)
+
+
+def test_a_kept_image_whose_bytes_are_damaged_is_told_in_a_sentence() -> None:
+    from io import BytesIO
+
+    with pytest.raises(UserError, match="an image that was kept cannot be read"):
+        read_image(BytesIO(b"no image"))

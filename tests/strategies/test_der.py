@@ -13,10 +13,11 @@ from torch import Tensor
 
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
+from cl_suite.kept_logits import logit_distance, widen
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.randomness import seed_everything
-from cl_suite.strategies.der import DERPlugin, logit_distance
+from cl_suite.strategies.der import DERPlugin
 from cl_suite.strategies.finetune import FinetunePlugin
 from cl_suite.training import TrainingConfig
 
@@ -136,7 +137,8 @@ def test_logits_kept_widen_with_a_head_that_did_not_know_how_many_classes_come()
     for session, classes in enumerate([[7, 2, 5, 0], [6, 1]]):
         engine.model.head.num_outputs = max(engine.model.head.num_outputs, max(classes) + 1)
         engine.train_session(session)
-    plugin._widen(12)
+    plugin.num_logits_ = 12
+    widen(plugin.reservoir.exemplars, plugin.num_logits_)
     kept = plugin.reservoir.exemplars.batch(range(54))[2]["logits"]
     assert kept.shape == (54, 12)
     assert (kept[:, 8:] == NONE).all()
