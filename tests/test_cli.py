@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it refuses bad input."""
+"""The command line: what it prints, what it writes, and how it ends."""
 
 from __future__ import annotations
 
@@ -13,25 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tiny_runs import TINY, refused
 
 from cl_suite import run as run_module
 from cl_suite.cli import main
 
-# two sessions of many classes each: quick, and real data
-TINY = [
-    "--scenario.base_classes",
-    "12",
-    "--scenario.way",
-    "115",
-    "--scenario.shots",
-    "2",
-    "--training.base_epochs",
-    "2",
-    "--training.incremental_epochs",
-    "1",
-    "--device",
-    "cpu",
-]
 FILES = {
     "config.yaml",
     "run.json",
@@ -47,15 +33,6 @@ FILES = {
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must fail; return its one sentence."""
-    assert main(list(arguments)) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("cl-suite: ")
-    assert error.count("\n") == 1
-    return error
 
 
 @pytest.mark.parametrize(
@@ -330,126 +307,6 @@ def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFi
     assert "joint keeps 580 samples (454,720 bytes)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["omniglott", "teen"], "scenario 'omniglott' is unknown; did you mean 'omniglot'?"),
-        (["omniglot", "teeen"], "strategy 'teeen' is unknown; did you mean 'teen'?"),
-        (["omniglot"], "name a strategy too"),
-        (
-            ["omniglot", "teen", "--strategy.shift_wait", "1"],
-            "--strategy.shift_wait is unknown; did you mean 'shift_weight'?",
-        ),
-        (
-            ["omniglot", "teen", "--strategy.shift_weight", "half"],
-            "--strategy.shift_weight: expected float, got 'half'",
-        ),
-        (
-            ["omniglot", "teen", "--strategy.shift_weight", "1.5"],
-            "--strategy.shift_weight must be in [0, 1], got 1.5",
-        ),
-        (["omniglot", "teen", "--training.base_epochs", "1.5"], "expected int, got '1.5'"),
-        (
-            ["omniglot", "teen", "--training.batch_size", "0"],
-            "--training.batch_size must be at least 1, got 0",
-        ),
-        (["omniglot", "teen", "--training.schedule", "linear"], "one of 'cosine', 'step'"),
-        (["omniglot", "teen", "--model.head", "linear"], "needs a cosine head, got 'linear'"),
-        (["omniglot", "teen", "--model.backbone", "conv44"], "backbone 'conv44' is unknown"),
-        (["omniglot", "teen", "--device", "cuda:99"], "--device cuda:99 cannot be used"),
-        (["omniglot", "teen", "--seed", "1", "1"], "--seed must be distinct"),
-        (["omniglot", "teen", "--scenario.base_classes", "300"], "300"),
-        (["omniglot", "teen", "--scenario.shots", "11"], "11"),
-        (["mini_imagenet", "teen"], "--scenario.root is required"),
-        (["mini_imagenet", "teen", "--scenario.root", "nowhere"], "split/train.csv"),
-        (["omniglot", "teen", "--config", "nowhere.yaml"], "cannot be read"),
-        (["--config", "nowhere.yaml"], "cannot be read"),
-        (["omniglot", "teen", "extra"], "unrecognized arguments: extra"),
-        (["omniglot", "teen", "--seed", "4294967296"], "--seed must be distinct numbers from 0"),
-        (["omniglot", "teen", "--device", "meta"], "--device meta cannot be used"),
-        (["omniglot", "teen", "--training.lr", ".nan"], "--training.lr must be above 0 and finite"),
-        (["omniglot", "teen", "--start-from", "runs/omniglot/teen/seed0"], "is this very run"),
-        (
-            ["omniglot", "replay", "--strategy.mem_size", "-5"],
-            "--strategy.mem_size must be at least 1, got -5",
-        ),
-        (
-            ["omniglot", "ewc", "--strategy.ewc_lambda", "x"],
-            "--strategy.ewc_lambda must be a number, got 'x'",
-        ),
-        (["omniglot", "teen", "--resume", "--overwrite"], "contradict each other"),
-        (["avalanche", "finetune", "--scenario.factory", "builtins.id"], "cannot"),
-    ],
-)
-def test_bad_input_gets_one_sentence_and_leaves_nothing(
-    arguments: list[str], sentence: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert sentence in refused(capsys, "run", *arguments)
-    assert list(here.iterdir()) == []
-
-
-def test_an_unknown_key_in_a_file_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (here / "c.yaml").write_text("strategy:\n  shift_wait: 0.3\n")
-    error = refused(capsys, "run", "omniglot", "teen", "--config", "c.yaml")
-    assert "'strategy.shift_wait' in the file is unknown; did you mean 'shift_weight'?" in error
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("training: 3\n", "'training' must be a mapping"),
-        ("seed: []\n", "--seed must be"),
-        ("strategy_name: joint\n", "the settings are those of strategy 'joint'"),
-        ("- 1\n", "must be a mapping"),
-    ],
-)
-def test_bad_settings_in_a_file_are_refused(
-    text: str, sentence: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (here / "c.yaml").write_text(text)
-    assert sentence in refused(capsys, "run", "omniglot", "teen", "--config", "c.yaml")
-
-
-def test_a_file_in_the_way_of_the_runs_is_said(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (here / "runs").write_text("not a folder")
-    assert "cannot be written" in refused(capsys, "run", "omniglot", "prototype", *TINY)
-
-
-def test_overwrite_keeps_the_old_run_where_the_new_one_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["run", "omniglot", "prototype", *TINY]) == 0
-    kept = (here / "runs/omniglot/prototype/seed0/hits.npz").read_bytes()
-    refused(capsys, "run", "omniglot", "prototype", *TINY, "--scenario.shots", "11", "--overwrite")
-    assert (here / "runs/omniglot/prototype/seed0/hits.npz").read_bytes() == kept
-
-
-def test_a_checkpoint_of_other_settings_is_not_resumed(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["run", "omniglot", "prototype", *TINY]) == 0
-    (here / "runs/omniglot/prototype/seed0/config.yaml").unlink()
-    error = refused(
-        capsys, "run", "omniglot", "prototype", *TINY, "--training.lr", "0.2", "--resume"
-    )
-    assert "belongs to other settings" in error
-
-
-def test_a_folder_of_other_settings_is_not_touched(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["run", "omniglot", "prototype", *TINY]) == 0
-    before = (here / "runs/omniglot/prototype/seed0/config.yaml").read_bytes()
-    error = refused(capsys, "run", "omniglot", "prototype", *TINY, "--training.lr", "0.2")
-    assert "training.lr: 0.1 there, 0.2 here" in error
-    assert (here / "runs/omniglot/prototype/seed0/config.yaml").read_bytes() == before
-    assert main(["run", "omniglot", "prototype", *TINY, "--training.lr", "0.2", "--overwrite"]) == 0
-
-
 class Stopped(BaseException):
     """Ends a run from within, as a kill would."""
 
@@ -528,26 +385,3 @@ def test_show_prints_one_run_and_compares_several(
     assert "prototype" in out
     assert "finetune" in out
     assert "nowhere" in refused(capsys, "show", "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("command", "sentence"),
-    [
-        ("class_incremental simclr --training.batch_size 1", "needs batches of 2 samples or more"),
-        ("class_incremental simclr --evaluation.probes []", "so that a probe must measure"),
-        ("class_incremental er --strategy.buffer 3", "less than one sample for each of"),
-        ("class_incremental cler --strategy.host simclr", "learns no classifier"),
-        ("class_incremental cler --strategy.host nosuch", "strategy 'nosuch' is unknown"),
-        ("class_incremental cler --strategy.host fpf", "wraps a host itself"),
-        ("data_incremental teen", "it learns from streams of new classes alone"),
-        (
-            "data_incremental finetune --scenario.unlabelled_fraction 0.5",
-            "learns from labels, and",
-        ),
-    ],
-)
-def test_a_pair_or_parameter_that_cannot_work_is_refused_before_training(
-    command: str, sentence: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert sentence in refused(capsys, "run", *command.split(), "--device", "cpu")
-    assert not (here / "runs").exists()
