@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cl_suite.data.bank import banked_stream
 from cl_suite.data.samples import TensorSamples
@@ -125,11 +124,11 @@ def accuracies(stream: Stream, plugin: Any) -> list[float]:
 def print_accuracies(stream: Stream, methods: Sequence[str], seeds: int) -> None:
     print(f"{'':24}  average        last           harmonic       sessions")  # noqa: T201
     for name in methods:
-        rows, chosen = [], []
+        rows, notes = [], []
         for seed in range(1 if name in FIXED else seeds):
             plugin = METHODS[name](seed)
             rows.append(accuracies(stream, plugin))
-            chosen.append(_chosen(plugin))
+            notes.append(plugin.session_note(0))
         columns = [mean_interval(column) for column in zip(*rows, strict=True)]
         heads = [
             f"{c.mean:5.2f}" + ("" if math.isnan(c.half_width) else f" +- {c.half_width:.2f}")
@@ -137,17 +136,8 @@ def print_accuracies(stream: Stream, methods: Sequence[str], seeds: int) -> None
         ]
         curve = " ".join(f"{c.mean:.2f}" for c in columns[3:])
         print(f"{name:24}  {heads[0]:13}  {heads[1]:13}  {heads[2]:13}  {curve}")  # noqa: T201
-        for text in filter(None, chosen):
-            print(f"{'':24}  chose {text}")  # noqa: T201
-
-
-def _chosen(plugin: Any) -> str:
-    choice = getattr(plugin, "choice_", {})
-    if not choice:
-        return ""
-    table: Tensor = choice["table"]
-    best = dict(zip(choice["columns"], table[table[:, -1].argmax()].tolist(), strict=True))
-    return ", ".join(f"{name} {value:.3g}" for name, value in best.items())
+        for note in filter(None, notes):
+            print(f"{'':24}  {note}")  # noqa: T201
 
 
 def print_costs(num_classes: Sequence[int], rounds: int, way: int = 5) -> None:

@@ -106,6 +106,10 @@ class WrappingPlugin(StrategyPlugin):
         kept: tuple[int, int] = getattr(self.hosted, "kept_data", super().kept_data)()
         return kept
 
+    def session_note(self, session: int) -> str:
+        note: str = getattr(self.hosted, "session_note", super().session_note)(session)
+        return note
+
     def extra_epochs(self, session: int) -> int:
         added: int = getattr(self.hosted, "extra_epochs", super().extra_epochs)(session)
         return added

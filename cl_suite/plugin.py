@@ -100,6 +100,13 @@ class StrategyPlugin:
         """
         return 0, 0
 
+    def session_note(self, session: int) -> str:
+        """Return a line about the session just learned, the strategy's name before it; "" for none.
+
+        Such as what the method has chosen by itself.
+        """
+        return ""
+
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
         """Return the method's own head for features of width `dim`, None for the user's choice.
 

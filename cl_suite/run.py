@@ -23,6 +23,7 @@ from cl_suite.evaluation_config import IN_WORDS
 from cl_suite.files import atomic_write
 from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.measure_log import MeasureLog
+from cl_suite.plugin import StrategyPlugin
 from cl_suite.plugin_state import UnsaveableError
 from cl_suite.run_dashboard import RunDashboard
 from cl_suite.run_folder import RunFolder
@@ -144,7 +145,14 @@ class Run:
         self.progress.session_ends(self.log.records[-1])
         for name, log in self.probes.items():
             self.progress.probe(IN_WORDS[name], log.records[-1])
+        self._say_note(session)
         self._say_kept()
+
+    def _say_note(self, session: int) -> None:
+        plugin = self.engine.plugin
+        # one of Avalanche's has none
+        if isinstance(plugin, StrategyPlugin) and (note := plugin.session_note(session)):
+            self.progress.say(f"  {self.config.strategy_name} {note}")
 
     def _say_kept(self) -> None:
         try:

@@ -193,6 +193,16 @@ def fake_figures(
     return torch.stack([average, harmonic], dim=1).cpu()
 
 
+def choice_note(choice: Mapping[str, Any]) -> str:
+    """Return in words what was chosen, of a `Choice.state_dict()`; "" where nothing was."""
+    if not choice:
+        return ""
+    table: Tensor = choice["table"]
+    best = dict(zip(choice["columns"], table[table[:, -1].argmax()].tolist(), strict=True))
+    chosen = ", ".join(f"{name} {best[name]:.3g}" for name in best if name not in FIGURES)
+    return f"chose {chosen} on streams cut from the base session's training data"
+
+
 def choose(
     candidates: Sequence[Candidate],
     tasks: Sequence[FakeTask],

@@ -220,6 +220,16 @@ class FPFPlugin(WrappingPlugin):
         parse_budget(self.buffer)
         super().before_training(strategy, **kwargs)
 
+    def session_note(self, session: int) -> str:
+        notes = [super().session_note(session)]
+        if self.groups == "sensitive" and self.chosen_:
+            more = ", ..." if len(self.chosen_) > 3 else ""
+            notes.append(
+                f"fine-tunes the {len(self.chosen_)} most sensitive tensors: "
+                f"{', '.join(self.chosen_[:3])}{more}"
+            )
+        return "; ".join(filter(None, notes))
+
     def state_dict(self) -> dict[str, Any]:
         kept = None if self.buffer_ is None else self.buffer_.state_dict()
         return {**super().state_dict(), "buffer_": kept}

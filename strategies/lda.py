@@ -30,7 +30,7 @@ from cl_suite.models.gaussian_head import GaussianHead, Shape
 from cl_suite.models.heads import ClassHead
 from cl_suite.models.stats import ClassStats, class_stats
 from cl_suite.plugin import Strategy, check_bounds, session_features
-from cl_suite.tuning import Candidate, FakeTask, choose, fake_figures, fake_tasks
+from cl_suite.tuning import Candidate, FakeTask, choice_note, choose, fake_figures, fake_tasks
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHIFTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
@@ -85,6 +85,9 @@ class LDAPlugin(HeadPlugin):
         self.base_stats_: ClassStats | None = None
         self.scatter_: Tensor | None = None  # (dim, dim) within all classes so far
         self.freedom_ = 0.0
+
+    def session_note(self, session: int) -> str:
+        return choice_note(self.choice_) if session == 0 else ""
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return GaussianHead(dim, num_classes, self.covariance, temperature)

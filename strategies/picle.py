@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, ClassVar
 
 import torch
@@ -47,6 +48,7 @@ from cl_suite.modular.head import FOREIGN, ModularHead, has_own_head, modular_he
 from cl_suite.modular.holdout import held_out
 from cl_suite.modular.layers import Sizes
 from cl_suite.modular.ledger import Ledger
+from cl_suite.modular.library import layer_of, problem_of
 from cl_suite.modular.path_search import Outcome, Path, PathSearch, Problem, Settings
 from cl_suite.modular.searches import SearchName, make_search
 from cl_suite.modular.session import bench_modules, layout_of, make_problem, read_items
@@ -133,6 +135,16 @@ class PICLEPlugin(StrategyPlugin):
         self.ledger_ = Ledger(**state["ledger_"])
 
     # --- what the engine asks ---
+
+    def session_note(self, session: int) -> str:
+        best, parts = self.ledger_.best_outcome(), list[str]()
+        for problem, names in groupby((n for n in best.path if n), key=problem_of):
+            parts.append(f"{', '.join(layer_of(name) for name in names)} of session {problem}")
+        source = f"re-uses {' and '.join(parts)}" if parts else "re-uses nothing"
+        return (
+            f"{source}: the best of {len(self.ledger_.outcomes)} paths, "
+            f"{100 * best.accuracy:.1f} % on held-out training data"
+        )
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ModularHead:
         sizes = Sizes(*layers.image_sizes(dim), self.maps, self.hidden, self.code)

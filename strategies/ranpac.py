@@ -31,7 +31,7 @@ from cl_suite.head_plugin import HeadPlugin
 from cl_suite.models.heads import ClassHead
 from cl_suite.models.ridge_head import RidgeHead, ridge_factor
 from cl_suite.plugin import Strategy, session_features
-from cl_suite.tuning import FakeTask, choose, fake_figures, fake_tasks
+from cl_suite.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 
 RIDGES = [10 ** (exponent / 2) for exponent in range(-4, 5)]
 DEFAULT_RIDGE = 1.0
@@ -77,6 +77,9 @@ class RanPACPlugin(HeadPlugin):
         self.fake_shots = fake_shots
         self.ridge_ = DEFAULT_RIDGE  # the one in use
         self.choice_: dict[str, Any] = {}  # how the candidates fared
+
+    def session_note(self, session: int) -> str:
+        return choice_note(self.choice_) if session == 0 else ""
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return RidgeHead(

@@ -57,7 +57,7 @@ from cl_suite.models.offset_head import OffsetCosineHead
 from cl_suite.models.stats import class_stats, extract
 from cl_suite.modes import evaluating
 from cl_suite.plugin import Strategy, check_bounds, session_features
-from cl_suite.tuning import FakeTask, choose, fake_figures, fake_tasks
+from cl_suite.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 
 # candidates of what is not given, and what serves where the base session is too small to choose
 GRID: dict[str, tuple[float, ...]] = {
@@ -121,6 +121,9 @@ class TEENWhitenedPlugin(HeadPlugin):
         self.fake_shots = fake_shots
         self.parameters_: dict[str, float] = {}  # those in use
         self.choice_: dict[str, Any] = {}  # how the candidates fared
+
+    def session_note(self, session: int) -> str:
+        return choice_note(self.choice_) if session == 0 else ""
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return OffsetCosineHead(dim, num_classes, temperature, FeatureTransform())

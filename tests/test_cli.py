@@ -307,6 +307,13 @@ def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFi
     assert "joint keeps 580 samples (454,720 bytes)" in capsys.readouterr().out
 
 
+def test_what_a_strategy_chose_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "omniglot", "lda", *TINY]) == 0
+    said = capsys.readouterr().out
+    assert said.count("on streams cut from the base session's training data") == 1
+    assert "  lda chose shrinkage " in said
+
+
 class Stopped(BaseException):
     """Ends a run from within, as a kill would."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
-from cl_suite.tuning import FakeTask, choose, fake_figures, fake_tasks
+from cl_suite.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 
 
 def labels_of(num_classes: int = 20, per_class: int = 30) -> Tensor:
@@ -118,6 +118,9 @@ def test_the_best_candidate_is_chosen_and_all_are_kept() -> None:
         pytest.approx([1, 0.55, 0.55, 0.55]),
         pytest.approx([2, 0.9, 0.15, 0.525]),
     ]
+    words = "chose width 1 on streams cut from the base session's training data"
+    assert choice_note(choice.state_dict()) == words
+    assert choice_note({}) == ""
 
 
 def test_nothing_to_choose_from_is_refused() -> None:

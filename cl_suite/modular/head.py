@@ -12,7 +12,7 @@ from cl_suite.models.classifier import Classifier
 from cl_suite.models.heads import ClassHead
 from cl_suite.modular import layers
 from cl_suite.modular.layers import FLAT, LONGEST, PERCEPTION, Layout, Sizes
-from cl_suite.modular.library import Entry, NamedModules, entry_name, layer_of
+from cl_suite.modular.library import Entry, NamedModules, entry_name, layer_of, problem_of
 from cl_suite.modular.path_search import CHUNK, Path, Settings
 from cl_suite.modular.soft_type import project
 
@@ -128,7 +128,7 @@ class ModularHead(ClassHead):
             if old is None:
                 self.library[name] = self._make_entry(name)
                 self.entry(name).body.load_state_dict(self.bench[layer].state_dict())
-        row = [int(name.partition("_")[0]) for name in names]
+        row = [problem_of(name) for name in names]
         row += [NOT_THERE] * (LONGEST - len(row)) + [int(layout[0] == FLAT[0])]
         self.paths = torch.cat([self.paths, self.paths.new_tensor([row])])
         self._learn_inputs(names, layout, items, accuracy)

@@ -94,6 +94,11 @@ def entry_name(problem: int, layer: str) -> str:
     return f"{problem}_{layer}"
 
 
+def problem_of(name: str) -> int:
+    """Return the problem that brought an entry, by its name."""
+    return int(name.partition("_")[0])
+
+
 def layer_of(name: str) -> str:
     """Return the type of an entry by its name."""
     return name.partition("_")[2]

@@ -100,6 +100,9 @@ def test_sensitive_tensors_are_found_in_the_first_two_sessions() -> None:
     assert plugin.chosen_
     assert sum(sizes[name] for name in plugin.chosen_) <= 0.05 * sum(sizes.values())
     assert not plugin.positions_  # no copy of the network is kept any longer
+    note = plugin.session_note(2)
+    assert note.startswith(f"fine-tunes the {len(plugin.chosen_)} most sensitive tensors: ")
+    assert plugin.chosen_[0] in note
 
 
 def test_sessions_that_tell_no_sensitivity_are_warned_of() -> None:

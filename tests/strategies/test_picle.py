@@ -119,11 +119,14 @@ def test_o7_a_repeated_problem_is_solved_by_its_own_solution_and_trains_nothing(
     engine = make_engine(repeated(), incremental_lr=1e-12, base_epochs=30)
     engine.plugin.path_epochs = 30
     engine.train_session(0)
+    assert engine.plugin.session_note(0).startswith("re-uses nothing: the best of 1 paths, ")
     names, solution = list(head_of(engine).library), head_of(engine).solution(0)
     engine.plugin.path_epochs = 1
     engine.train_session(1)
     assert head_of(engine).solution(1) == solution
     assert list(head_of(engine).library) == names
+    note = engine.plugin.session_note(1)
+    assert note.startswith(f"re-uses {', '.join(head_of(engine).layout(1))} of session 0: the best")
     assert head_of(engine).entry(names[0]).problems.tolist() == [0, 1]
     matrices = engine.evaluate_sessions(1, "classifier")
     assert matrices[1][2:, 2:].equal(matrices[0][:2, :2])
