@@ -120,8 +120,11 @@ table_mamlcon() {
         --scenario.shots 5
     )
     run finetune spoken_digits finetune "${stream[@]}" --model.head linear
+    # the base session alone: `--model.weights` takes a run's last network
+    run base spoken_digits finetune "${stream[@]}" --model.head linear \
+        --training.incremental_epochs 0
     local base
-    base=$(from finetune spoken_digits finetune)
+    base=$(from base spoken_digits finetune)
     run class_means spoken_digits prototype "${stream[@]}" --model.weights "$base" \
         --training.base_epochs 0 --training.incremental_epochs 0
     local meta=(
