@@ -139,6 +139,27 @@ table_mamlcon() {
     run oml spoken_digits mamlcon "${meta[@]}" --strategy.inner head
 }
 
+table_mamlcon_omniglot() {
+    # the paper's encoder is like this one
+    local network=(--model.backbone melconv)
+    run base omniglot finetune "${network[@]}" --model.head linear \
+        --training.incremental_epochs 0
+    local base
+    base=$(from base omniglot finetune)
+    run finetune omniglot finetune "${network[@]}" --model.head linear --start-from "$base"
+    run class_means omniglot prototype --model.weights "$base" \
+        --training.base_epochs 0 --training.incremental_epochs 0
+    local meta=(
+        "${network[@]}" --start-from "$base" --strategy.first_order true --strategy.way 10
+        --strategy.queries 2 --strategy.episode_classes 20 --strategy.meta_batch 2
+        --strategy.meta_epochs 5 --strategy.meta_steps 60 --strategy.outer_lr 0.001
+    )
+    run mamlcon omniglot mamlcon "${meta[@]}" --strategy.inner_lr 0.01
+    run no_templates omniglot mamlcon "${meta[@]}" --strategy.inner_lr 0.01 \
+        --strategy.templates false
+    run oml omniglot mamlcon "${meta[@]}" --strategy.inner_lr 0.1 --strategy.inner head
+}
+
 few_shot_tasks() { # row, scenario, strategy, pretrained, tasks a network, options
     local row=$1 scenario=$2 strategy=$3 pretrained=$4 tasks=$5 network
     shift 5
