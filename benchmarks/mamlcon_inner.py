@@ -58,7 +58,9 @@ def make_steps(name: str, num_episodes: int, *, first_order: bool) -> dict[str, 
     units = torch.cat([drawn, others]).expand(num_episodes, -1)
     query_units = torch.cat([drawn, torch.randint(num_others, (num_drawn * 5,))])
     query_units = query_units.expand(num_episodes, -1)
-    present = plan.present(others, num_base, num_drawn).expand(num_episodes, -1, -1)
+    present = plan.present(others, torch.arange(num_drawn), num_base, num_drawn).expand(
+        num_episodes, -1, -1
+    )
     # class ids are for the cross-entropy of base classes, which is no part of this
     batch = [query, query_units.flatten(), query_units, support, units, present]
 

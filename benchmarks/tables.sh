@@ -137,6 +137,8 @@ table_mamlcon() {
     run first_order spoken_digits mamlcon "${meta[@]}"
     run no_templates spoken_digits mamlcon "${meta[@]}" --strategy.templates false
     run oml spoken_digits mamlcon "${meta[@]}" --strategy.inner head
+    meta+=(--strategy.unit_order drawn)
+    run oml_drawn spoken_digits mamlcon "${meta[@]}" --strategy.inner head
 }
 
 table_mamlcon_omniglot() {
@@ -152,11 +154,10 @@ table_mamlcon_omniglot() {
     local meta=(
         "${network[@]}" --start-from "$base" --strategy.first_order true --strategy.way 10
         --strategy.queries 2 --strategy.episode_classes 20 --strategy.meta_batch 2
-        --strategy.meta_epochs 5 --strategy.meta_steps 60 --strategy.outer_lr 0.001
+        --strategy.meta_epochs 5 --strategy.meta_steps 40 --strategy.outer_lr 0.001
+        --strategy.unit_order drawn
     )
     run mamlcon omniglot mamlcon "${meta[@]}" --strategy.inner_lr 0.01
-    run no_templates omniglot mamlcon "${meta[@]}" --strategy.inner_lr 0.01 \
-        --strategy.templates false
     run oml omniglot mamlcon "${meta[@]}" --strategy.inner_lr 0.1 --strategy.inner head
 }
 

@@ -21,7 +21,8 @@ class MetaEpisode:
     """Classes drawn to be learned anew, and rows of their samples in the data.
 
     Attributes:
-        classes: `(N,)` class ids in the order in which they take the spare units.
+        classes: `(N,)` class ids in the order in which they arrive.
+        places: `(N,)` the spare unit that each takes.
         support: `(N, shots)`; the first of each class is its template.
         query: `(N, queries)`.
         others: `(O,)` classes that were not drawn and are known already; none without others.
@@ -31,6 +32,7 @@ class MetaEpisode:
     """
 
     classes: Tensor
+    places: Tensor
     support: Tensor
     query: Tensor
     others: Tensor
@@ -62,6 +64,7 @@ def draw_meta_episode(
     shots: int,
     queries: int,
     with_others: bool,
+    mixed_units: bool = False,
 ) -> MetaEpisode:
     """Return an episode of data with these labels; the generator decides all that is random.
 
@@ -71,6 +74,7 @@ def draw_meta_episode(
     Args:
         labels: `(n,)` class ids of the data.
         num_classes: how many are drawn, at most those that there are.
+        mixed_units: they take the spare units in a drawn order, not in that of arrival.
     """
     classes = torch.unique(labels)
     order = _shuffled(classes, generator)
@@ -86,8 +90,11 @@ def draw_meta_episode(
     if not with_others:
         others = others[:0]
     templates, other_query = _of_others(labels, others, generator, len(drawn) * queries)
+    places = torch.arange(len(drawn))
+    if mixed_units:
+        places = _shuffled(places, generator)
     return MetaEpisode(
-        drawn, torch.stack(support), torch.stack(query), others, templates, other_query
+        drawn, places, torch.stack(support), torch.stack(query), others, templates, other_query
     )
 
 
@@ -125,6 +132,7 @@ class EpisodePlan:
         template_step: whether the templates so far get one step, at the end or after each stage.
         with_others: whether the classes not drawn take part, known already.
         full_softmax: whether the units of classes to come take part from the beginning.
+        mixed_units: whether a spare unit may be of any stage.
     """
 
     sizes: tuple[int, ...]
@@ -135,6 +143,7 @@ class EpisodePlan:
     template_step: TemplateStep
     with_others: bool = False
     full_softmax: bool = False
+    mixed_units: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -150,19 +159,21 @@ class EpisodePlan:
             shots=self.shots,
             queries=self.queries,
             with_others=self.with_others,
+            mixed_units=self.mixed_units,
         )
 
-    def present(self, others: Tensor, num_units: int, num_spare: int) -> Tensor:
+    def present(self, others: Tensor, places: Tensor, num_units: int, num_spare: int) -> Tensor:
         """Return the units in each stage's softmax, `(stages, num_units + num_spare)`.
 
         Args:
             others: `(O,)` units of the classes that are known already.
+            places: `(N,)` spare units of the drawn classes, in the order of arrival.
         """
         present = torch.zeros(len(self.sizes), num_units + num_spare, dtype=torch.bool)
         present[:, others] = True
         for stage, end in enumerate(torch.tensor(self.sizes).cumsum(0).tolist()):
             last = self.num_classes if self.full_softmax else end
-            present[stage, num_units : num_units + last] = True
+            present[stage, num_units + places[:last]] = True
         return present
 
     def stages(self, inputs: Tensor, units: Tensor, present: Tensor) -> list[Stage]:

@@ -76,7 +76,9 @@ class MetaEpisodeLoader:
         queries, supports = torch.split(inputs, [query.numel(), support.numel()])
         num_units = self.network.num_units
         present = [
-            self.plan.present(self.network.units(e.others).cpu(), num_units, self.num_spare)
+            self.plan.present(
+                self.network.units(e.others).cpu(), e.places, num_units, self.num_spare
+            )
             for e in episodes
         ]
         return [
@@ -93,7 +95,8 @@ class MetaEpisodeLoader:
         labels = self.labels[rows]
         match = labels[:, None] == episode.classes
         own = self.network.units(labels).cpu()
-        return torch.where(match.any(1), self.network.num_units + match.int().argmax(1), own)
+        spare = self.network.num_units + episode.places[match.int().argmax(1)]
+        return torch.where(match.any(1), spare, own)
 
 
 def read_rows(dataset: Any, rows: Tensor) -> Tensor:

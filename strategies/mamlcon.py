@@ -36,7 +36,9 @@ Differences from the paper or the authors' code:
       meta-training on. The authors' uses the batch's, in testing too: then a prediction depends on
       the other samples of its batch. So all else that differs in eval mode, too.
     - A new class takes the next meta-learned unit in turn, from the first again when all are taken.
-      They are exchangeable, as each episode draws its classes in random order.
+      Those of a stage are exchangeable, as episodes draw their classes in random order. Those of
+      different stages are not: a unit learns to be followed by a stage, or to be of the last. A
+      stream of more sessions than an episode has stages asks for `unit_order: drawn`.
     - In later sessions the softmax covers the classes so far, for OML too.
     - Episodes see training transforms; later sessions and templates the evaluation's.
     - The network after the last epoch; theirs is the one best on validation words.
@@ -94,6 +96,8 @@ class MAMLConPlugin(StrategyPlugin):
         first_order: no gradient through the inner steps.
         templates: keep one sample of each class for the template step; OML has none.
         template_every: when an episode takes that step, at its end or after each stage.
+        unit_order: which units the classes of an episode take: arrival (as they come, so that a
+            unit belongs to a stage) or drawn (any, for a stream of more sessions than that).
         meta_epochs: epochs of meta-training.
         meta_steps: outer steps of such an epoch.
         meta_batch: episodes of an outer step.
@@ -108,6 +112,7 @@ class MAMLConPlugin(StrategyPlugin):
         "first_stage": ("base", "drawn"),
         "inner": ("all", "head"),
         "template_every": ("end", "each"),
+        "unit_order": ("arrival", "drawn"),
     }
     bounds = {  # noqa: RUF012
         "episode_classes": (1, math.inf),
@@ -145,6 +150,7 @@ class MAMLConPlugin(StrategyPlugin):
         first_order: bool = False,
         templates: bool = True,
         template_every: Literal["end", "each"] = "end",
+        unit_order: Literal["arrival", "drawn"] = "arrival",
         meta_epochs: int = 10,
         meta_steps: int = 100,
         meta_batch: int = 4,
@@ -165,6 +171,7 @@ class MAMLConPlugin(StrategyPlugin):
         self.first_order = first_order
         self.templates = templates
         self.template_every = template_every
+        self.unit_order = unit_order
         self.meta_epochs = meta_epochs
         self.meta_steps = meta_steps
         self.meta_batch = meta_batch
@@ -288,6 +295,7 @@ class MAMLConPlugin(StrategyPlugin):
             template_step=self.template_every if self.uses_templates else "none",
             with_others=not drawn_first,
             full_softmax=self.inner == "head",
+            mixed_units=self.unit_order == "drawn",
         )
 
     def _in_meta_training(self, strategy: Strategy) -> bool:

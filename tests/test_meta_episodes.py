@@ -111,9 +111,33 @@ def test_a_batch_names_the_units_of_its_samples() -> None:
     assert len(list(loader)) == len(loader) == 2
 
 
+def test_mixed_units_belong_to_any_stage_and_samples_follow_them() -> None:
+    stream = make_stream()
+    data = stream.benchmark.train_stream[0].dataset.eval()
+    model = build_classifier(ModelConfig(), stream.info.input_shape, 8)
+    model.head.grow([0, 2, 5, 7])
+    add_spare_units(model, 3)
+    plan = EpisodePlan((1, 2), 2, 3, 1, 1, "end", with_others=True, mixed_units=True)
+    loader = MetaEpisodeLoader(
+        data, plan, UnitNetwork(model), num_batches=1, batch_size=1, num_spare=3
+    )
+    labels, first = torch.tensor(list(data.targets)), set()
+    for seed in range(12):
+        episode = plan.draw(labels, torch.Generator().manual_seed(seed))
+        a, b, c = (4 + episode.places).tolist()
+        _, _, query_units, _, units, present = loader.batch([episode])
+        assert sorted([a, b, c]) == [4, 5, 6]
+        assert units[0, :6].tolist() == [a, a, b, b, c, c]
+        assert query_units[0, :9].tolist() == [a] * 3 + [b] * 3 + [c] * 3
+        assert present[0, 0, 4:].nonzero().flatten().tolist() == [a - 4]
+        assert present[0, 1, 4:].all()
+        first.add(a)
+    assert first == {4, 5, 6}
+
+
 def test_the_full_softmax_covers_units_to_come_but_no_others() -> None:
     plan = EpisodePlan((1, 1), 2, 3, 1, 1, "none", full_softmax=True)
-    present = plan.present(torch.empty(0, dtype=torch.long), 4, 3)
+    present = plan.present(torch.empty(0, dtype=torch.long), torch.arange(2), 4, 3)
     assert present.tolist() == [[False] * 4 + [True, True, False]] * 2
 
 

@@ -282,7 +282,7 @@ def test_second_order_goes_through_a_vision_transformers_attention() -> None:
 def test_a_plan_is_a_sequence_of_stages_with_growing_softmax() -> None:
     plan = EpisodePlan((2, 1), 2, 1, initial_steps=3, steps=1, template_step="each")
     inputs, units = torch.arange(6.0), torch.tensor([5, 5, 6, 6, 7, 7])
-    present = plan.present(torch.empty(0, dtype=torch.long), 5, 4)
+    present = plan.present(torch.empty(0, dtype=torch.long), torch.arange(3), 5, 4)
     stages = plan.stages(inputs, units, present)
     found = [(s.inputs.tolist(), s.steps, s.present.nonzero().flatten().tolist()) for s in stages]
     assert found == [
