@@ -149,7 +149,7 @@ table_mamlcon_omniglot() {
     local base
     base=$(from base omniglot finetune)
     run finetune omniglot finetune "${network[@]}" --model.head linear --start-from "$base"
-    run class_means omniglot prototype --model.weights "$base" \
+    run class_means omniglot prototype "${network[@]}" --model.weights "$base" \
         --training.base_epochs 0 --training.incremental_epochs 0
     local meta=(
         "${network[@]}" --start-from "$base" --strategy.first_order true --strategy.way 10
