@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The runs behind the README's tables, one function a table.
+# The runs behind the README's tables, one function a table; only that of frozen features has a
+# program of its own, frozen_features.py.
 #
 #     bash benchmarks/tables.sh TABLE [--seed 0]      one of the names that "tables.sh" alone prints
 #
 # Runs go to $OUT (runs/tables by default); `cl-suite show` of the folders that it names at the end
 # prints the rows. Options after the name are added to each run and win, such as --seed or --device.
+# A table that was stopped goes on with --resume.
 # $SPOKEN_DIGITS and $MINI_IMAGENET are data roots, $DEIT_TINY a weights file.
-set -euo pipefail
+set -eo pipefail  # no -u: to an older bash an empty list is unset
 cd "$(dirname "$0")/.."
 
 OUT=${OUT:-runs/tables}
@@ -34,6 +36,7 @@ table_omniglot() {
 }
 
 table_spoken_digits() {
+    : "${SPOKEN_DIGITS:?must name the folder of the recordings}"
     # the scenario's recipe for all, which coconut's own file would replace
     local recipe=(
         --scenario.root "$SPOKEN_DIGITS" --seed 0 1 2 3 4 --training.incremental_batchnorm train
@@ -71,7 +74,7 @@ table_cler() {
         --training.momentum 0 --training.nesterov false --training.weight_decay 0
         --training.schedule constant --training.incremental_batchnorm train --model.head linear
     )
-    local host params
+    local host params buffer
     for host in er_ace der finetune; do
         params='{buffer: 500}' buffer=(--strategy.buffer 500)
         [[ $host == finetune ]] && params='{}' buffer=()
@@ -103,6 +106,7 @@ table_limit() {
 }
 
 table_limit_mini_imagenet() {
+    : "${MINI_IMAGENET:?must name the folder of the images}" "${DEIT_TINY:?must name a weights file}"
     local frozen=(
         --scenario.root "$MINI_IMAGENET" --model.backbone deit_tiny_patch16_224
         --model.weights "$DEIT_TINY" --model.frozen true --training.base_epochs 0
@@ -115,6 +119,7 @@ table_limit_mini_imagenet() {
 }
 
 table_mamlcon() {
+    : "${SPOKEN_DIGITS:?must name the folder of the recordings}"
     local stream=(
         --scenario.root "$SPOKEN_DIGITS" --scenario.base_classes 6 --scenario.way 1
         --scenario.shots 5
@@ -181,7 +186,7 @@ table_cfsl() {
     few_shot_tasks protonet cfsl protonet protonet 10
     few_shot_tasks no_memory cfsl cfsl finetune 10 "${published[@]}"
     few_shot_tasks no_memory_120 cfsl cfsl finetune 5 "${tune[@]}"
-    local row occluded=(--scenario.corruption occlusion --scenario.amount 0.2)
+    local row corrupted occluded=(--scenario.corruption occlusion --scenario.amount 0.2)
     for row in whole occluded; do
         [[ $row == whole ]] && corrupted=() || corrupted=("${occluded[@]}")
         few_shot_tasks "$row" instance_test cfsl finetune 5 "${corrupted[@]}"
@@ -198,14 +203,14 @@ table_picle() {
         --strategy.path_epochs 15 --strategy.patience 5 --training.lr 0.002
     )
     local sequence search
-    for sequence in S_out S_few; do
+    for sequence in S_out S_few S_in; do
         for search in standalone random picle; do
             run "${sequence}_$search" problem_sequence picle "${small[@]}" \
                 --scenario.sequence "$sequence" --strategy.search "$search"
         done
     done
     for search in standalone picle; do
-        run "S_in_$search" problem_sequence picle --scenario.sequence S_in --scenario.length 4 \
+        run "S_in_larger_$search" problem_sequence picle --scenario.sequence S_in --scenario.length 4 \
             --scenario.patterns '[circle, x, square]' --scenario.plus_items 3000 \
             --scenario.minus_items 3000 --strategy.path_epochs 30 --strategy.patience 6 \
             --strategy.search "$search"

@@ -112,7 +112,7 @@ class SessionContext:
         return self.recipe_epochs(session) + self.extra_epochs(session)
 
 
-class EngineTemplate(avalanche_api.SupervisedTemplate):  # type: ignore[misc]
+class EngineTemplate(avalanche_api.SupervisedTemplate):  # type: ignore[misc]  # no types there
     """Avalanche's loop, with autocast, and able to begin a session at a later epoch."""
 
     context: SessionContext

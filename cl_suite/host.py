@@ -63,10 +63,10 @@ class WrappingPlugin(StrategyPlugin):
     needs_task = _OfHost(False)
     kinds = _OfHost(("class", "data", "domain", "mixed"))
     modalities = _OfHost(("image", "audio"))
-    batch_views = _OfHost(1)  # type: ignore[assignment]
-    plain_view = _OfHost(False)  # type: ignore[assignment]
-    row_numbers = _OfHost(False)  # type: ignore[assignment]
-    smallest_batch = _OfHost(1)  # type: ignore[assignment]
+    batch_views = _OfHost(1)  # type: ignore[assignment]  # a property of the base
+    plain_view = _OfHost(False)  # type: ignore[assignment]  # a property of the base
+    row_numbers = _OfHost(False)  # type: ignore[assignment]  # a property of the base
+    smallest_batch = _OfHost(1)  # type: ignore[assignment]  # a property of the base
 
     def __init__(self, host: Any, host_params: dict[str, Any] | None = None) -> None:
         self.host = host

@@ -103,7 +103,7 @@ def tune(
             if distillation and kept is not None:
                 loss = loss + distillation * logit_distance(logits, kept)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # no types there
             optimizer.step()
     optimizer.zero_grad()
 

@@ -42,7 +42,7 @@ class PretextBranch(nn.Module):
         # the suite's own head: a network's last nn.Linear would be taken for its classifier
         self.heads = nn.ModuleList(LinearHead(dim) for _ in tasks)
         for head, task in zip(self.heads, tasks, strict=True):
-            head.grow(range(task.num_labels))  # type: ignore[operator]
+            head.grow(range(task.num_labels))  # type: ignore[operator]  # a module's attribute
 
     def forward(self, model: nn.Module, images: Tensor) -> list[Tensor]:
         """Return the logits of each task for its own images, the shared part being `model`'s.
@@ -109,12 +109,12 @@ def untracked(module: nn.Module) -> Iterator[None]:
     """Leave the running averages of BatchNorm layers alone inside the block."""
     layers = [layer for layer in batchnorms(module) if layer.track_running_stats]
     for layer in layers:
-        layer.track_running_stats = False  # type: ignore[assignment]
+        layer.track_running_stats = False  # type: ignore[assignment]  # a module's attribute
     try:
         yield
     finally:
         for layer in layers:
-            layer.track_running_stats = True  # type: ignore[assignment]
+            layer.track_running_stats = True  # type: ignore[assignment]  # a module's attribute
 
 
 def _is_shared(stages: Stages, name: str, num_blocks: int) -> bool:

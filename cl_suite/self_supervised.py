@@ -73,8 +73,8 @@ class SelfSupervisedPlugin(StrategyPlugin):
 
     has_classifier = False
     needs_labels = False
-    batch_views = 2  # type: ignore[assignment]
-    smallest_batch = 2  # type: ignore[assignment]
+    batch_views = 2  # type: ignore[assignment]  # a property of the base
+    smallest_batch = 2  # type: ignore[assignment]  # a property of the base
     bounds = {  # noqa: RUF012
         "temperature": (1e-3, math.inf),
         "projector_dim": (1, math.inf),
@@ -131,7 +131,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
         return ("keys",) if self.has_momentum else ()
 
     @property
-    def keeps_base_state(self) -> bool:  # type: ignore[override]
+    def keeps_base_state(self) -> bool:  # type: ignore[override]  # a property
         """Whether a session leaves more behind than weights: a momentum copy and queues."""
         return self.has_momentum
 

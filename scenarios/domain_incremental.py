@@ -122,7 +122,7 @@ class DomainIncremental:
 
     def _shifts(self) -> dict[str, Pool]:
         shifts = chosen("shifts", self.shifts, SHIFTS)
-        pool = read_source(self.source, self.root)  # type: ignore[arg-type]
+        pool = read_source(self.source, self.root)  # type: ignore[arg-type]  # checked above
         train, test = pool.load(pool.train), pool.load(pool.test)
 
         def moved(samples: Samples, shift: str, part: int) -> TensorSamples:

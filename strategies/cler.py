@@ -170,7 +170,7 @@ class CLERPlugin(WrappingPlugin):
             model: the network, prepared.
             precision: in which it is run.
         """
-        branch: PretextBranch = model.pretext  # type: ignore[assignment]
+        branch: PretextBranch = model.pretext  # type: ignore[assignment]  # a module's attribute
         with self._own_random(images.device):
             labels = [draw_labels(len(images), task.num_labels) for task in branch.tasks]
             labels = [each.to(images.device) for each in labels]

@@ -232,7 +232,7 @@ class MAMLConPlugin(StrategyPlugin):
             vectorized=self.vectorized,
         ):
             # at once, so that no two episodes' graphs are held
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # no types there
             strategy.loss = strategy.loss + loss.detach()
 
     def before_update(self, strategy: Strategy, **kwargs: Any) -> None:

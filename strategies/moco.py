@@ -36,7 +36,7 @@ class MoCoPlugin(SelfSupervisedPlugin):
         last_momentum: and in its last.
     """
 
-    has_momentum = True  # type: ignore[assignment]
+    has_momentum = True  # type: ignore[assignment]  # a property of the base
     bounds = {**SelfSupervisedPlugin.bounds, **SelfSupervisedPlugin.momentum_bounds}  # noqa: RUF012
 
     def __init__(

@@ -50,7 +50,7 @@ class SyCONPlugin(SelfSupervisedPlugin):
             of the past are of the same size.
     """
 
-    has_past = True  # type: ignore[assignment]
+    has_past = True  # type: ignore[assignment]  # a property of the base
     choices = {"form": ("moco", "simclr")}  # noqa: RUF012
     bounds = {  # noqa: RUF012
         **SelfSupervisedPlugin.bounds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tiny_streams import make_stream
@@ -14,7 +16,7 @@ from cl_suite.meta_episodes import (
 )
 from cl_suite.meta_learning import UnitNetwork, add_spare_units
 from cl_suite.meta_training import MetaEpisodeLoader, read_rows
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 
 LABELS = torch.tensor([7, 2, 5, 0]).repeat_interleave(12)[torch.randperm(48)]
 
@@ -82,12 +84,18 @@ def test_classes_of_few_samples_fill_an_episode_too(per_class: int) -> None:
     assert bool(shared) == (per_class == 1)
 
 
-def test_a_batch_names_the_units_of_its_samples() -> None:
+def base_session() -> tuple[Any, Classifier]:
+    """Return four base classes' data, and a network with their units and three spare ones."""
     stream = make_stream()
     data = stream.benchmark.train_stream[0].dataset.eval()
     model = build_classifier(ModelConfig(), stream.info.input_shape, 8)
     model.head.grow([0, 2, 5, 7])
     add_spare_units(model, 3)
+    return data, model
+
+
+def test_a_batch_names_the_units_of_its_samples() -> None:
+    data, model = base_session()
     plan = EpisodePlan((1, 1), 2, 3, 1, 1, "end", with_others=True)
     network = UnitNetwork(model)
     loader = MetaEpisodeLoader(data, plan, network, num_batches=2, batch_size=4, num_spare=3)
@@ -112,11 +120,7 @@ def test_a_batch_names_the_units_of_its_samples() -> None:
 
 
 def test_mixed_units_belong_to_any_stage_and_samples_follow_them() -> None:
-    stream = make_stream()
-    data = stream.benchmark.train_stream[0].dataset.eval()
-    model = build_classifier(ModelConfig(), stream.info.input_shape, 8)
-    model.head.grow([0, 2, 5, 7])
-    add_spare_units(model, 3)
+    data, model = base_session()
     plan = EpisodePlan((1, 2), 2, 3, 1, 1, "end", with_others=True, mixed_units=True)
     loader = MetaEpisodeLoader(
         data, plan, UnitNetwork(model), num_batches=1, batch_size=1, num_spare=3

@@ -54,7 +54,7 @@ def grad_cache(
     z2 = torch.cat(embeddings[len(parts) // 2 :]).requires_grad_()
     value = loss(z1, z2)
     after = _random_state(x1)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()  # type: ignore[no-untyped-call]  # no types there
     gradients = [
         part
         for z in (z1, z2)

@@ -192,7 +192,7 @@ def _split_and_choose(body: nn.Module, settings: LoRASettings) -> list[str]:
             f"of {stages.num_blocks}); name linear or convolutional layers, or choose other blocks"
         )
     for name in sorted({parts[part] for part in wanted if part in parts}):
-        body.set_submodule(name, SplitQKV(layers[name]))  # type: ignore[arg-type]
+        body.set_submodule(name, SplitQKV(layers[name]))  # type: ignore[arg-type]  # a module
     return wanted
 
 

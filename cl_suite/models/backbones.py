@@ -191,7 +191,7 @@ def _take_size(body: nn.Module, input_shape: tuple[int, ...]) -> None:
     if size is not None and tuple(size) != input_shape[1:] and hasattr(body, "set_input_size"):
         # what does not fit at all is said by `_feature_dim`
         with contextlib.suppress(AssertionError, RuntimeError, ValueError):
-            body.set_input_size(input_shape[1:])  # type: ignore[operator]
+            body.set_input_size(input_shape[1:])  # type: ignore[operator]  # a module's attribute
 
 
 def _timm_model(

@@ -146,8 +146,8 @@ def _cut_efficientnet(body: nn.Module) -> Stages:
         return hidden
 
     def finish(hidden: Tensor) -> Tensor:
-        maps = body.bn2(body.conv_head(hidden))  # type: ignore[operator]
-        features: Tensor = body.forward_head(maps)  # type: ignore[operator]
+        maps = body.bn2(body.conv_head(hidden))  # type: ignore[operator]  # a module's attribute
+        features: Tensor = body.forward_head(maps)  # type: ignore[operator]  # a module's attribute
         return features
 
     blocks = [block for stage in body.blocks for block in stage]  # type: ignore[union-attr]
@@ -157,8 +157,8 @@ def _cut_efficientnet(body: nn.Module) -> Stages:
 
 def _cut_resnet(body: nn.Module) -> Stages:
     def embed(x: Tensor) -> Tensor:
-        maps = body.act1(body.bn1(body.conv1(x)))  # type: ignore[operator]
-        hidden: Tensor = body.maxpool(maps)  # type: ignore[operator]
+        maps = body.act1(body.bn1(body.conv1(x)))  # type: ignore[operator]  # a module's attribute
+        hidden: Tensor = body.maxpool(maps)  # type: ignore[operator]  # a module's attribute
         return hidden
 
     def finish(hidden: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def create_wav2vec2_body(
     pretrained = pretrained or weights is not None
     network = load_wav2vec2(source, pretrained=pretrained)
     if pretrained:
-        network.freeze_feature_encoder()  # type: ignore[operator]
+        network.freeze_feature_encoder()  # type: ignore[operator]  # a module's attribute
     return Wav2Vec2Body(network)
 
 
