@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {
@@ -14,8 +15,8 @@ FOLDERS = {
     "cl_suite.scenarios": "scenarios",
     "cl_suite.configs": "configs",
 }
-OURS = [
-    p for folder in ("cl_suite", "strategies", "scenarios") for p in (ROOT / folder).rglob("*.py")
+OURS = sorted((ROOT / "cl_suite").rglob("*.py")) + [
+    p for folder in ("strategies", "scenarios") for p in (ROOT / folder).rglob("*.py")
 ]
 # what a part of the house may not import
 FORBIDDEN = {
@@ -85,17 +86,19 @@ def test_avalanche_is_imported_by_few_modules_and_never_with_the_package() -> No
     assert users <= {"cl_suite/avalanche_api.py", "cl_suite/data/readers/avalanche.py"}
 
 
-def test_the_package_list_names_every_folder_of_modules() -> None:
-    text = (ROOT / "pyproject.toml").read_text("utf-8")
-    named = set(ast.literal_eval(text.split("packages = ", 1)[1].split("]", 1)[0] + "]"))
-    found = set()
+def test_every_folder_of_modules_is_a_package_that_setuptools_finds() -> None:
+    found = set(find_packages(str(ROOT), include=["cl_suite*"]))
     for package, folder in FOLDERS.items():
-        for path in (ROOT / folder).rglob("__init__.py"):
+        for path in (ROOT / folder).rglob("*.py"):
             parts = path.parent.relative_to(ROOT / folder).parts
-            found.add(".".join([package, *parts]))
-    assert named >= found
-    data_only = {name for name in named - found if "index_lists" in name}
-    assert named == found | data_only
+            assert ".".join([package, *parts]) in found, path
+
+
+@pytest.mark.parametrize("name", ["strategies", "scenarios", "configs"])
+def test_the_three_folders_at_the_top_are_linked_into_the_package(name: str) -> None:
+    link = ROOT / "cl_suite" / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / name
 
 
 def test_every_strategy_has_its_file_its_yaml_and_its_test() -> None:

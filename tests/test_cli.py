@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tiny_runs import TINY, refused
+from helpers.tiny_runs import TINY, refused
 
 from cl_suite import run as run_module
 from cl_suite.cli import main

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY, refused
+from helpers.tiny_runs import TINY, refused
 
 from cl_suite.cli import main
 

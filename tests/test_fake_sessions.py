@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_streams import make_samples
+from helpers.tiny_streams import make_samples
 from torch import Tensor
 
 from cl_suite import avalanche_api

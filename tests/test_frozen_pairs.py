@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import fitting, make_plugin, reads_text, tiny_model
-from tiny_streams import make_stream
+from helpers.tiny_models import fitting, make_plugin, reads_text, tiny_model
+from helpers.tiny_streams import make_stream
 
 from cl_suite import registry
 from cl_suite.data.bank import banked_stream

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from tiny_streams import make_samples, make_stream
+from helpers.tiny_streams import make_samples, make_stream
 
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import UNLABELLED, Stream, build_stream

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 
 from cl_suite.meta_episodes import (
     EpisodePlan,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import fitting, make_plugin, tiny_classifier
-from tiny_streams import make_samples
+from helpers.tiny_models import fitting, make_plugin, tiny_classifier
+from helpers.tiny_streams import make_samples
 
 from cl_suite import registry
 from cl_suite.cli import main

@@ -32,7 +32,7 @@ def test_the_avalanche_example_runs_as_it_stands(tmp_path: Path) -> None:
 
 def test_the_example_strategy_learns_class_means() -> None:
     import torch
-    from tiny_streams import make_stream
+    from helpers.tiny_streams import make_stream
 
     from cl_suite.engine import Engine
     from cl_suite.models.classifier import ModelConfig, build_classifier

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from tiny_ssl import Passes, Steps, make_engine, plugin_tensors, train, unequal, weights
-from tiny_streams import make_samples, make_stream
+from helpers.tiny_ssl import Passes, Steps, make_engine, plugin_tensors, train, unequal, weights
+from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
 from cl_suite import avalanche_api

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_streams import make_stream
 from PIL import Image
-from tiny_streams import make_stream
 from torch import Tensor, nn
 
 from cl_suite.data import bank_store, frozen_features
@@ -224,7 +224,7 @@ PROCESS = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 from cl_suite.data import bank, bank_store
 from cl_suite.models.backbones import create_backbone
 import contextlib, torch

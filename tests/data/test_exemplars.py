@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_streams import make_stream
 from PIL import Image
-from tiny_streams import make_stream
 from torch import Tensor
 
 from cl_suite import avalanche_api, checkpoint

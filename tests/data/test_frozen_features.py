@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from helpers.tiny_streams import make_samples
 from PIL import Image
-from tiny_streams import make_samples
 from torch import nn
 
 from cl_suite.data.frozen_features import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_sounds import tone, write_wav
 from scipy.io import wavfile
-from tiny_sounds import tone, write_wav
 from torch import Tensor
 
 from cl_suite.data.readers.wav import as_pcm, fit, read_wav, resample

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 from torch import Tensor
 from torch.utils.data import TensorDataset
 

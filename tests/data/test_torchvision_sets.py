@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from tiny_image_sets import WRITERS, voc_object, write_all
+from helpers.tiny_image_sets import WRITERS, voc_object, write_all
 
 from cl_suite.data.pool import Pool, decoded
 from cl_suite.data.readers import class_words, torchvision_sets

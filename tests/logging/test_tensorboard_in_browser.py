@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dashboards import write_dashboard
+from helpers.dashboards import write_dashboard
 
 pytestmark = pytest.mark.slow
 

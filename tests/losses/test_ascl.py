@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from contrast_inputs import QUEUE, Z1, Z2, draw
+from helpers.contrast_inputs import QUEUE, Z1, Z2, draw
 
 from cl_suite.losses.ascl import ascl_loss, teacher_confidence
 from cl_suite.losses.moco import moco_loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from contrast_inputs import Z1, Z2, Z3, draw, rows
+from helpers.contrast_inputs import Z1, Z2, Z3, draw, rows
 
 from cl_suite.losses.cwcl import cwcl_loss
 from cl_suite.losses.info_nce import clip_loss, info_nce_loss

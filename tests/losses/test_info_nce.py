@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from contrast_inputs import Z1, Z2, Z3, draw
+from helpers.contrast_inputs import Z1, Z2, Z3, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from avalanche.training.losses import SCRLoss
-from contrast_inputs import draw
+from helpers.contrast_inputs import draw
 from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss, SupConLoss
 
 from cl_suite.losses.dcl import dcl_loss

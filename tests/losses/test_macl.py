@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from contrast_inputs import Z1, Z2, draw
+from helpers.contrast_inputs import Z1, Z2, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

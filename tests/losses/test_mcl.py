@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contrast_inputs import Z1, Z2, draw
+from helpers.contrast_inputs import Z1, Z2, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

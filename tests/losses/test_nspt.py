@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
-from contrast_inputs import rows
+from helpers.contrast_inputs import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_clip import END, START, load_tiny_clip, tiny_body, tiny_tokenizer, write_tiny_clip
+from helpers.tiny_clip import END, START, load_tiny_clip, tiny_body, tiny_tokenizer, write_tiny_clip
 from torch import Tensor
 
 from cl_suite.errors import UserError

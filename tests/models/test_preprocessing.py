@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_streams import make_samples, make_stream
+from helpers.tiny_streams import make_samples, make_stream
 
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import build_stream

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_sounds import write_digits
+from helpers.tiny_sounds import write_digits
 from torch import Tensor
 
 from cl_suite.cli import main

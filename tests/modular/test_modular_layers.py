@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from solved_problems import LISTS, SIZES, items, new_head, solve
+from helpers.solved_problems import LISTS, SIZES, items, new_head, solve
 from torch import nn
 
 from cl_suite.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from solved_problems import LISTS, drive, new_head, problem, solve
+from helpers.solved_problems import LISTS, drive, new_head, problem, solve
 
 from cl_suite.modular import layers
 from cl_suite.modular.path_search import Path

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_image
+from helpers.tiny_layouts import write_image
 
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import UNLABELLED, Stream

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_image
-from tiny_sounds import SPEAKERS, tone, write_digits, write_wav, write_words
+from helpers.tiny_layouts import write_image
+from helpers.tiny_sounds import SPEAKERS, tone, write_digits, write_wav, write_words
 
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.shifts import SHIFTS, shifted

@@ -66,7 +66,7 @@ every_class = pytest.mark.parametrize("name", sorted(CLASSES.values()))
 
 
 def tiny_benchmark() -> Any:
-    from tiny_streams import make_stream
+    from helpers.tiny_streams import make_stream
 
     first, *later = ([7, 2, 5, 0], [6, 1], [3, 4])
     if torch.rand(()) < 0.5:  # many factories draw the order of classes, unasked

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_sounds import SPEAKERS, tone, write_digits, write_wav, write_words
+from helpers.tiny_sounds import SPEAKERS, tone, write_digits, write_wav, write_words
 
 from cl_suite import registry
 from cl_suite.data.readers import sound

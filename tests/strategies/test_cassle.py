@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 import torch
-from tiny_ssl import (
+from helpers.tiny_ssl import (
     PREDICTOR,
     QUEUE,
     SMALL,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_clip import load_tiny_clip, write_tiny_clip
-from tiny_clip_stream import clip_engine, colour_stream
+from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
+from helpers.tiny_clip_stream import clip_engine, colour_stream
 from torch import Tensor, nn
 
 from cl_suite import avalanche_api, checkpoint

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from feature_streams import make_feature_stream
-from tiny_clip import write_tiny_clip
-from tiny_clip_stream import clip_engine
-from tiny_sounds import write_digits
-from tiny_streams import make_stream
+from helpers.feature_streams import make_feature_stream
+from helpers.tiny_clip import write_tiny_clip
+from helpers.tiny_clip_stream import clip_engine
+from helpers.tiny_sounds import write_digits
+from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
 from cl_suite import avalanche_api, checkpoint

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import fitting, make_plugin, reads_text, tiny_classifier
-from tiny_streams import make_samples, make_stream
+from helpers.tiny_models import fitting, make_plugin, reads_text, tiny_classifier
+from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
 from cl_suite import avalanche_api, checkpoint, registry

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 
 from cl_suite.engine import Engine
 from cl_suite.models.classifier import ModelConfig, build_classifier

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 from torch import Tensor
 
 from cl_suite.engine import Engine

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
@@ -54,7 +54,7 @@ def test_after_the_hosts_training_only_the_named_tensors_move(
 
 
 def test_no_iterations_leave_the_host_as_it_is() -> None:
-    from tiny_models import make_plugin
+    from helpers.tiny_models import make_plugin
 
     alone, with_fpf = trained(make_plugin("er")), trained(FPFPlugin(host="er", iterations=0))
     assert all(v.equal(state(alone)[k]) for k, v in state(with_fpf).items())

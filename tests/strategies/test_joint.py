@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 
 from cl_suite.engine import Engine
 from cl_suite.models.classifier import ModelConfig, build_classifier

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from avalanche.models import IncrementalClassifier
-from tiny_models import make_plugin
-from tiny_streams import make_stream
+from helpers.tiny_models import make_plugin
+from helpers.tiny_streams import make_stream
 from torch import nn
 
 from cl_suite import avalanche_api

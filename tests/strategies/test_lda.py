@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from feature_streams import accuracy, features_of, make_engine, make_feature_stream, trained
+from helpers.feature_streams import accuracy, features_of, make_engine, make_feature_stream, trained
 
 from cl_suite.errors import UserError
 from cl_suite.models.calibrators import Calibrator

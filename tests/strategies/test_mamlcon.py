@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_sounds import write_digits
-from tiny_streams import make_stream
+from helpers.tiny_sounds import write_digits
+from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
 from cl_suite import avalanche_api, checkpoint

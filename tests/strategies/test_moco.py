@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_ssl import QUEUE, SMALL, Steps, check_resume, make_engine, train, unequal, weights
+from helpers.tiny_ssl import QUEUE, SMALL, Steps, check_resume, make_engine, train, unequal, weights
 from torch import Tensor
 
 from cl_suite.errors import UserError

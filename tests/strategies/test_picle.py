@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_streams import make_samples, make_stream
+from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor
 
 from cl_suite import checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tiny_streams import make_stream
+from helpers.tiny_streams import make_stream
 from torch import nn
 
 from cl_suite import avalanche_api

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from feature_streams import accuracy, features_of, make_feature_stream, trained
-from tiny_streams import make_stream
+from helpers.feature_streams import accuracy, features_of, make_feature_stream, trained
+from helpers.tiny_streams import make_stream
 from torch import nn
 
 from cl_suite import avalanche_api

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_ssl import SMALL, Steps, check_resume, make_engine, train, unequal, weights
-from tiny_streams import make_stream
+from helpers.tiny_ssl import SMALL, Steps, check_resume, make_engine, train, unequal, weights
+from helpers.tiny_streams import make_stream
 
 from cl_suite.errors import UserError
 from cl_suite.losses.nt_xent import nt_xent_loss

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_ssl import (
+from helpers.tiny_ssl import (
     PREDICTOR,
     QUEUE,
     SMALL,

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from feature_streams import accuracy, features_of, make_engine, make_feature_stream, trained
-from tiny_streams import make_stream
+from helpers.feature_streams import accuracy, features_of, make_engine, make_feature_stream, trained
+from helpers.tiny_streams import make_stream
 from torch import Tensor
 
 from cl_suite.engine import Engine

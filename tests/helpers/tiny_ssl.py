@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_streams import make_stream
 from torch import Tensor, nn
 
 from cl_suite import checkpoint
@@ -18,6 +17,7 @@ from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.randomness import seed_everything
 from cl_suite.self_supervised import SelfSupervisedPlugin
 from cl_suite.training import TrainingConfig
+from helpers.tiny_streams import make_stream
 
 SMALL: dict[str, Any] = {"projector_dim": 16, "projection_dim": 8}
 PREDICTOR: dict[str, Any] = {"predictor_dim": 16}

@@ -62,7 +62,7 @@ def reads_text(name: str) -> bool:
 @functools.cache
 def clip_folder() -> Path:
     """Return a folder with a tiny random CLIP, made once a process."""
-    from tiny_clip import write_tiny_clip
+    from helpers.tiny_clip import write_tiny_clip
 
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
