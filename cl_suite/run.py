@@ -11,7 +11,6 @@ import time
 
 import torch
 
-from cl_suite import checkpoint
 from cl_suite.base_session import BaseArtefact, base_identity, load_base, save_base
 from cl_suite.config import RunConfig, RunOptions
 from cl_suite.data.stream import Stream, StreamInfo
@@ -20,7 +19,6 @@ from cl_suite.engine import Engine
 from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.evaluation_config import IN_WORDS
-from cl_suite.files import atomic_write
 from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.measure_log import MeasureLog
 from cl_suite.plugin import StrategyPlugin
@@ -37,6 +35,8 @@ from cl_suite.run_setup import (
     prepare_folder,
 )
 from cl_suite.saved_model import save_model
+from cl_suite.storage import checkpoint
+from cl_suite.storage.files import atomic_write
 
 
 class Run:

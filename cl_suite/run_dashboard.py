@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cl_suite import checkpoint
 from cl_suite.config import RunConfig
 from cl_suite.data.stream import StreamInfo
 from cl_suite.engine_plugins import EpochRecord
@@ -21,6 +20,7 @@ from cl_suite.metrics.headline import headline
 from cl_suite.models.heads import ClassHead
 from cl_suite.run_folder import RunFolder
 from cl_suite.run_setup import flatten
+from cl_suite.storage import checkpoint
 
 SECONDS_BETWEEN_PICTURES = 5.0
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from cl_suite.errors import UserError
-from cl_suite.files import atomic_write, make_folder
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+from cl_suite.storage.files import atomic_write, make_folder
 
 HIT_ARRAYS = ("hits", "counts", "session_of_class")
 

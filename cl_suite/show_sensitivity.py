@@ -12,9 +12,9 @@ from rich.text import Text
 
 from cl_suite.dynamics import Sensitivity, most_sensitive, sensitivities
 from cl_suite.errors import UserError
-from cl_suite.files import atomic_write
 from cl_suite.run_folder import RunFolder
 from cl_suite.show_run import empty_table
+from cl_suite.storage.files import atomic_write
 
 MOST_ROWS = 20
 BUDGET = 0.01

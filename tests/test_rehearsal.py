@@ -12,7 +12,7 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, checkpoint
+from cl_suite import avalanche_api
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
@@ -23,6 +23,7 @@ from cl_suite.models.stats import extract
 from cl_suite.modes import evaluating
 from cl_suite.randomness import seed_everything
 from cl_suite.rehearsal import RehearsalPlugin, frozen_copy
+from cl_suite.storage import checkpoint
 from cl_suite.training import TrainingConfig
 
 

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite import avalanche_api, checkpoint
+from cl_suite import avalanche_api
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import Identity
 from cl_suite.errors import UserError
 from cl_suite.exemplar_selection import herding, interleave, ordered
 from cl_suite.replay_buffer import QuotaBuffer, ReservoirBuffer, check_budget, parse_budget
+from cl_suite.storage import checkpoint
 
 
 def data_of(labels: list[int], start: float = 0.0) -> Any:

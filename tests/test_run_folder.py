@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from cl_suite.errors import UserError
-from cl_suite.files import atomic_write
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.run_folder import RunFolder, SessionRecord, find_runs, session_record
+from cl_suite.storage.files import atomic_write
 
 KEYS = [
     "session",

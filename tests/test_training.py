@@ -11,8 +11,8 @@ import timm.optim
 import torch
 from torch import nn
 
-from cl_suite import checkpoint
 from cl_suite.errors import UserError
+from cl_suite.storage import checkpoint
 from cl_suite.training import TrainingConfig
 
 

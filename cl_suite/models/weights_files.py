@@ -41,8 +41,8 @@ def load_weights(body: nn.Module, path: Path, name: str) -> None:
 
 def run_settings(path: Path) -> dict[str, Any] | None:
     """Return the model's settings of a finished run, None where a folder or file is none."""
-    from cl_suite import checkpoint
     from cl_suite.run_folder import RunFolder
+    from cl_suite.storage import checkpoint
 
     folder = RunFolder(path.expanduser())
     if not folder.model_file.is_file():

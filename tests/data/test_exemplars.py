@@ -12,13 +12,14 @@ from helpers.tiny_streams import make_stream
 from PIL import Image
 from torch import Tensor
 
-from cl_suite import avalanche_api, checkpoint
+from cl_suite import avalanche_api
 from cl_suite.data.encoded import EncodedSamples, encode_tensor
 from cl_suite.data.exemplars import Exemplars
 from cl_suite.data.loader import TensorLoader, batches
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples, read_image
 from cl_suite.data.transforms import Compose, Identity, RandomAffine, ResizeCenterCrop, ToFloat
 from cl_suite.errors import UserError
+from cl_suite.storage import checkpoint
 
 TRAIN = Compose((ToFloat(), RandomAffine()))
 

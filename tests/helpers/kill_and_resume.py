@@ -21,8 +21,8 @@ from typing import Any
 # is lost in them
 import cl_suite.run
 import cl_suite.show  # noqa: F401
-from cl_suite import checkpoint
 from cl_suite.cli import main
+from cl_suite.storage import checkpoint
 
 LONGEST_SECONDS = 600
 LOOK_SECONDS = 0.004

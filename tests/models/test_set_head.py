@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite import checkpoint
 from cl_suite.models.set_head import Score, SetAttention, SetHead
+from cl_suite.storage import checkpoint
 
 
 def plain_attention(g: SetAttention, rows: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 from torchvision.io import write_png
 
-from cl_suite import avalanche_api, checkpoint, registry
+from cl_suite import avalanche_api, registry
 from cl_suite.config import resolve
 from cl_suite.data.samples import FileSamples
 from cl_suite.data.stream import Stream
@@ -28,6 +28,7 @@ from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.pretext_branch import untracked
 from cl_suite.randomness import seed_everything
 from cl_suite.run_setup import check_pair
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.cler import CLERPlugin
 from cl_suite.strategies.finetune import FinetunePlugin
 from cl_suite.training import TrainingConfig

@@ -12,11 +12,12 @@ from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
 from helpers.tiny_clip_stream import clip_engine, colour_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, checkpoint
+from cl_suite import avalanche_api
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.clip import ClipBody
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.clip_lora import CLIPLoRAPlugin, add_lora, cosine, session_steps
 
 TRAINING: dict[str, Any] = {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.01}

@@ -12,7 +12,6 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import checkpoint
 from cl_suite.data.loader import batches
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
@@ -26,6 +25,7 @@ from cl_suite.models.first_token import read_first_token
 from cl_suite.models.heads import ClassHead, CosineHead
 from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
 from cl_suite.randomness import seed_everything
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.coact import CoACTPlugin, move_average
 from cl_suite.training import TrainingConfig
 

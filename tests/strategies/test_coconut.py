@@ -16,7 +16,7 @@ from helpers.tiny_sounds import write_digits
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, checkpoint
+from cl_suite import avalanche_api
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.engine import Engine
@@ -28,6 +28,7 @@ from cl_suite.models.features import feature_function
 from cl_suite.plugin import Strategy, StrategyPlugin
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.spoken_digits import SpokenDigits
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.coconut import CoconutPlugin, default_nspt_weight, projections_of
 from cl_suite.strategies.er import ERPlugin
 from cl_suite.training import TrainingConfig

@@ -15,7 +15,7 @@ from helpers.tiny_models import fitting, make_plugin, reads_text, tiny_classifie
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, checkpoint, registry
+from cl_suite import avalanche_api, registry
 from cl_suite.config import build_parser, resolve
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import UNLABELLED, Stream
@@ -25,6 +25,7 @@ from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
+from cl_suite.storage import checkpoint
 from cl_suite.training import TrainingConfig
 
 STRATEGIES = sorted(registry.entries("strategy"))

@@ -14,13 +14,14 @@ from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
 from helpers.tiny_clip_stream import clip_engine, colour_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, checkpoint, registry
+from cl_suite import avalanche_api, registry
 from cl_suite.config import build_parser
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.clip import ClipBody
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.cpe_clip import (
     WARM_UP,
     CPECLIPPlugin,

@@ -11,7 +11,7 @@ from helpers.tiny_sounds import write_digits
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, checkpoint
+from cl_suite import avalanche_api
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
@@ -28,6 +28,7 @@ from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.omniglot import Omniglot
 from cl_suite.scenarios.spoken_digits import SpokenDigits
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.mamlcon import MAMLConPlugin
 from cl_suite.training import TrainingConfig
 

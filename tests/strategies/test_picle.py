@@ -10,7 +10,6 @@ import torch
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor
 
-from cl_suite import checkpoint
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
@@ -21,6 +20,7 @@ from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.modular.head import ModularHead
 from cl_suite.modular.searches import PLANS, SearchName
 from cl_suite.randomness import seed_everything
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.picle import PICLEPlugin
 from cl_suite.training import TrainingConfig
 

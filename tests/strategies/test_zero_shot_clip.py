@@ -12,10 +12,11 @@ from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
 from helpers.tiny_clip_stream import SESSIONS, clip_engine, colour_stream
 from torch import nn
 
-from cl_suite import avalanche_api, checkpoint
+from cl_suite import avalanche_api
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.text_head import TextHead
+from cl_suite.storage import checkpoint
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, session_names
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cl_suite.errors import UserError
-from cl_suite.files import atomic_write, make_folder
+from cl_suite.storage.files import atomic_write, make_folder
 
 FORMAT = "cl-suite-1"
 

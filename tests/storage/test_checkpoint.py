@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cl_suite import checkpoint
 from cl_suite.errors import UserError
+from cl_suite.storage import checkpoint
 
 TREE = {
     "weights": {"w": torch.arange(6.0).view(2, 3), "half": torch.ones(2, dtype=torch.bfloat16)},
