@@ -18,8 +18,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cl_suite import avalanche_api
-from cl_suite.data.loader import batches
+from cl_suite.avalanche import api
+from cl_suite.avalanche.loader import batches
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
@@ -44,7 +44,7 @@ def bare_epochs(stream: Stream, recipe: TrainingConfig) -> Callable[[], None]:
     model.head.grow(sorted(stream.info.session_classes[0]))
     optimizer = recipe.make_optimizer(model.parameters(), 0)
     info = stream.info
-    data = avalanche_api.dataset(
+    data = api.dataset(
         stream.train[0], info.train_transform, info.eval_transform, range(len(stream.train[0]))
     ).train()
     loader = batches(data, recipe.batch_size, shuffle=True)

@@ -3,7 +3,7 @@
 Two questions, answered in one process with the sides interleaved:
     1. building: images a second of the bank (images in memory -> features on disk, checked and read
        back) against a plain loop over the same timm model, batch 64 in contiguous order;
-    2. training: a linear head on cached features, its batches from `cl_suite.data.loader.batches`,
+    2. training: a linear head on cached features, its batches from `cl_suite.avalanche.loader.batches`,
        against a bare loop that slices two tensors.
 
     python benchmarks/feature_bank.py [--model tf_efficientnet_lite0] [--images 128] [--rounds 5]
@@ -22,8 +22,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from cl_suite.avalanche.loader import batches
 from cl_suite.data.bank import banked_stream
-from cl_suite.data.loader import batches
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Identity, ToFloat, Transform

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_suite import avalanche_api, plugin_state
+from cl_suite.avalanche import api, plugin_state
 from cl_suite.base_session import BaseArtefact
 from cl_suite.data.samples import Samples
 from cl_suite.data.stream import UNLABELLED, Stream
@@ -81,7 +81,7 @@ class Engine:
             has_classifier=getattr(plugin, "has_classifier", True),
             extra_epochs=getattr(plugin, "extra_epochs", lambda session: 0),
         )
-        with avalanche_api.quiet():
+        with api.quiet():
             self.template, self.closing = make_template(self.context, plugin)
 
     @property
@@ -104,14 +104,14 @@ class Engine:
         self.template.train_epochs = self.num_epochs(session)
         self.template.optimizer = self.training.make_optimizer(self.model.parameters(), session)
         self.template.optimized_param_id = None
-        experience = avalanche_api.lone_experience(
+        experience = api.lone_experience(
             self.session_data(session),
             session,
             self.stream.info.seen_classes(session - 1) if session and self.shows_labels else (),
             self.stream.info.class_names,
         )
         self.closing.lap()
-        with avalanche_api.quiet():
+        with api.quiet():
             self.template.train([experience])
         del self.template.session_cache
         self.state.seconds += self.closing.lap()
@@ -150,7 +150,7 @@ class Engine:
             def data(session: int) -> Any:
                 samples = sets[session]
                 transform = info.eval_transform
-                return avalanche_api.dataset(samples, transform, transform, range(len(samples)))
+                return api.dataset(samples, transform, transform, range(len(samples)))
 
             return KeptFeatures(
                 self.model,
@@ -184,12 +184,12 @@ class Engine:
             samples = copy.copy(samples)
             samples.targets = [UNLABELLED] * len(samples)
         ids = [first + row for row in chosen]
-        return avalanche_api.dataset(samples, info.train_transform, info.eval_transform, ids)
+        return api.dataset(samples, info.train_transform, info.eval_transform, ids)
 
     def gather(self, ids: list[int], group: str) -> Any:
         """Return the training samples with these stream positions, in this order."""
         if not ids:
-            return avalanche_api.empty_dataset()
+            return api.empty_dataset()
         starts = [0]
         for samples in self.stream.train:
             starts.append(starts[-1] + len(samples))
@@ -200,7 +200,7 @@ class Engine:
                 parts.append(self.session_data(session, rows))
                 order += [starts[session] + row for row in rows]
         position = {sample: place for place, sample in enumerate(order)}
-        joined = avalanche_api.concatenate(parts).subset([position[i] for i in ids])
+        joined = api.concatenate(parts).subset([position[i] for i in ids])
         return joined.with_transforms(group)
 
     def kept_data(self) -> tuple[int, int]:

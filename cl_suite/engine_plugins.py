@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
+from cl_suite.avalanche.loader import batches
 from cl_suite.base_session import BaseArtefact
-from cl_suite.data.loader import batches
 from cl_suite.models.classifier import Classifier
 from cl_suite.modes import batchnorms
 from cl_suite.training import TrainingConfig
@@ -112,7 +112,7 @@ class SessionContext:
         return self.recipe_epochs(session) + self.extra_epochs(session)
 
 
-class EngineTemplate(avalanche_api.SupervisedTemplate):  # type: ignore[misc]  # no types there
+class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types there
     """Avalanche's loop, with autocast, and able to begin a session at a later epoch."""
 
     context: SessionContext
@@ -152,7 +152,7 @@ def make_template(context: SessionContext, plugin: Any) -> tuple[EngineTemplate,
         train_epochs=training.base_epochs,
         device=context.device,
         plugins=[OpeningPlugin(context), plugin],
-        evaluator=avalanche_api.silent_evaluator,
+        evaluator=api.silent_evaluator,
     )
     template.context = context
     template.plugins.append(closing)  # after Avalanche's clock too

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.data.loader import batches
+from cl_suite.avalanche.loader import batches
 
 ABSENT = -100  # the target of a query whose class has not come; cross-entropy passes it over
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from cl_suite import registry
-from cl_suite.data.loader import TensorLoader
+from cl_suite.avalanche.loader import TensorLoader
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, suggestion
 from cl_suite.models.heads import ClassHead

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cl_suite.avalanche.loader import batches
 from cl_suite.data.frozen_features import tensor_digest
-from cl_suite.data.loader import batches
 from cl_suite.models.classifier import Classifier
 from cl_suite.modes import evaluating
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from cl_suite.data.loader import batches
+from cl_suite.avalanche.loader import batches
 from cl_suite.meta_episodes import EpisodePlan, MetaEpisode
 from cl_suite.meta_learning import (
     Scorer,

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from cl_suite.avalanche.loader import batches
 from cl_suite.data.cut import check_choice
-from cl_suite.data.loader import batches
 from cl_suite.data.stream import Kind, Modality, StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier

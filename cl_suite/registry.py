@@ -50,7 +50,7 @@ class Entry:
         module_name, _, class_name = self.class_path.rpartition(".")
         if module_name.startswith("avalanche."):
             # its import warns of a solver that few plugins need; ours filters that
-            importlib.import_module("cl_suite.avalanche_api")
+            importlib.import_module("cl_suite.avalanche.api")
         try:
             found: type = getattr(importlib.import_module(module_name), class_name)
         except (ImportError, AttributeError, ValueError) as error:

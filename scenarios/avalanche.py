@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from cl_suite.avalanche.reader import Unwrapped, samples_and_transforms, unwrap
 from cl_suite.data.cut import all_rows, common_way, rows_by_class
-from cl_suite.data.readers.avalanche import Unwrapped, samples_and_transforms, unwrap
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.errors import UserError

@@ -66,7 +66,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.data.loader import batches
+from cl_suite.avalanche.loader import batches
 from cl_suite.errors import UserError
 from cl_suite.losses.supcon import supcon
 from cl_suite.models.adapters import LoRASettings, adapting, lora_parameters, without_adapters

@@ -45,7 +45,7 @@ from typing import Any, ClassVar, get_args
 from torch import nn
 from torch.optim import Optimizer
 
-from cl_suite.data.loader import batches
+from cl_suite.avalanche.loader import batches
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.clip_prompts import PromptMode

@@ -60,8 +60,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from cl_suite.avalanche.loader import batches
 from cl_suite.data.exemplars import Exemplars
-from cl_suite.data.loader import batches
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.meta_episodes import EpisodePlan, increments

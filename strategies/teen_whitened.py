@@ -42,7 +42,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.data.loader import batches
+from cl_suite.avalanche.loader import batches
 from cl_suite.head_plugin import HeadPlugin
 from cl_suite.models.calibrators import calibrate_directions
 from cl_suite.models.feature_transform import (

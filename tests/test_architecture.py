@@ -83,7 +83,7 @@ def test_avalanche_is_imported_by_few_modules_and_never_with_the_package() -> No
         for p in OURS
         if any(within(name, "avalanche") for name in imported(p, top_level_only=True))
     }
-    assert users <= {"cl_suite/avalanche_api.py", "cl_suite/data/readers/avalanche.py"}
+    assert users <= {"cl_suite/avalanche/api.py", "cl_suite/avalanche/reader.py"}
 
 
 def test_every_folder_of_modules_is_a_package_that_setuptools_finds() -> None:

@@ -9,8 +9,8 @@ import torch
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor
 
-from cl_suite import avalanche_api
-from cl_suite.data.loader import TensorLoader, batches
+from cl_suite.avalanche import api
+from cl_suite.avalanche.loader import TensorLoader, batches
 from cl_suite.data.transforms import ToFloat
 from cl_suite.engine import Engine
 from cl_suite.evaluation import confusion_matrix
@@ -104,7 +104,7 @@ def test_confusion_does_not_depend_on_the_batches() -> None:
     stream, model = make_stream(), build_classifier(ModelConfig(), (1, 16, 16), 8)
     model.head.grow(range(8))
     samples = stream.test[0]
-    data = avalanche_api.dataset(samples, ToFloat(), ToFloat(), range(len(samples)))
+    data = api.dataset(samples, ToFloat(), ToFloat(), range(len(samples)))
 
     @torch.no_grad()
     def predict(images: Tensor) -> Tensor:
@@ -117,8 +117,8 @@ def test_confusion_does_not_depend_on_the_batches() -> None:
 
 def test_batches_from_tensors_equal_those_of_a_data_loader() -> None:
     samples = [make_samples([1, 2], 4, seed=0), make_samples([3], 5, seed=1)]
-    parts = [avalanche_api.dataset(s, ToFloat(), ToFloat(), range(len(s))) for s in samples]
-    data = avalanche_api.concatenate([parts[0].subset([3, 0, 5]), parts[1]])
+    parts = [api.dataset(s, ToFloat(), ToFloat(), range(len(s))) for s in samples]
+    data = api.concatenate([parts[0].subset([3, 0, 5]), parts[1]])
     loader = batches(data, 3)
     assert isinstance(loader, TensorLoader)
     for (images, labels), expected in zip(
@@ -130,7 +130,7 @@ def test_batches_from_tensors_equal_those_of_a_data_loader() -> None:
 
 def test_shuffled_batches_hold_every_sample_once() -> None:
     samples = make_samples(list(range(5)), 4, seed=0)
-    data = avalanche_api.dataset(samples, ToFloat(), ToFloat(), range(20))
+    data = api.dataset(samples, ToFloat(), ToFloat(), range(20))
     seed_everything(3)
     labels = torch.cat([batch[1] for batch in batches(data, 6, shuffle=True)])
     assert sorted(labels.tolist()) == sorted(samples.targets)
@@ -181,4 +181,4 @@ def test_a_foreign_data_set_has_no_sample_ids() -> None:
     from avalanche.benchmarks.utils import AvalancheDataset
 
     with pytest.raises(ValueError, match="sample_id"):
-        avalanche_api.sample_ids(AvalancheDataset([make_samples([0], 1, seed=0)]))
+        api.sample_ids(AvalancheDataset([make_samples([0], 1, seed=0)]))

@@ -9,7 +9,7 @@ import torch
 from helpers.tiny_streams import make_samples
 from torch import Tensor
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.data.transforms import ToFloat
 from cl_suite.fake_sessions import FakeSession, FakeSessionLoader, draw_fake_session
 
@@ -88,9 +88,7 @@ def test_all_fake_sessions_have_as_many_images(labels: list[int]) -> None:
 def make_loader(parts: int = 1) -> tuple[FakeSessionLoader, Tensor, Tensor]:
     """Return a loader, and the images and class ids of its data in order."""
     sets = [make_samples([7, 2, 5, 0], per_class=4, seed=seed) for seed in range(parts)]
-    data = avalanche_api.concatenate(
-        [avalanche_api.dataset(s, ToFloat(), ToFloat(), range(len(s))) for s in sets]
-    )
+    data = api.concatenate([api.dataset(s, ToFloat(), ToFloat(), range(len(s))) for s in sets])
     images = ToFloat()(torch.cat([s.inputs for s in sets]))
     class_ids = torch.tensor([c for s in sets for c in s.targets])
 

@@ -12,7 +12,7 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
@@ -276,14 +276,14 @@ def test_a_network_without_linear_layer_has_no_classifier_to_watch() -> None:
 
 
 def bare_template(plugin: RehearsalPlugin, model: nn.Module) -> Any:
-    return avalanche_api.SupervisedTemplate(
+    return api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=1,
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import Identity
 from cl_suite.errors import UserError
@@ -24,7 +24,7 @@ def data_of(labels: list[int], start: float = 0.0) -> Any:
     """Samples `start, start + 1, ...`, 4 bytes each."""
     values = torch.arange(len(labels), dtype=torch.float32)[:, None] + start
     samples = TensorSamples(values, labels)
-    return avalanche_api.dataset(samples, Identity(), Identity(), range(len(labels)))
+    return api.dataset(samples, Identity(), Identity(), range(len(labels)))
 
 
 def values(buffer: QuotaBuffer | ReservoirBuffer) -> list[float]:
@@ -154,7 +154,7 @@ def picture_data(noisy: list[bool]) -> Any:
     noise = torch.randint(0, 256, (len(noisy), 1, 24, 24)).to(torch.uint8)
     noise[[i for i, n in enumerate(noisy) if not n]] = 0
     samples = TensorSamples(noise, [0] * len(noisy))
-    return avalanche_api.dataset(samples, Identity(), Identity(), range(len(noisy)))
+    return api.dataset(samples, Identity(), Identity(), range(len(noisy)))
 
 
 def test_of_pictures_a_byte_budget_keeps_as_many_as_fit() -> None:

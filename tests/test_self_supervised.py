@@ -12,7 +12,7 @@ from helpers.tiny_ssl import Passes, Steps, make_engine, plugin_tensors, train, 
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.data.stream import UNLABELLED, build_stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.errors import UserError
@@ -352,14 +352,14 @@ class Foreign(nn.Sequential):
 
 
 def bare_template(plugin: SelfSupervisedPlugin, model: nn.Module) -> Any:
-    return avalanche_api.SupervisedTemplate(
+    return api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=2,
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
 
 

@@ -124,10 +124,10 @@ class Exemplars:
         Tensors of one shape are decoded, so that whole batches are cut from them; image files stay
         encoded, as their own sessions' do not lie in memory either.
         """
-        from cl_suite import avalanche_api
+        from cl_suite.avalanche import api
 
         if not len(self):
-            return avalanche_api.empty_dataset()
+            return api.empty_dataset()
         train, evaluation = self._bound()
         samples: Samples = EncodedSamples(self._items)
         forms = {item.form for item in self._items}
@@ -135,7 +135,7 @@ class Exemplars:
             samples = TensorSamples(
                 torch.stack([item.decode() for item in self._items]), self.targets
             )
-        return avalanche_api.dataset(samples, train, evaluation, [-1] * len(self))
+        return api.dataset(samples, train, evaluation, [-1] * len(self))
 
     def batch(self, indices: Rows, group: Group = "train") -> tuple[Tensor, Tensor, Extras]:
         """Return transformed inputs `(n, ...)`, class ids `(n,)` and extras `(n, ...)`.
@@ -176,12 +176,12 @@ class Exemplars:
         self._extras = {name: [_own(v) for v in values] for name, values in extras.items()}
 
     def _encode(self, data: Any, rows: Rows) -> list[Encoded]:
-        from cl_suite import avalanche_api
+        from cl_suite.avalanche import api
 
         places = _list(rows)
         if not places:
             return []
-        found = avalanche_api.raw_rows(data, places)
+        found = api.raw_rows(data, places)
         if found is None:
             self._take_transforms((Identity(), Identity()))
             return [_encode_foreign(data, row) for row in places]

@@ -114,11 +114,11 @@ def with_views(data: Any, augmentation: Augmentation) -> Any:
     Raises:
         UserError: if standard views are wanted, and there are none for this data.
     """
-    from cl_suite import avalanche_api
+    from cl_suite.avalanche import api
 
     if augmentation == "scenario":
         return data
-    found = avalanche_api.raw_rows(data, [0])
+    found = api.raw_rows(data, [0])
     if found is None:
         if augmentation == "auto":
             return data
@@ -136,4 +136,4 @@ def with_views(data: Any, augmentation: Augmentation) -> Any:
         return data
     if augmentation == "auto" and len(raw) != 3:
         return data
-    return avalanche_api.with_train_transform(data, views)
+    return api.with_train_transform(data, views)

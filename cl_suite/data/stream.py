@@ -91,9 +91,9 @@ class Stream:
     @cached_property
     def benchmark(self) -> CLScenario:
         """The Avalanche scenario, for use without the suite; made when it is first asked for."""
-        from cl_suite import avalanche_api
+        from cl_suite.avalanche import api
 
-        return avalanche_api.benchmark(
+        return api.benchmark(
             self.train, self.test, self.info.train_transform, self.info.eval_transform
         )
 

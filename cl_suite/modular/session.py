@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite.data.loader import batches
+from cl_suite.avalanche.loader import batches
 from cl_suite.modular import layers
 from cl_suite.modular.head import ModularHead
 from cl_suite.modular.layers import Layout

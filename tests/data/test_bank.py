@@ -16,10 +16,10 @@ from helpers.tiny_streams import make_stream
 from PIL import Image
 from torch import Tensor, nn
 
+from cl_suite.avalanche.loader import batches
 from cl_suite.data import bank_store, frozen_features
 from cl_suite.data.bank import DrawnView, FirstView, banked_stream, weights_digest
 from cl_suite.data.bank_store import FEATURES, META, entries
-from cl_suite.data.loader import batches
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomCropFlip, ResizeCenterCrop, ToFloat

@@ -12,10 +12,10 @@ from helpers.tiny_streams import make_stream
 from PIL import Image
 from torch import Tensor
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
+from cl_suite.avalanche.loader import TensorLoader, batches
 from cl_suite.data.encoded import EncodedSamples, encode_tensor
 from cl_suite.data.exemplars import Exemplars
-from cl_suite.data.loader import TensorLoader, batches
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples, read_image
 from cl_suite.data.transforms import Compose, Identity, RandomAffine, ResizeCenterCrop, ToFloat
 from cl_suite.errors import UserError
@@ -25,7 +25,7 @@ TRAIN = Compose((ToFloat(), RandomAffine()))
 
 
 def data_of(samples: Samples, train: Any = TRAIN, evaluation: Any = None) -> Any:
-    return avalanche_api.dataset(samples, train, evaluation or ToFloat(), range(len(samples)))
+    return api.dataset(samples, train, evaluation or ToFloat(), range(len(samples)))
 
 
 def images(num: int = 6, channels: int = 3, size: int = 8) -> TensorSamples:
@@ -134,7 +134,7 @@ def test_the_data_set_has_the_original_transforms_and_the_fast_path() -> None:
     augmented = next(iter(batches(made.train(), 8)))[0]
     torch.manual_seed(0)
     assert augmented.equal(TRAIN(samples.inputs[[4, 0]]))
-    assert avalanche_api.sample_ids(made) == [-1, -1]
+    assert api.sample_ids(made) == [-1, -1]
 
 
 def test_joined_with_a_session_they_are_still_sliced_from_tensors() -> None:

@@ -10,8 +10,8 @@ from helpers.tiny_streams import make_stream
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from cl_suite import avalanche_api
-from cl_suite.data.loader import TensorLoader, batches
+from cl_suite.avalanche import api
+from cl_suite.avalanche.loader import TensorLoader, batches
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.sound_transforms import ToWaveform
 from cl_suite.data.ssl_transforms import ColorJitter, GaussianBlur, Solarise
@@ -41,12 +41,12 @@ def steps(transform: Transform) -> tuple[Transform, ...]:
     return transform.steps
 
 
-def colour_data(size: int = 12, num: int = 10) -> avalanche_api.AvalancheDataset:
+def colour_data(size: int = 12, num: int = 10) -> api.AvalancheDataset:
     pixels = torch.randint(
         0, 256, (num, 3, size, size), generator=torch.Generator().manual_seed(0)
     ).to(torch.uint8)
     train = Compose((RandomCropFlip(2), SCALE))
-    return avalanche_api.dataset(TensorSamples(pixels, list(range(num))), train, SCALE, range(num))
+    return api.dataset(TensorSamples(pixels, list(range(num))), train, SCALE, range(num))
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_a_data_set_of_colour_images_gets_them_and_keeps_its_evaluation(augmenta
     data = colour_data()
     changed = with_views(data, augmentation)  # type: ignore[arg-type]
     expected = standard_views(Compose((RandomCropFlip(2), SCALE)), (3, 12, 12))
-    [(samples, transform, rows)] = avalanche_api.resolve(changed)
+    [(samples, transform, rows)] = api.resolve(changed)
     assert transform == expected
     assert rows.tolist() == list(range(10))
-    [(_, evaluation, _)] = avalanche_api.resolve(changed.eval())
+    [(_, evaluation, _)] = api.resolve(changed.eval())
     assert evaluation == SCALE
-    [(original, before, _)] = avalanche_api.resolve(data)
+    [(original, before, _)] = api.resolve(data)
     assert original is samples
     assert before == Compose((RandomCropFlip(2), SCALE))
 
@@ -145,12 +145,12 @@ def test_grey_images_keep_the_scenarios_views_unless_standard_ones_are_wanted() 
     data = make_stream().benchmark.train_stream[0].dataset
     assert with_views(data, "auto") is data
     assert with_views(data, "scenario") is data
-    [(_, transform, _)] = avalanche_api.resolve(with_views(data, "standard"))
+    [(_, transform, _)] = api.resolve(with_views(data, "standard"))
     assert transform == standard_views(Compose((PLAIN, RandomAffine())), (1, 16, 16))
 
 
 def test_colour_images_without_standard_views_keep_the_scenarios() -> None:
-    data = avalanche_api.with_train_transform(colour_data(), Compose((SCALE, Identity())))
+    data = api.with_train_transform(colour_data(), Compose((SCALE, Identity())))
     assert with_views(data, "auto") is data
     with pytest.raises(UserError, match="Identity"):
         with_views(data, "standard")
@@ -163,7 +163,7 @@ def test_foreign_data_keeps_its_own_transform() -> None:
         with_views(data, "standard")
 
 
-def foreign() -> avalanche_api.AvalancheDataset:
+def foreign() -> api.AvalancheDataset:
     from avalanche.benchmarks.utils import as_classification_dataset
 
     class WithTargets(TensorDataset):
@@ -189,11 +189,11 @@ def test_another_training_transform_reaches_every_part(form: str) -> None:
         "joined": one.subset([2]).concat(two),
         "evaluating": one.eval(),
     }[form]
-    changed = avalanche_api.with_train_transform(data, Double())
-    assert avalanche_api.transform_group(changed) == avalanche_api.transform_group(data)
-    assert avalanche_api.sample_ids(changed) == avalanche_api.sample_ids(data)
+    changed = api.with_train_transform(data, Double())
+    assert api.transform_group(changed) == api.transform_group(data)
+    assert api.sample_ids(changed) == api.sample_ids(data)
     assert list(changed.targets) == list(data.targets)
-    parts = avalanche_api.resolve(changed.train())
+    parts = api.resolve(changed.train())
     assert parts is not None
     assert all(transform == Double() for _, transform, _ in parts)
     for index in range(len(data)):
@@ -206,4 +206,4 @@ def test_another_training_transform_reaches_every_part(form: str) -> None:
 
 def test_foreign_data_gets_no_other_transform() -> None:
     with pytest.raises(ValueError, match="not made by cl-suite"):
-        avalanche_api.with_train_transform(foreign(), Double())
+        api.with_train_transform(foreign(), Double())

@@ -15,7 +15,8 @@ from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 from torchvision.io import write_png
 
-from cl_suite import avalanche_api, registry
+from cl_suite import registry
+from cl_suite.avalanche import api
 from cl_suite.config import resolve
 from cl_suite.data.samples import FileSamples
 from cl_suite.data.stream import Stream
@@ -253,13 +254,13 @@ def test_every_callback_is_handed_on_once_and_in_order() -> None:
         stream = make_stream()
         model = build_classifier(ModelConfig(), (1, 16, 16), 8)
         model.head.grow(range(8))
-        template = avalanche_api.SupervisedTemplate(
+        template = api.SupervisedTemplate(
             model=model,
             optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
             criterion=nn.CrossEntropyLoss(),
             train_mb_size=16,
             plugins=[plugin],
-            evaluator=avalanche_api.silent_evaluator(),
+            evaluator=api.silent_evaluator(),
         )
         template.train(stream.benchmark.train_stream[0])
         template.eval(stream.benchmark.test_stream[:1])
@@ -381,13 +382,13 @@ def test_it_wraps_avalanches_replay_in_a_bare_program() -> None:
     seed_everything(0)
     stream, model = make_stream(), Network()
     plugin = CLERPlugin(host=ReplayPlugin(mem_size=10), pretext="rotation")
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
     for experience in stream.benchmark.train_stream:
         template.train(experience)

@@ -12,7 +12,7 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite.data.loader import batches
+from cl_suite.avalanche.loader import batches
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.engine_plugins import EpochRecord

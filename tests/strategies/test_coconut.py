@@ -16,7 +16,7 @@ from helpers.tiny_sounds import write_digits
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.engine import Engine
@@ -255,14 +255,14 @@ def test_a_foreign_networks_projections_are_in_the_optimiser_and_in_the_teacher(
     seed_everything(0)
     network = Wrapped(nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 8)))
     plugin = CoconutPlugin(buffer=12)
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.05),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=1,
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
     sessions = make_stream().benchmark.train_stream
     template.train(sessions[0])

@@ -15,7 +15,8 @@ from helpers.tiny_models import fitting, make_plugin, reads_text, tiny_classifie
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, registry
+from cl_suite import registry
+from cl_suite.avalanche import api
 from cl_suite.config import build_parser, resolve
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import UNLABELLED, Stream
@@ -387,14 +388,14 @@ def test_it_works_as_a_plain_plugin_in_a_bare_template(
         model = network()
     if isinstance(model, Classifier) and not isinstance(plugin, StrategyPlugin):
         model.head.grow(range(8))  # Avalanche's own plugins do not know our head
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=2,
         plugins=[plugin],
-        evaluator=avalanche_api.EvaluationPlugin(accuracy_metrics(stream=True), loggers=[]),
+        evaluator=api.EvaluationPlugin(accuracy_metrics(stream=True), loggers=[]),
     )
     for session, experience in enumerate(stream.benchmark.train_stream):
         template.train(experience)

@@ -14,7 +14,8 @@ from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
 from helpers.tiny_clip_stream import clip_engine, colour_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api, registry
+from cl_suite import registry
+from cl_suite.avalanche import api
 from cl_suite.config import build_parser
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
@@ -285,14 +286,14 @@ def test_it_works_in_a_bare_template_and_scales_its_rate_anew_each_session(folde
     )
     plugin = CPECLIPPlugin(lr_per_epoch=None, class_names=list(stream.info.class_names))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=optimizer,
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=2,
         plugins=[plugin],
-        evaluator=avalanche_api.EvaluationPlugin(loggers=[]),
+        evaluator=api.EvaluationPlugin(loggers=[]),
     )
     rates = []
     for experience in stream.benchmark.train_stream:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
@@ -233,14 +233,14 @@ def test_a_growing_foreign_network_is_distilled_too(distill: Any) -> None:
     Losses.found = []
     torch.manual_seed(0)
     model = Network()
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=2,
         plugins=[Losses(buffer=20, distill=distill)],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
     for experience in make_stream([[0, 1], [3, 2], [4]]).benchmark.train_stream:
         template.train(experience)

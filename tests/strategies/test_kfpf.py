@@ -11,7 +11,7 @@ from helpers.tiny_models import make_plugin
 from helpers.tiny_streams import make_stream
 from torch import nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
@@ -77,14 +77,14 @@ def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
 def test_logits_kept_widen_with_an_output_that_grows() -> None:
     torch.manual_seed(0)
     plugin, model = KFPFPlugin(phases=1, iterations=2, batch=4, distillation=0.5), Growing()
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=1,
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
     for experience in make_stream([[0, 1], [3, 2], [4]]).benchmark.train_stream:
         template.train(experience)

@@ -12,7 +12,7 @@ from helpers.feature_streams import make_feature_stream
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.engine_plugins import EpochRecord
@@ -395,14 +395,14 @@ def test_in_a_bare_template_the_last_epochs_are_stage_2() -> None:
     plugin, watch, stream = make_plugin(meta_epochs=2, query_size=100), Watch(), make_stream()
     torch.manual_seed(0)
     model = build_classifier(ModelConfig(), (1, 16, 16), 8, plugin)
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=48,
         train_epochs=5,
         plugins=[plugin, watch],
-        evaluator=avalanche_api.EvaluationPlugin(loggers=[]),
+        evaluator=api.EvaluationPlugin(loggers=[]),
     )
     for experience in stream.benchmark.train_stream:
         template.train(experience)

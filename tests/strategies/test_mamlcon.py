@@ -11,7 +11,7 @@ from helpers.tiny_sounds import write_digits
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
@@ -305,16 +305,16 @@ def test_in_a_bare_template_the_first_sessions_last_epochs_are_meta_training() -
         def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
             lengths.append(len(strategy.mbatch))
 
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=3,
         plugins=[plugin, Watch()],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
-    with avalanche_api.quiet():
+    with api.quiet():
         for experience in stream.benchmark.train_stream:
             template.train(experience)
     assert lengths == [2] * 6 + [6] * 2

@@ -6,7 +6,7 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.models.classifier import Classifier
 from cl_suite.strategies.prototype import PrototypePlugin
 
@@ -23,15 +23,15 @@ class Network(nn.Module):
         return self.classifier(self.body(x))
 
 
-def trained(plugin: PrototypePlugin, network: nn.Module) -> avalanche_api.SupervisedTemplate:
+def trained(plugin: PrototypePlugin, network: nn.Module) -> api.SupervisedTemplate:
     torch.manual_seed(0)
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         train_epochs=2,
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator,
+        evaluator=api.silent_evaluator,
     )
     for experience in make_stream().benchmark.train_stream:
         template.train(experience)

@@ -8,7 +8,7 @@ from helpers.feature_streams import accuracy, features_of, make_feature_stream, 
 from helpers.tiny_streams import make_stream
 from torch import nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.models.ridge_head import RidgeHead
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.strategies.ranpac import RIDGES, RanPACPlugin, ridge_figures
@@ -62,12 +62,12 @@ def test_its_own_head_for_a_foreign_network_survives_saving() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 8))
     plugin, copy = RanPACPlugin(num_projections=32), RanPACPlugin(num_projections=32)
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator,
+        evaluator=api.silent_evaluator,
     )
     for experience in make_stream().benchmark.train_stream:
         template.train(experience)

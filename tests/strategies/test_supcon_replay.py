@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.losses.supcon import supcon_loss
@@ -156,14 +156,14 @@ def test_beside_a_foreign_network_the_plugin_holds_a_projector_that_learns(
     torch.manual_seed(0)
     names = list(model.state_dict())
     plugin = SupConReplayPlugin(buffer=20)
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=16,
         train_epochs=1,
         plugins=[plugin],
-        evaluator=avalanche_api.silent_evaluator(),
+        evaluator=api.silent_evaluator(),
     )
     states: list[Tensor] = []
     for experience in make_stream().benchmark.train_stream:

@@ -12,7 +12,7 @@ from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
 from helpers.tiny_clip_stream import SESSIONS, clip_engine, colour_stream
 from torch import nn
 
-from cl_suite import avalanche_api
+from cl_suite.avalanche import api
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.text_head import TextHead
@@ -142,12 +142,12 @@ def test_it_works_in_a_bare_template_given_names(folder: Path) -> None:
     model = build_classifier(
         ModelConfig(backbone=f"clip:{folder}", weights=str(folder)), stream.info.input_shape
     )
-    template = avalanche_api.SupervisedTemplate(
+    template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
         criterion=nn.CrossEntropyLoss(),
         plugins=[ZeroShotCLIPPlugin(class_names=list(stream.info.class_names))],
-        evaluator=avalanche_api.EvaluationPlugin(loggers=[]),
+        evaluator=api.EvaluationPlugin(loggers=[]),
     )
     for experience in stream.benchmark.train_stream:
         template.train(experience)

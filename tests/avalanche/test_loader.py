@@ -10,8 +10,8 @@ from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl_suite import avalanche_api
-from cl_suite.data.loader import TensorLoader, _Views, batches
+from cl_suite.avalanche import api
+from cl_suite.avalanche.loader import TensorLoader, _Views, batches
 from cl_suite.data.transforms import RandomAffine, ToFloat
 
 
@@ -53,7 +53,7 @@ def test_the_first_view_is_that_of_a_loader_of_one() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_views_of_items_that_are_no_tensors(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset: Any = Items()
-    monkeypatch.setattr("cl_suite.avalanche_api.resolve", lambda data: None)
+    monkeypatch.setattr("cl_suite.avalanche.api.resolve", lambda data: None)
     loader = batches(dataset, 2, views=2, num_workers=workers)
     assert isinstance(loader, DataLoader)
     for first, labels, second, tasks in loader:
@@ -85,9 +85,9 @@ def test_the_plain_view_and_the_places_come_last_whichever_way_batches_are_made(
 def test_each_sample_of_joined_data_keeps_its_own_plain_transform() -> None:
     samples = make_samples([1], 3, seed=0), make_samples([2], 4, seed=1)
     transforms = ToFloat(), ToFloat((0.5,), (0.5,))
-    joined = avalanche_api.concatenate(
+    joined = api.concatenate(
         [
-            avalanche_api.dataset(s, RandomAffine(), t, range(len(s)))
+            api.dataset(s, RandomAffine(), t, range(len(s)))
             for s, t in zip(samples, transforms, strict=True)
         ]
     )
@@ -99,7 +99,7 @@ def test_each_sample_of_joined_data_keeps_its_own_plain_transform() -> None:
 @pytest.mark.parametrize("smallest", [1, 2, 3])
 def test_a_last_batch_below_the_smallest_is_left_out(smallest: int) -> None:
     samples = make_samples([1], 10, seed=0)
-    data = avalanche_api.dataset(samples, ToFloat(), ToFloat(), range(10))
+    data = api.dataset(samples, ToFloat(), ToFloat(), range(10))
     for loader in (batches(data, 4, smallest=smallest), batches(Items(), 4, smallest=smallest)):
         sizes = [len(batch[0]) for batch in loader]
         assert len(loader) == len(sizes)
