@@ -21,7 +21,7 @@ from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import batches
 from cl_suite.base_session import BaseArtefact
 from cl_suite.models.classifier import Classifier
-from cl_suite.modes import batchnorms
+from cl_suite.models.modes import batchnorms
 from cl_suite.training import TrainingConfig
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from cl_suite.data.stream import Kind
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
-from cl_suite.models.heads import ClassHead, CosineHead
-from cl_suite.modes import evaluating
+from cl_suite.models.heads.class_head import ClassHead, CosineHead
+from cl_suite.models.modes import evaluating
 from cl_suite.plugin import Strategy, StrategyPlugin, session_features
 
 

@@ -13,7 +13,7 @@ from cl_suite import registry
 from cl_suite.avalanche.loader import TensorLoader
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, suggestion
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.plugin import Strategy, StrategyPlugin, check_bounds
 
 

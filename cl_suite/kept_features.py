@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cl_suite.avalanche.loader import batches
 from cl_suite.data.frozen_features import tensor_digest
 from cl_suite.models.classifier import Classifier
-from cl_suite.modes import evaluating
+from cl_suite.models.modes import evaluating
 
 Batches = list[list[Tensor]]  # of [features (batch, dim), class ids (batch,)]
 

@@ -14,7 +14,7 @@ from cl_suite.evaluation import confusion_matrix
 from cl_suite.evaluation_config import EvaluationConfig
 from cl_suite.kept_features import KeptFeatures
 from cl_suite.models.classifier import Classifier
-from cl_suite.modes import evaluating
+from cl_suite.models.modes import evaluating
 
 Predict = Callable[[Tensor], Tensor]  # from features (batch, dim) to class ids (batch,)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError
 from cl_suite.kept_logits import logit_distance
 from cl_suite.models.features import classifier_of
-from cl_suite.modes import batchnorms
+from cl_suite.models.modes import batchnorms
 
 Groups = Literal["bn+fc", "bn+fc+conv1", "fc", "all", "sensitive"]
 Batch = tuple[Tensor, Tensor, Tensor | None]  # inputs, class ids, logits kept or None

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
-from cl_suite.models.heads import LinearHead
+from cl_suite.models.heads.class_head import LinearHead
+from cl_suite.models.modes import batchnorms
 from cl_suite.models.stages import Stages, cut
-from cl_suite.modes import batchnorms
 from cl_suite.pretext import PretextTask
 
 

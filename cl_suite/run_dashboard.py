@@ -17,7 +17,7 @@ from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.measure_log import MeasureLog
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.metrics.headline import headline
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.run_folder import RunFolder
 from cl_suite.run_setup import flatten
 from cl_suite.storage import checkpoint

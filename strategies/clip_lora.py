@@ -36,7 +36,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from cl_suite.errors import UserError
-from cl_suite.models.clip import ClipBody
+from cl_suite.models.hub.clip import ClipBody
 from cl_suite.plugin import Strategy, check_bounds
 from cl_suite.strategies.cpe_clip import refuse_frozen
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body, session_classes

@@ -71,9 +71,9 @@ from cl_suite.errors import UserError
 from cl_suite.losses.supcon import supcon
 from cl_suite.models.adapters import LoRASettings, adapting, lora_parameters, without_adapters
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.dot_head import DotHead
 from cl_suite.models.encoder import Encoder, StudentPass, adapt
-from cl_suite.models.heads import ClassHead, CosineHead
+from cl_suite.models.heads.class_head import ClassHead, CosineHead
+from cl_suite.models.heads.dot import DotHead
 from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
 

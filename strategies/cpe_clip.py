@@ -3,7 +3,7 @@
 D'Alessandro, Alonso, Calabres, Galar, "Multimodal Parameter-Efficient Few-Shot Class Incremental
 Learning", ICCV Workshops 2023, arXiv 2303.04751. CLIP stays as it is; learned are `L` prompt rows
 `G_i` in each of the first `D` layers of the text tower and one linear map `A` that carries them
-into the vision tower (`cl_suite.models.clip_prompts`). The text embeddings of the classes' names
+into the vision tower (`cl_suite.models.hub.clip_prompts`). The text embeddings of the classes' names
 are the classifier, so a new class brings no parameter. Nothing is replayed or distilled. With
 `n_t` classes in session `t`, cross-entropy over the session's own classes alone, and
 
@@ -48,7 +48,7 @@ from torch.optim import Optimizer
 from cl_suite.avalanche.loader import batches
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.clip_prompts import PromptMode
+from cl_suite.models.hub.clip_prompts import PromptMode
 from cl_suite.plugin import Strategy, check_bounds
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body, session_classes
 

@@ -13,7 +13,7 @@ reservoir that is kept for this alone.
 Differences from the paper (its code is not public):
     - fine-tuning comes after every session but the first, as each is evaluated; the paper's comes
       once, after the stream. After a single session there is nothing to balance.
-    - `groups: sensitive` ranks tensors by the score of `cl_suite.dynamics`, measured on the first
+    - `groups: sensitive` ranks tensors by the score of `cl_suite.models.dynamics`, measured on the first
       two sessions; the paper's automatic score could not be confirmed. Until it is known, nothing
       is tuned.
     - BatchNorm layers that are tuned follow the statistics of the kept samples too, and all others
@@ -35,10 +35,10 @@ from torch import Tensor
 
 from cl_suite.data.exemplars import Exemplars
 from cl_suite.data.stream import StreamInfo
-from cl_suite.dynamics import Dynamics, most_sensitive, sensitivities
 from cl_suite.errors import UserError
 from cl_suite.host import WrappingPlugin
 from cl_suite.kept_logits import LOGITS
+from cl_suite.models.dynamics import Dynamics, most_sensitive, sensitivities
 from cl_suite.partial_tuning import (
     Batch,
     Groups,

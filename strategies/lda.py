@@ -25,9 +25,9 @@ from torch import Tensor
 
 from cl_suite.head_plugin import HeadPlugin
 from cl_suite.models.calibrators import Calibrator
-from cl_suite.models.feature_transform import shrunk
-from cl_suite.models.gaussian_head import GaussianHead, Shape
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.models.heads.feature_transform import shrunk
+from cl_suite.models.heads.gaussian import GaussianHead, Shape
 from cl_suite.models.stats import ClassStats, class_stats
 from cl_suite.plugin import Strategy, check_bounds, session_features
 from cl_suite.tuning import Candidate, FakeTask, choice_note, choose, fake_figures, fake_tasks

@@ -7,7 +7,7 @@ IEEE TPAMI 45(11), 2023, arXiv 2203.17030. Three stages:
 2. `meta_epochs` more on the base session's data. In each step some of its classes play new ones:
    their vectors are means of `sample_shot` images, `p_c = mean f(x)`, those of the others rows of
    the classifier `W`. All are calibrated together with each query by self-attention, `g` (see
-   `cl_suite.models.set_head`), and cross-entropy over all base classes trains `f`, `g` and `W`:
+   `cl_suite.models.heads.set_attention`), and cross-entropy over all base classes trains `f`, `g` and `W`:
        L = mean over tasks and queries of  CE(score(g([p_new; W_old], f(x))), y)
    Before each of these epochs the rows of `W` become class means.
 3. Later sessions write class means. Nothing is trained; predictions go through `g`.
@@ -54,8 +54,8 @@ from cl_suite.fake_sessions import FakeSessionLoader, draw_fake_session, meta_lo
 from cl_suite.head_plugin import HeadPlugin
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap
-from cl_suite.models.heads import ClassHead, CosineHead
-from cl_suite.models.set_head import Score, SetHead
+from cl_suite.models.heads.class_head import ClassHead, CosineHead
+from cl_suite.models.heads.set_attention import Score, SetHead
 from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, session_stats
 

@@ -72,7 +72,7 @@ from cl_suite.meta_learning import (
     take_spare_units,
 )
 from cl_suite.meta_training import MetaEpisodeLoader, outer_losses
-from cl_suite.modes import evaluating
+from cl_suite.models.modes import evaluating
 from cl_suite.plugin import Strategy, StrategyPlugin
 
 

@@ -3,7 +3,7 @@
 McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual Learning",
 NeurIPS 2023, arXiv 2307.02251. Features of a network that is trained in the base session alone (or
 never) pass a fixed random matrix and a ReLU; ridge regression onto one-hot labels of everything
-seen so far is solved exactly from running sums (see `cl_suite.models.ridge_head`).
+seen so far is solved exactly from running sums (see `cl_suite.models.heads.ridge`).
 
 Differences from the paper:
     - Samples are weighed so that every class counts the same. With equal weights, as in the paper,
@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_suite.head_plugin import HeadPlugin
-from cl_suite.models.heads import ClassHead
-from cl_suite.models.ridge_head import RidgeHead, ridge_factor
+from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.models.heads.ridge import RidgeHead, ridge_factor
 from cl_suite.plugin import Strategy, session_features
 from cl_suite.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 

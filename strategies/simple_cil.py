@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_suite.models.feature_transform import FeatureTransform
-from cl_suite.models.heads import ClassHead, CosineHead
+from cl_suite.models.heads.class_head import ClassHead, CosineHead
+from cl_suite.models.heads.feature_transform import FeatureTransform
 from cl_suite.models.stats import ClassStats
 from cl_suite.plugin import Strategy
 from cl_suite.strategies.prototype import PrototypePlugin

@@ -29,7 +29,7 @@ import warnings
 from torch import Tensor
 
 from cl_suite.models.calibrators import calibrate_directions as calibrate
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.stats import ClassStats
 from cl_suite.strategies.prototype import PrototypePlugin
 

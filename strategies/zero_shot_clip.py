@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.clip import ClipBody, fill
-from cl_suite.models.clip_files import EXAMPLE
-from cl_suite.models.clip_prompts import TextTokens
-from cl_suite.models.text_head import TextHead
+from cl_suite.models.heads.text import TextHead
+from cl_suite.models.hub.clip import ClipBody, fill
+from cl_suite.models.hub.clip_files import EXAMPLE
+from cl_suite.models.hub.clip_prompts import TextTokens
 from cl_suite.plugin import Strategy, StrategyPlugin
 
 

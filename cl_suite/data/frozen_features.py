@@ -27,7 +27,7 @@ from cl_suite.data.bank_store import DIGEST_BYTES, FeatureDtype
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
-from cl_suite.modes import evaluating
+from cl_suite.models.modes import evaluating
 from cl_suite.randomness import seeded
 
 # raise it when this module computes features in another way

@@ -162,11 +162,11 @@ def _body(
         )
     if name.startswith(CLIP):
         # transformers takes seconds to import
-        from cl_suite.models.clip import create_clip_body
+        from cl_suite.models.hub.clip import create_clip_body
 
         return create_clip_body(name, pretrained=pretrained, weights=weights)
     if name.startswith(WAV2VEC2):
-        from cl_suite.models.wav2vec2 import create_wav2vec2_body
+        from cl_suite.models.hub.wav2vec2 import create_wav2vec2_body
 
         return create_wav2vec2_body(name, pretrained=pretrained, weights=weights)
     if name in OWN_BACKBONES:

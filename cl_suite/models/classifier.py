@@ -16,7 +16,7 @@ from cl_suite.data.frozen_features import tensor_digest
 from cl_suite.errors import UserError
 from cl_suite.models.adapters import LoRASettings, add_lora, count_parameters
 from cl_suite.models.backbones import Backbone, create_backbone
-from cl_suite.models.heads import ClassHead, CosineHead, LinearHead
+from cl_suite.models.heads.class_head import ClassHead, CosineHead, LinearHead
 from cl_suite.models.preprocessing import PreprocessingChoice
 from cl_suite.models.weights_files import run_settings
 

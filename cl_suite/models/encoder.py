@@ -19,7 +19,7 @@ from cl_suite.models.adapters import LoRASettings, adapting, add_lora, lora_para
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.first_token import read_first_token
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.stages import Stages, cut, watching
 
 Tensors = Mapping[str, Tensor]

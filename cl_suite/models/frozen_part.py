@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.data.frozen_features import tensor_digest, weights_digest, words
+from cl_suite.models.modes import evaluating
 from cl_suite.models.stages import cut
-from cl_suite.modes import evaluating
 
 
 class FrozenPart(nn.Module):

@@ -87,7 +87,7 @@ def backbone_preprocessing(
     if name in OWN_BACKBONES:
         return None
     if name.startswith("clip:"):
-        from cl_suite.models.clip import clip_preprocessing
+        from cl_suite.models.hub.clip import clip_preprocessing
 
         size, mean, std, mode = clip_preprocessing(name, weights)
     else:

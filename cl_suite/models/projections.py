@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 
 
 class Projections(nn.Module):

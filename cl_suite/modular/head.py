@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.modular import layers
 from cl_suite.modular.layers import FLAT, LONGEST, PERCEPTION, Layout, Sizes
 from cl_suite.modular.library import Entry, NamedModules, entry_name, layer_of, problem_of

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite.models.feature_transform import take_sizes
+from cl_suite.models.heads.feature_transform import take_sizes
 from cl_suite.modular import soft_type
 
 

@@ -27,7 +27,7 @@ from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import Backbone, create_backbone
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.heads import CosineHead
+from cl_suite.models.heads.class_head import CosineHead
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.strategies.teen import TEENPlugin
 from cl_suite.training import TrainingConfig

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from cl_suite.models.clip import ClipBody, load_clip
-from cl_suite.models.clip_files import CLIP_MEAN, CLIP_STD
+from cl_suite.models.hub.clip import ClipBody, load_clip
+from cl_suite.models.hub.clip_files import CLIP_MEAN, CLIP_STD
 
 MERGES = [("p", "a"), ("t", "t"), ("e", "r"), ("pa", "tt"), ("patt", "er")]
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -12,7 +12,7 @@ from typing import Any
 from cl_suite import registry
 from cl_suite.data.stream import Stream
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
-from cl_suite.models.clip_files import CLIP_MEAN, CLIP_STD
+from cl_suite.models.hub.clip_files import CLIP_MEAN, CLIP_STD
 from cl_suite.models.preprocessing import Preprocessing, with_preprocessing
 
 # where training has a length of the strategy's own, or its state a size

@@ -8,7 +8,7 @@ from torch import nn
 
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.features import feature_function
-from cl_suite.modes import evaluating
+from cl_suite.models.modes import evaluating
 
 
 def test_ours_is_the_features_method() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from cl_suite.cli import main
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import create_backbone
+from cl_suite.models.hub.wav2vec2 import create_wav2vec2_body, load_wav2vec2
 from cl_suite.models.stages import cut
-from cl_suite.models.wav2vec2 import create_wav2vec2_body, load_wav2vec2
 
 
 def maps(num: int = 3, frames: int = 63) -> Tensor:

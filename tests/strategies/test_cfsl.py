@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl_suite.engine import Engine
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.modes import evaluating
+from cl_suite.models.modes import evaluating
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.cfsl import CFSL
 from cl_suite.strategies.cfsl import CFSLPlugin

@@ -24,7 +24,7 @@ from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.host import make_host
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
-from cl_suite.modes import batchnorms
+from cl_suite.models.modes import batchnorms
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.pretext_branch import untracked
 from cl_suite.randomness import seed_everything

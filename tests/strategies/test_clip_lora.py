@@ -16,7 +16,7 @@ from cl_suite.avalanche import api
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.models.clip import ClipBody
+from cl_suite.models.hub.clip import ClipBody
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.clip_lora import CLIPLoRAPlugin, add_lora, cosine, session_steps
 

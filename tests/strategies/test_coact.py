@@ -19,10 +19,10 @@ from cl_suite.engine_plugins import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.models.adapters import LoRASettings, add_lora, lora_parameters, without_adapters
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
-from cl_suite.models.dot_head import DotHead
 from cl_suite.models.encoder import Encoder
 from cl_suite.models.first_token import read_first_token
-from cl_suite.models.heads import ClassHead, CosineHead
+from cl_suite.models.heads.class_head import ClassHead, CosineHead
+from cl_suite.models.heads.dot import DotHead
 from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint

@@ -21,7 +21,7 @@ from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.models.clip import ClipBody
+from cl_suite.models.hub.clip import ClipBody
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.cpe_clip import (
     WARM_UP,

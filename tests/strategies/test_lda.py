@@ -8,7 +8,7 @@ from helpers.feature_streams import accuracy, features_of, make_engine, make_fea
 
 from cl_suite.errors import UserError
 from cl_suite.models.calibrators import Calibrator
-from cl_suite.models.gaussian_head import GaussianHead
+from cl_suite.models.heads.gaussian import GaussianHead
 from cl_suite.models.stats import class_stats
 from cl_suite.strategies.lda import LDAPlugin, lda_figures
 from cl_suite.strategies.prototype import PrototypePlugin

@@ -24,9 +24,9 @@ from cl_suite.fake_sessions import (
     meta_loss,
 )
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.models.heads import CosineHead
-from cl_suite.models.set_head import SetHead
-from cl_suite.modes import batchnorms, evaluating
+from cl_suite.models.heads.class_head import CosineHead
+from cl_suite.models.heads.set_attention import SetHead
+from cl_suite.models.modes import batchnorms, evaluating
 from cl_suite.strategies.limit import LIMITPlugin, scores_of
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.training import TrainingConfig

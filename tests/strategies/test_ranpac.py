@@ -9,7 +9,7 @@ from helpers.tiny_streams import make_stream
 from torch import nn
 
 from cl_suite.avalanche import api
-from cl_suite.models.ridge_head import RidgeHead
+from cl_suite.models.heads.ridge import RidgeHead
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.strategies.ranpac import RIDGES, RanPACPlugin, ridge_figures
 from cl_suite.tuning import fake_figures, fake_tasks

@@ -8,7 +8,7 @@ from helpers.tiny_streams import make_stream
 
 from cl_suite.engine import Engine
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.models.heads import CosineHead
+from cl_suite.models.heads.class_head import CosineHead
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.strategies.teen import TEENPlugin, calibrate
 from cl_suite.training import TrainingConfig

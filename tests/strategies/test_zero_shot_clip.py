@@ -15,7 +15,7 @@ from torch import nn
 from cl_suite.avalanche import api
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.models.text_head import TextHead
+from cl_suite.models.heads.text import TextHead
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, session_names
 

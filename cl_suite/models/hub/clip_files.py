@@ -14,7 +14,7 @@ from torch import nn
 
 from cl_suite.data.transforms import Interpolation
 from cl_suite.errors import UserError
-from cl_suite.models.hub import Family, published
+from cl_suite.models.hub.family import Family, published
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

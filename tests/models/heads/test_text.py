@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.models.text_head import TextHead
+from cl_suite.models.heads.text import TextHead
 
 
 def head_with(rows: list[list[float]], class_ids: list[int]) -> TextHead:

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from cl_suite.errors import UserError
-from cl_suite.models.gaussian_head import GaussianHead
+from cl_suite.models.heads.gaussian import GaussianHead
 
 MEANS = torch.eye(2, dtype=torch.float64)
 QUERY = torch.tensor([[0.6, 0.56]], dtype=torch.float64)

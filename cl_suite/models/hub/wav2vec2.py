@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.models.hub import Family, published
+from cl_suite.models.hub.family import Family, published
 
 PREFIX = "wav2vec2:"  # begins the name of such a model
 FAMILY = Family(

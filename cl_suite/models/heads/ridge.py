@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.models.feature_transform import FeatureTransform
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.models.heads.feature_transform import FeatureTransform
 
 CHUNK = 4096  # samples projected at once
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.models.feature_transform import FeatureTransform, take_sizes
+from cl_suite.models.heads.feature_transform import FeatureTransform, take_sizes
 
 
 class ClassHead(nn.Module):

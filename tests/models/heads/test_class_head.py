@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cl_suite.models.heads import ClassHead, CosineHead, LinearHead
+from cl_suite.models.heads.class_head import ClassHead, CosineHead, LinearHead
 
 every_head = pytest.mark.parametrize("make", [CosineHead, LinearHead])
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 
 Live = Callable[[], tuple[list[int], Tensor]]
 

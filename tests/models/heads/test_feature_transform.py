@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl_suite.models.feature_transform import (
+from cl_suite.models.heads.class_head import CosineHead
+from cl_suite.models.heads.feature_transform import (
     FeatureTransform,
     shrunk,
     unit_power,
     whitening_matrix,
 )
-from cl_suite.models.heads import CosineHead
-from cl_suite.models.offset_head import OffsetCosineHead
+from cl_suite.models.heads.offset import OffsetCosineHead
 
 
 def test_it_is_the_identity_until_fitted() -> None:

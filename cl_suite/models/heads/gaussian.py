@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_suite.errors import UserError
-from cl_suite.models.feature_transform import (
+from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.models.heads.feature_transform import (
     FeatureTransform,
     shrunk,
     whitening_matrix,
 )
-from cl_suite.models.heads import ClassHead
 
 Shape = Literal["shared", "diagonal", "full"]
 LARGEST_FULL = 2**27  # numbers in all full covariances together

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.models.heads import ClassHead
+from cl_suite.models.heads.class_head import ClassHead
 
 
 class DotHead(ClassHead):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cl_suite.models.feature_transform import FeatureTransform
-from cl_suite.models.heads import CosineHead
+from cl_suite.models.heads.class_head import CosineHead
+from cl_suite.models.heads.feature_transform import FeatureTransform
 
 
 class OffsetCosineHead(CosineHead):

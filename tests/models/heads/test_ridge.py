@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.models.ridge_head import RidgeHead
+from cl_suite.models.heads.ridge import RidgeHead
 
 
 def samples(counts: list[int], dim: int = 6) -> tuple[Tensor, Tensor]:

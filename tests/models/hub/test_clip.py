@@ -13,15 +13,15 @@ from helpers.tiny_clip import END, START, load_tiny_clip, tiny_body, tiny_tokeni
 from torch import Tensor
 
 from cl_suite.errors import UserError
-from cl_suite.models.clip import (
+from cl_suite.models.hub.clip import (
     ClipBody,
     clip_preprocessing,
     create_clip_body,
     fill,
     load_clip,
 )
-from cl_suite.models.clip_files import CLIP_MEAN, CLIP_STD
-from cl_suite.models.clip_prompts import DeepPrompts, PromptMode, TextTokens, attention_mask
+from cl_suite.models.hub.clip_files import CLIP_MEAN, CLIP_STD
+from cl_suite.models.hub.clip_prompts import DeepPrompts, PromptMode, TextTokens, attention_mask
 
 SOS, EOS = 62, 63
 

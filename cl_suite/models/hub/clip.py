@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.models.clip_files import FAMILY, clip_preprocessing, load_clip
-from cl_suite.models.clip_prompts import DeepPrompts, TextTokens, encode_images, encode_text
-from cl_suite.modes import evaluating
+from cl_suite.models.hub.clip_files import FAMILY, clip_preprocessing, load_clip
+from cl_suite.models.hub.clip_prompts import DeepPrompts, TextTokens, encode_images, encode_text
+from cl_suite.models.modes import evaluating
 
 __all__ = ["ClipBody", "clip_preprocessing", "create_clip_body", "fill", "load_clip"]
 

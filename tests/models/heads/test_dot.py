@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from cl_suite.models.dot_head import DotHead
+from cl_suite.models.heads.dot import DotHead
 
 
 def test_scores_worked_by_hand() -> None:

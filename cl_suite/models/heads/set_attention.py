@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.models.heads import CosineHead
+from cl_suite.models.heads.class_head import CosineHead
 
 Score = Literal["cosine", "semi"]
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.models.set_head import Score, SetAttention, SetHead
+from cl_suite.models.heads.set_attention import Score, SetAttention, SetHead
 from cl_suite.storage import checkpoint
 
 

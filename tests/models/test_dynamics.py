@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cl_suite.cli import main
-from cl_suite.dynamics import Dynamics, mean_change, most_sensitive, sensitivities
+from cl_suite.models.dynamics import Dynamics, mean_change, most_sensitive, sensitivities
 
 TINY = [
     "run",
