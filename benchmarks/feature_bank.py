@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import batches
-from cl_suite.data.bank import banked_stream
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Identity, ToFloat, Transform
+from cl_suite.features.bank import banked_stream
 
 PLAIN_BATCH = 64
 NUM_CLASSES = 100

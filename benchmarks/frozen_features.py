@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_suite.data.bank import banked_stream
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Identity
 from cl_suite.engine import Engine
+from cl_suite.features.bank import banked_stream
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.metrics.headline import headline

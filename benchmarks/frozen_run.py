@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from cl_suite.cli import main as cl_suite
-from cl_suite.data.frozen_features import default_batch_size
+from cl_suite.features.compute import default_batch_size
 from cl_suite.models.backbones import create_backbone
 from cl_suite.models.modes import evaluating
 from cl_suite.models.preprocessing import backbone_preprocessing, with_preprocessing

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from cl_suite.data import bank_store
+from cl_suite.features import bank_store
 
 
 def print_bank(console: Console | None = None) -> None:

@@ -24,7 +24,7 @@ from cl_suite.engine_plugins import (
     make_template,
 )
 from cl_suite.evaluation_config import EvaluationConfig
-from cl_suite.kept_features import KeptFeatures
+from cl_suite.features.kept import KeptFeatures
 from cl_suite.measuring import Measuring, measures
 from cl_suite.models.classifier import Classifier
 from cl_suite.randomness import random_state, set_random_state

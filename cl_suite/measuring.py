@@ -12,7 +12,7 @@ from torch import Tensor
 from cl_suite.data.stream import UNLABELLED
 from cl_suite.evaluation import confusion_matrix
 from cl_suite.evaluation_config import EvaluationConfig
-from cl_suite.kept_features import KeptFeatures
+from cl_suite.features.kept import KeptFeatures
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import evaluating
 

@@ -16,11 +16,11 @@ from cl_suite.avalanche.loader import batches
 from cl_suite.data.cut import check_choice
 from cl_suite.data.stream import Kind, Modality, StreamInfo
 from cl_suite.errors import UserError
+from cl_suite.features.stats import ClassStats, Covariance, class_stats, extract, unit
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.modes import evaluating
-from cl_suite.models.stats import ClassStats, Covariance, class_stats, extract, unit
 
 Strategy = Any  # an Avalanche template; the library's own type needs seconds to import
 

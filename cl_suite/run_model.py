@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from cl_suite.config import RunConfig
-from cl_suite.data.bank import banked_stream
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
 from cl_suite.errors import UserError
+from cl_suite.features.bank import banked_stream
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.models.preprocessing import (
     Preprocessing,

@@ -3,7 +3,7 @@
 Each class is a Gaussian; all have equal priors. The covariance is shared by all classes (then a
 query goes to the class with the smallest Mahalanobis distance), or a class's own, diagonal or full,
 as in FeCAM (Goswami et al., NeurIPS 2023, arXiv 2309.14062) and in distribution calibration (see
-`cl_suite.models.calibrators`): means of few-shot classes are pulled towards the base classes that
+`cl_suite.features.calibrators`): means of few-shot classes are pulled towards the base classes that
 they resemble, and covariances of their own are mixed with those of such base classes.
 
 Differences from the literature:
@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_suite.features.calibrators import Calibrator
+from cl_suite.features.stats import ClassStats, class_stats
 from cl_suite.head_plugin import HeadPlugin
-from cl_suite.models.calibrators import Calibrator
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import shrunk
 from cl_suite.models.heads.gaussian import GaussianHead, Shape
-from cl_suite.models.stats import ClassStats, class_stats
 from cl_suite.plugin import Strategy, check_bounds, session_features
 from cl_suite.tuning import Candidate, FakeTask, choice_note, choose, fake_figures, fake_tasks
 

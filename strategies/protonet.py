@@ -31,11 +31,11 @@ from torch import Tensor
 from cl_suite.data.cut import check_choice
 from cl_suite.data.stream import Kind
 from cl_suite.fake_sessions import FakeSession, FakeSessionLoader
+from cl_suite.features.stats import ClassStats
 from cl_suite.head_plugin import HeadPlugin
 from cl_suite.models.features import FeatureTap
 from cl_suite.models.heads.class_head import ClassHead, CosineHead, LinearHead
 from cl_suite.models.heads.dot import DotHead
-from cl_suite.models.stats import ClassStats
 from cl_suite.plugin import Strategy, session_stats
 
 Similarity = Literal["dot", "cosine", "euclid"]

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from cl_suite.features.stats import ClassStats
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.feature_transform import FeatureTransform
-from cl_suite.models.stats import ClassStats
 from cl_suite.plugin import Strategy
 from cl_suite.strategies.prototype import PrototypePlugin
 

@@ -28,9 +28,9 @@ import warnings
 
 from torch import Tensor
 
-from cl_suite.models.calibrators import calibrate_directions as calibrate
+from cl_suite.features.calibrators import calibrate_directions as calibrate
+from cl_suite.features.stats import ClassStats
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.models.stats import ClassStats
 from cl_suite.strategies.prototype import PrototypePlugin
 
 __all__ = ["TEENPlugin", "calibrate"]

@@ -43,8 +43,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_suite.avalanche.loader import batches
+from cl_suite.features.calibrators import calibrate_directions
+from cl_suite.features.stats import class_stats, extract
 from cl_suite.head_plugin import HeadPlugin
-from cl_suite.models.calibrators import calibrate_directions
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import (
@@ -55,7 +56,6 @@ from cl_suite.models.heads.feature_transform import (
 )
 from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.models.modes import evaluating
-from cl_suite.models.stats import class_stats, extract
 from cl_suite.plugin import Strategy, check_bounds, session_features
 from cl_suite.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 

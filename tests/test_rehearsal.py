@@ -17,10 +17,10 @@ from cl_suite.data.stream import Stream
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.exemplar_selection import ordered
+from cl_suite.features.stats import extract
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.features import FeatureTap, classifier_of
 from cl_suite.models.modes import evaluating
-from cl_suite.models.stats import extract
 from cl_suite.randomness import seed_everything
 from cl_suite.rehearsal import RehearsalPlugin, frozen_copy
 from cl_suite.storage import checkpoint

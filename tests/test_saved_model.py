@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from cl_suite.cli import main
-from cl_suite.data.frozen_features import weights_digest
 from cl_suite.errors import UserError
+from cl_suite.features.compute import weights_digest
 from cl_suite.models.backbones import create_backbone
 from cl_suite.models.classifier import ModelConfig
 from cl_suite.run_folder import RunFolder

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite.data.frozen_features import weights_digest
 from cl_suite.errors import UserError
+from cl_suite.features.compute import weights_digest
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.stages import cut

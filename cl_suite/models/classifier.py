@@ -11,9 +11,9 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from cl_suite.data.bank_store import FeatureDtype
-from cl_suite.data.frozen_features import tensor_digest
 from cl_suite.errors import UserError
+from cl_suite.features.bank_store import FeatureDtype
+from cl_suite.features.compute import tensor_digest
 from cl_suite.models.adapters import LoRASettings, add_lora, count_parameters
 from cl_suite.models.backbones import Backbone, create_backbone
 from cl_suite.models.heads.class_head import ClassHead, CosineHead, LinearHead

@@ -7,9 +7,9 @@ import torch
 from helpers.feature_streams import accuracy, features_of, make_engine, make_feature_stream, trained
 
 from cl_suite.errors import UserError
-from cl_suite.models.calibrators import Calibrator
+from cl_suite.features.calibrators import Calibrator
+from cl_suite.features.stats import class_stats
 from cl_suite.models.heads.gaussian import GaussianHead
-from cl_suite.models.stats import class_stats
 from cl_suite.strategies.lda import LDAPlugin, lda_figures
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.tuning import fake_figures, fake_tasks

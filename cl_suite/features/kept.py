@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import batches
-from cl_suite.data.frozen_features import tensor_digest
+from cl_suite.features.compute import tensor_digest
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import evaluating
 

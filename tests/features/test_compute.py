@@ -9,14 +9,14 @@ from helpers.tiny_streams import make_samples
 from PIL import Image
 from torch import nn
 
-from cl_suite.data.frozen_features import (
+from cl_suite.data.samples import FileSamples, TensorSamples
+from cl_suite.data.transforms import ToFloat
+from cl_suite.features.compute import (
     Recipe,
     content_digests,
     default_batch_size,
     weights_digest,
 )
-from cl_suite.data.samples import FileSamples, TensorSamples
-from cl_suite.data.transforms import ToFloat
 from cl_suite.models.backbones import create_backbone
 
 

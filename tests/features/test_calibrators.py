@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_suite.models.calibrators import Calibrator, draw, similarity_weights
-from cl_suite.models.stats import ClassStats, class_stats, typical
+from cl_suite.features.calibrators import Calibrator, draw, similarity_weights
+from cl_suite.features.stats import ClassStats, class_stats, typical
 
 
 def stats_of(mean: list[list[float]], covariance: list[list[float]], count: float) -> ClassStats:

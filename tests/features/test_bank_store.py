@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_suite.data import bank_store
-from cl_suite.data.bank_store import (
+from cl_suite.errors import UserError
+from cl_suite.features import bank_store
+from cl_suite.features.bank_store import (
     FEATURES,
     INDEX,
     META,
@@ -27,7 +28,6 @@ from cl_suite.data.bank_store import (
     open_entries,
     write_entry,
 )
-from cl_suite.errors import UserError
 
 KEY = {"weights": "w", "preprocessing": "p"}
 FEATURES_3 = torch.tensor([[1.0, 2.5], [-3.0, 0.0], [1e-3, 7.0]])

@@ -18,7 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cl_suite.data.bank_store import (
+from cl_suite.data.samples import Samples, TensorSamples
+from cl_suite.data.stream import Stream, StreamInfo, build_stream
+from cl_suite.data.transforms import Transform
+from cl_suite.errors import UserError
+from cl_suite.features.bank_store import (
     Entry,
     FeatureDtype,
     building,
@@ -27,7 +31,7 @@ from cl_suite.data.bank_store import (
     open_entries,
     write_entry,
 )
-from cl_suite.data.frozen_features import (
+from cl_suite.features.compute import (
     Progress,
     Recipe,
     Source,
@@ -37,10 +41,6 @@ from cl_suite.data.frozen_features import (
     weights_digest,
     words,
 )
-from cl_suite.data.samples import Samples, TensorSamples
-from cl_suite.data.stream import Stream, StreamInfo, build_stream
-from cl_suite.data.transforms import Transform
-from cl_suite.errors import UserError
 
 __all__ = ["DrawnView", "FirstView", "StoredFeature", "banked_stream", "weights_digest"]
 

@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cl_suite.data.bank_store import DIGEST_BYTES, FeatureDtype
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
+from cl_suite.features.bank_store import DIGEST_BYTES, FeatureDtype
 from cl_suite.models.modes import evaluating
 from cl_suite.randomness import seeded
 

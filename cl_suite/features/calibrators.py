@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.models.stats import ClassStats
+from cl_suite.features.stats import ClassStats
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl_suite.models.stats import ClassStats, Covariance, class_stats
+from cl_suite.features.stats import ClassStats, Covariance, class_stats
 
 
 def test_means_worked_by_hand() -> None:

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import batches
-from cl_suite.data import bank_store, frozen_features
-from cl_suite.data.bank import DrawnView, FirstView, banked_stream, weights_digest
-from cl_suite.data.bank_store import FEATURES, META, entries
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomCropFlip, ResizeCenterCrop, ToFloat
 from cl_suite.engine import Engine
 from cl_suite.errors import UserError
+from cl_suite.features import bank_store, compute
+from cl_suite.features.bank import DrawnView, FirstView, banked_stream, weights_digest
+from cl_suite.features.bank_store import FEATURES, META, entries
 from cl_suite.models.backbones import Backbone, create_backbone
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.heads.class_head import CosineHead
@@ -189,7 +189,7 @@ def test_another_version_of_the_code_makes_another_entry(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     banked_stream(stream, Counting(), folder=tmp_path)
-    monkeypatch.setattr(frozen_features, "BANK_VERSION", -1)
+    monkeypatch.setattr(compute, "BANK_VERSION", -1)
     banked_stream(stream, Counting(), folder=tmp_path)
     assert len(entries(tmp_path)) == 2
 
@@ -225,7 +225,8 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from helpers.tiny_streams import make_stream
-from cl_suite.data import bank, bank_store
+from cl_suite.features import bank
+from cl_suite.features import bank_store
 from cl_suite.models.backbones import create_backbone
 import contextlib, torch
 if {unlocked}:
