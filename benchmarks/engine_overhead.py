@@ -21,11 +21,11 @@ from torch import nn
 from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import batches
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.scenarios.omniglot import Omniglot
 from cl_suite.strategies.prototype import PrototypePlugin
-from cl_suite.training import TrainingConfig
 
 
 def seconds(action: Callable[[], object]) -> float:

@@ -26,7 +26,8 @@ import torch
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Identity
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.features.bank import banked_stream
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
@@ -44,7 +45,6 @@ from cl_suite.strategies import (
     TEENPlugin,
     TEENWhitenedPlugin,
 )
-from cl_suite.training import TrainingConfig
 
 METHODS: dict[str, Callable[[int], Any]] = {
     "class_means": lambda seed: SimpleCILPlugin(),

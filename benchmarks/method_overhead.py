@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.losses.inputs import unit_rows
 from cl_suite.losses.key_queue import KeyQueue, ema_update_
 from cl_suite.losses.nspt import multimodal_loss, nspt_loss
@@ -29,7 +30,6 @@ from cl_suite.losses.sycon import sycon_moco_loss
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.scenarios import ClassIncremental
 from cl_suite.strategies import CLERPlugin, CoconutPlugin, ERPlugin, FinetunePlugin, SyCONPlugin
-from cl_suite.training import TrainingConfig
 
 Step = Callable[[list[Tensor], Tensor, Tensor], Tensor]  # views, plain view, labels -> loss
 BATCH, LR = 64, 0.01

@@ -18,10 +18,10 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from cl_suite import registry
+from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError, suggestion
-from cl_suite.evaluation_config import EvaluationConfig
 from cl_suite.models.classifier import ModelConfig
-from cl_suite.training import TrainingConfig
 
 SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
 

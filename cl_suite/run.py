@@ -15,10 +15,10 @@ from cl_suite.avalanche.plugin_state import UnsaveableError
 from cl_suite.base_session import BaseArtefact, base_identity, load_base, save_base
 from cl_suite.config import RunConfig, RunOptions
 from cl_suite.data.stream import Stream, StreamInfo
-from cl_suite.engine import Engine
-from cl_suite.engine_plugins import EpochRecord
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.evaluation_config import IN_WORDS
+from cl_suite.engine.plugins import EpochRecord
 from cl_suite.errors import UserError
-from cl_suite.evaluation_config import IN_WORDS
 from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.measure_log import MeasureLog
 from cl_suite.models.dynamics import Dynamics

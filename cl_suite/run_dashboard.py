@@ -12,7 +12,7 @@ import yaml
 
 from cl_suite.config import RunConfig
 from cl_suite.data.stream import StreamInfo
-from cl_suite.engine_plugins import EpochRecord
+from cl_suite.engine.plugins import EpochRecord
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.measure_log import MeasureLog
 from cl_suite.metrics.accuracy_matrix import Hits

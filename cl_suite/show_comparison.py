@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cl_suite.evaluation_config import IN_WORDS
+from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.loaded_run import LoadedRun
 from cl_suite.metrics.headline import Headline, headline
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference

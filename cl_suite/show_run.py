@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cl_suite.evaluation_config import IN_WORDS
+from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.loaded_run import LoadedRun
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.metrics.headline import headline

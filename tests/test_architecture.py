@@ -25,7 +25,7 @@ FORBIDDEN = {
         "cl_suite.data",
         "cl_suite.models",
         "cl_suite.run",
-        "cl_suite.engine",
+        "cl_suite.engine.engine",
         "cl_suite.strategies",
         "cl_suite.scenarios",
         "cl_suite.cli",
@@ -33,7 +33,7 @@ FORBIDDEN = {
     ],
     "cl_suite/models": [
         "cl_suite.run",
-        "cl_suite.engine",
+        "cl_suite.engine.engine",
         "cl_suite.strategies",
         "cl_suite.scenarios",
         "cl_suite.cli",
@@ -41,14 +41,14 @@ FORBIDDEN = {
     ],
     "cl_suite/data": [
         "cl_suite.run",
-        "cl_suite.engine",
+        "cl_suite.engine.engine",
         "cl_suite.strategies",
         "cl_suite.scenarios",
         "cl_suite.cli",
         "cl_suite.models",
     ],
-    "strategies": ["cl_suite.scenarios", "cl_suite.run", "cl_suite.cli", "cl_suite.engine"],
-    "scenarios": ["cl_suite.strategies", "cl_suite.run", "cl_suite.cli", "cl_suite.engine"],
+    "strategies": ["cl_suite.scenarios", "cl_suite.run", "cl_suite.cli", "cl_suite.engine.engine"],
+    "scenarios": ["cl_suite.strategies", "cl_suite.run", "cl_suite.cli", "cl_suite.engine.engine"],
 }
 
 

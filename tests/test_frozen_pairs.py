@@ -11,11 +11,11 @@ from helpers.tiny_models import fitting, make_plugin, reads_text, tiny_model
 from helpers.tiny_streams import make_stream
 
 from cl_suite import registry
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.features.bank import banked_stream
 from cl_suite.models.classifier import build_classifier
 from cl_suite.randomness import seed_everything
-from cl_suite.training import TrainingConfig
 
 BATCH = 16
 

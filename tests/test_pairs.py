@@ -11,10 +11,10 @@ from cl_suite import registry
 from cl_suite.cli import main
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomAffine, ToFloat
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.pairs import KINDS, misfit, pairs
 from cl_suite.randomness import seed_everything
-from cl_suite.training import TrainingConfig
 
 STRATEGIES = sorted(registry.entries("strategy"))
 

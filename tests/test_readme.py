@@ -34,9 +34,9 @@ def test_the_example_strategy_learns_class_means() -> None:
     import torch
     from helpers.tiny_streams import make_stream
 
-    from cl_suite.engine import Engine
+    from cl_suite.engine.engine import Engine
+    from cl_suite.engine.training import TrainingConfig
     from cl_suite.models.classifier import ModelConfig, build_classifier
-    from cl_suite.training import TrainingConfig
 
     (code,) = [text for kind, text in BLOCKS if kind == "python" and "MeanPlugin" in text]
     namespace: dict[str, type] = {}

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.exemplar_selection import ordered
 from cl_suite.features.stats import extract
@@ -24,7 +25,6 @@ from cl_suite.models.modes import evaluating
 from cl_suite.randomness import seed_everything
 from cl_suite.rehearsal import RehearsalPlugin, frozen_copy
 from cl_suite.storage import checkpoint
-from cl_suite.training import TrainingConfig
 
 
 class TaughtPlugin(RehearsalPlugin):

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from cl_suite.engine_plugins import EpochRecord
+    from cl_suite.engine.plugins import EpochRecord
     from cl_suite.run_folder import SessionRecord
 
 SECONDS_BETWEEN_LINES = 10.0

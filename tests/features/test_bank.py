@@ -20,7 +20,8 @@ from cl_suite.avalanche.loader import batches
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomCropFlip, ResizeCenterCrop, ToFloat
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.features import bank_store, compute
 from cl_suite.features.bank import DrawnView, FirstView, banked_stream, weights_digest
@@ -30,7 +31,6 @@ from cl_suite.models.classifier import Classifier
 from cl_suite.models.heads.class_head import CosineHead
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.strategies.teen import TEENPlugin
-from cl_suite.training import TrainingConfig
 
 DIM = 5
 

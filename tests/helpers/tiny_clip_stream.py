@@ -10,12 +10,12 @@ import torch
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomCropFlip, ToFloat
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.hub.clip_files import CLIP_MEAN, CLIP_STD
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
-from cl_suite.training import TrainingConfig
 
 SESSIONS = [[7, 2, 5, 0], [6, 1], [3, 4]]
 WORDS = ("red", "oak", "bird", "lamp", "sea", "hill", "dust", "moth")

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from cl_suite.engine_plugins import EpochRecord
+from cl_suite.engine.plugins import EpochRecord
 from cl_suite.logging import progress
 from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.run_folder import SessionRecord

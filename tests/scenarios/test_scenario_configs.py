@@ -6,9 +6,9 @@ from dataclasses import fields
 import pytest
 
 from cl_suite import registry
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import ModelConfig
 from cl_suite.scenarios.fscit import PROTOCOLS
-from cl_suite.training import TrainingConfig
 
 NAMES = (
     "avalanche",

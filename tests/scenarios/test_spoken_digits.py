@@ -13,13 +13,13 @@ from cl_suite import registry
 from cl_suite.data.readers import sound
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.randomness import seeded
 from cl_suite.scenarios.spoken_digits import SpokenDigits
 from cl_suite.strategies.finetune import FinetunePlugin
-from cl_suite.training import TrainingConfig
 
 
 def build(root: Path, **parameters: Any) -> Stream:

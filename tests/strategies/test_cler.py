@@ -20,7 +20,8 @@ from cl_suite.avalanche import api
 from cl_suite.config import resolve
 from cl_suite.data.samples import FileSamples
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.host import make_host
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
@@ -32,7 +33,6 @@ from cl_suite.run_setup import check_pair
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.cler import CLERPlugin
 from cl_suite.strategies.finetune import FinetunePlugin
-from cl_suite.training import TrainingConfig
 
 # a memory of its own, one within the batch, Avalanche's with and without a memory, and none
 HOSTS: list[tuple[str, dict[str, Any]]] = [

@@ -13,7 +13,7 @@ from helpers.tiny_clip_stream import clip_engine, colour_stream
 from torch import Tensor, nn
 
 from cl_suite.avalanche import api
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.hub.clip import ClipBody

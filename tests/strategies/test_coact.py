@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import batches
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
-from cl_suite.engine_plugins import EpochRecord
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.adapters import LoRASettings, add_lora, lora_parameters, without_adapters
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
@@ -27,7 +28,6 @@ from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.coact import CoACTPlugin, move_average
-from cl_suite.training import TrainingConfig
 
 VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 4, "num_heads": 2}
 # a rate at which a random network of this size learns instead of diverging

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
-from cl_suite.engine import Engine
-from cl_suite.engine_plugins import EpochRecord
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.losses.nspt import multimodal_loss, nspt_loss
 from cl_suite.models.classifier import ModelConfig, build_classifier
@@ -31,7 +32,6 @@ from cl_suite.scenarios.spoken_digits import SpokenDigits
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.coconut import CoconutPlugin, default_nspt_weight, projections_of
 from cl_suite.strategies.er import ERPlugin
-from cl_suite.training import TrainingConfig
 
 RECIPE = {"base_epochs": 2, "incremental_epochs": 2, "batch_size": 8, "lr": 0.01}
 

@@ -20,14 +20,14 @@ from cl_suite.avalanche import api
 from cl_suite.config import build_parser, resolve
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import UNLABELLED, Stream
-from cl_suite.engine import Engine
-from cl_suite.engine_plugins import EpochRecord
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
-from cl_suite.training import TrainingConfig
 
 STRATEGIES = sorted(registry.entries("strategy"))
 OURS = [n for n in STRATEGIES if "avalanche" not in registry.get("strategy", n).class_path]

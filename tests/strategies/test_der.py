@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from helpers.tiny_streams import make_stream
 from torch import Tensor
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.kept_logits import logit_distance, widen
 from cl_suite.models.classifier import ModelConfig, build_classifier
@@ -19,7 +20,6 @@ from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.der import DERPlugin
 from cl_suite.strategies.finetune import FinetunePlugin
-from cl_suite.training import TrainingConfig
 
 NONE = -math.inf
 

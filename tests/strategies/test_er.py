@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from helpers.tiny_streams import make_stream
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.er import ERPlugin
 from cl_suite.strategies.finetune import FinetunePlugin
-from cl_suite.training import TrainingConfig
 
 
 def trained(plugin: StrategyPlugin, **training: Any) -> Engine:

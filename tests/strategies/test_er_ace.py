@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from helpers.tiny_streams import make_stream
 from torch import Tensor
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.plugin import check_bounds
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.er_ace import ERACEPlugin, only_rated, with_seen
-from cl_suite.training import TrainingConfig
 
 LOGITS = torch.tensor([[2.0, 1, 0, 1, 0, 0]])
 SEEN = torch.tensor([True, True, True, True, False, False])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from helpers.tiny_streams import make_stream
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.strategies.finetune import FinetunePlugin
-from cl_suite.training import TrainingConfig
 
 
 def test_a_session_sees_its_own_samples_and_moves_old_rows_too() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from helpers.tiny_streams import make_stream
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.strategies.joint import JointPlugin, restore
-from cl_suite.training import TrainingConfig
 
 
 def engine_with(plugin: JointPlugin) -> Engine:

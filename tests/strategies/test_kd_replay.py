@@ -12,7 +12,8 @@ from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
 from cl_suite.avalanche import api
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.randomness import seed_everything
@@ -26,7 +27,6 @@ from cl_suite.strategies.kd_replay import (
     label_distillation,
     logit_distillation,
 )
-from cl_suite.training import TrainingConfig
 
 
 def engine_with(plugin: Any, **training: Any) -> Engine:

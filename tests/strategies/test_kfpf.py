@@ -12,12 +12,12 @@ from helpers.tiny_streams import make_stream
 from torch import nn
 
 from cl_suite.avalanche import api
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies import KFPFPlugin
-from cl_suite.training import TrainingConfig
 
 
 def trained(plugin: Any, **recipe: Any) -> Engine:

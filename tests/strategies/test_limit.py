@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
-from cl_suite.engine_plugins import EpochRecord
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.fake_sessions import (
     FakeSessionLoader,
@@ -29,7 +30,6 @@ from cl_suite.models.heads.set_attention import SetHead
 from cl_suite.models.modes import batchnorms, evaluating
 from cl_suite.strategies.limit import LIMITPlugin, scores_of
 from cl_suite.strategies.prototype import PrototypePlugin
-from cl_suite.training import TrainingConfig
 
 NUM_CLASSES, DIM = 12, 6
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from cl_suite.avalanche import api
 from cl_suite.data.stream import Stream
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.meta_learning import (
     Stage,
@@ -30,7 +31,6 @@ from cl_suite.scenarios.omniglot import Omniglot
 from cl_suite.scenarios.spoken_digits import SpokenDigits
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.mamlcon import MAMLConPlugin
-from cl_suite.training import TrainingConfig
 
 SMALL = {"meta_epochs": 1, "meta_steps": 2, "meta_batch": 2, "steps": 2, "way": 1, "shots": 2}
 

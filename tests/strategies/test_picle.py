@@ -13,16 +13,16 @@ from torch import Tensor
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.evaluation_config import EvaluationConfig
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.modular.head import ModularHead
 from cl_suite.modular.searches import PLANS, SearchName
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.picle import PICLEPlugin
-from cl_suite.training import TrainingConfig
 
 SESSIONS = [[3, 0], [5, 1], [2, 4]]
 PATTERNS = make_stream(SESSIONS, base_shots=20, shots=20)

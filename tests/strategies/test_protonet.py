@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.models.features import feature_function
@@ -23,7 +24,6 @@ from cl_suite.strategies.protonet import (
     episode_loss,
     similarities,
 )
-from cl_suite.training import TrainingConfig
 
 
 def engine_with(plugin: ProtoNetPlugin, *, epochs: int = 0, **parameters: Any) -> Engine:

@@ -7,10 +7,10 @@ import torch
 from helpers.feature_streams import features_of, make_feature_stream, trained
 from helpers.tiny_streams import make_stream
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.strategies.simple_cil import SimpleCILPlugin
-from cl_suite.training import TrainingConfig
 
 
 def test_rows_are_class_means() -> None:

@@ -12,7 +12,8 @@ from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
 from cl_suite.avalanche import api
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.losses.supcon import supcon_loss
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
@@ -20,7 +21,6 @@ from cl_suite.plugin import views_of
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.er import ERPlugin
 from cl_suite.strategies.supcon_replay import SupConReplayPlugin, make_projector
-from cl_suite.training import TrainingConfig
 
 
 def engine_with(plugin: Any, **training: Any) -> Engine:

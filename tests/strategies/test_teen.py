@@ -6,12 +6,12 @@ import pytest
 import torch
 from helpers.tiny_streams import make_stream
 
-from cl_suite.engine import Engine
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.heads.class_head import CosineHead
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.strategies.teen import TEENPlugin, calibrate
-from cl_suite.training import TrainingConfig
 
 BASE = torch.tensor([[2.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
 NEW = torch.tensor([[3.0, 4.0]], dtype=torch.float64)

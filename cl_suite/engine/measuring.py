@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cl_suite.data.stream import UNLABELLED
-from cl_suite.evaluation import confusion_matrix
-from cl_suite.evaluation_config import EvaluationConfig
+from cl_suite.engine.evaluation import confusion_matrix
+from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.features.kept import KeptFeatures
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import evaluating
@@ -73,7 +73,7 @@ class Measuring:
         return predict
 
     def _fitted(self, session: int, measure: str) -> Predict:
-        from cl_suite import probes
+        from cl_suite.engine import probes
 
         settings = self.settings
         last = len(self.session_classes) if settings.sessions == "all" else session + 1

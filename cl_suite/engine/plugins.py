@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import batches
 from cl_suite.base_session import BaseArtefact
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import batchnorms
-from cl_suite.training import TrainingConfig
 
 if TYPE_CHECKING:
-    from cl_suite.engine import Engine
+    from cl_suite.engine.engine import Engine
 
 
 @dataclass(frozen=True)

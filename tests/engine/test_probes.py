@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_suite.engine.probes import Probe, fit_knn, fit_linear
 from cl_suite.errors import UserError
-from cl_suite.probes import Probe, fit_knn, fit_linear
 
 Fit = Callable[[Tensor, Tensor], Probe]
 FITS: dict[str, Fit] = {
@@ -275,5 +275,5 @@ def test_importing_the_module_does_not_import_the_library() -> None:
     import subprocess
     import sys
 
-    code = "import sys, cl_suite.probes; sys.exit('sklearn' in sys.modules)"
+    code = "import sys, cl_suite.engine.probes; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,13 +12,13 @@ from torch import Tensor
 from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import TensorLoader, batches
 from cl_suite.data.transforms import ToFloat
-from cl_suite.engine import Engine
-from cl_suite.evaluation import confusion_matrix
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.evaluation import confusion_matrix
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.randomness import random_state, seed_everything, seeded, set_random_state
 from cl_suite.strategies.finetune import FinetunePlugin
 from cl_suite.strategies.prototype import PrototypePlugin
-from cl_suite.training import TrainingConfig
 
 
 class CountingClassifier(Classifier):

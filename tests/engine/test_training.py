@@ -11,9 +11,9 @@ import timm.optim
 import torch
 from torch import nn
 
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.storage import checkpoint
-from cl_suite.training import TrainingConfig
 
 
 def test_cosine_starts_at_one_and_would_reach_zero_after_the_last_epoch() -> None:

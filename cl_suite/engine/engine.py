@@ -16,19 +16,19 @@ from cl_suite.avalanche import api, plugin_state
 from cl_suite.base_session import BaseArtefact
 from cl_suite.data.samples import Samples
 from cl_suite.data.stream import UNLABELLED, Stream
-from cl_suite.engine_plugins import (
+from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.measuring import Measuring, measures
+from cl_suite.engine.plugins import (
     EngineCalls,
     EpochRecord,
     SessionContext,
     SessionState,
     make_template,
 )
-from cl_suite.evaluation_config import EvaluationConfig
+from cl_suite.engine.training import TrainingConfig
 from cl_suite.features.kept import KeptFeatures
-from cl_suite.measuring import Measuring, measures
 from cl_suite.models.classifier import Classifier
 from cl_suite.randomness import random_state, set_random_state
-from cl_suite.training import TrainingConfig
 
 
 class Engine:
