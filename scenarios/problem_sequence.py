@@ -43,7 +43,7 @@ from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomAffine, ToFloat, Transform
 from cl_suite.errors import UserError
-from cl_suite.modular.holdout import num_held_out
+from cl_suite.methods.modular.holdout import num_held_out
 from cl_suite.scenarios.picture_pairs import (
     NUM_CLASSES,
     NUM_MAPS,

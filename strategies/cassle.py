@@ -28,9 +28,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from cl_suite.data.ssl_views import Augmentation
 from cl_suite.losses.sycon import cassle_loss
-from cl_suite.self_supervised import Embedded, SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.plugin import Embedded, SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.views import Augmentation
 
 
 class CaSSLePlugin(SelfSupervisedPlugin):

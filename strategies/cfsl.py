@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from cl_suite.data.exemplars import Exemplars
+from cl_suite.methods.replay.exemplars import Exemplars
 from cl_suite.plugin import Strategy, StrategyPlugin
 
 

@@ -7,7 +7,7 @@ the Effectiveness of Equivariant Regularization for Robust Online Continual Lear
     L = L_host + lambda L_ptx,   L_ptx = mean CE(h(t_y(x0)), y),   y uniform
 
 over the un-augmented images `x0` of the stream batch and of the host's memory. The task (jigsaw,
-rotation, ...; see `cl_suite.pretext`) leaves through a branch `h` of its own: a private copy of the
+rotation, ...; see `cl_suite.methods.pretext.tasks`) leaves through a branch `h` of its own: a private copy of the
 last block and a linear head. So its gradient shapes the shared blocks alone, neither the last block
 nor the classifier. Unlike contrastive terms it needs neither large batches nor many epochs.
 
@@ -50,13 +50,13 @@ from torch import Tensor, nn
 
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.host import WrappingPlugin
+from cl_suite.methods.host import WrappingPlugin
+from cl_suite.methods.pretext.branch import PretextBranch, check_cut
+from cl_suite.methods.pretext.tasks import PretextName, PretextTask, draw_labels, make_tasks
+from cl_suite.methods.replay.online import precision_of
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import classifier_of
-from cl_suite.online_replay import precision_of
 from cl_suite.plugin import Strategy, plain_of
-from cl_suite.pretext import PretextName, PretextTask, draw_labels, make_tasks
-from cl_suite.pretext_branch import PretextBranch, check_cut
 
 
 class CLERPlugin(WrappingPlugin):

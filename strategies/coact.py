@@ -69,12 +69,12 @@ from torch import Tensor, nn
 from cl_suite.avalanche.loader import batches
 from cl_suite.errors import UserError
 from cl_suite.losses.supcon import supcon
+from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.models.adapters import LoRASettings, adapting, lora_parameters, without_adapters
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.encoder import Encoder, StudentPass, adapt
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.dot import DotHead
-from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
 
 

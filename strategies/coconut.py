@@ -51,13 +51,13 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.exemplar_selection import Selection
 from cl_suite.losses.nspt import Anchors, Denominator, multimodal_loss, nspt_loss
+from cl_suite.methods.replay.rehearsal import RehearsalPlugin
+from cl_suite.methods.replay.selection import Selection
+from cl_suite.methods.self_supervised.projections import Projections
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap, classifier_of, feature_function
-from cl_suite.models.projections import Projections
 from cl_suite.plugin import Strategy, views_of
-from cl_suite.rehearsal import RehearsalPlugin
 from cl_suite.strategies.zero_shot_clip import clip_body, session_classes, session_names
 
 Modality = Literal["label", "view", "text", "none"]

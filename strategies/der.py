@@ -28,9 +28,9 @@ from typing import Any
 
 import torch.nn.functional as F
 
-from cl_suite.data.exemplars import Extras
-from cl_suite.kept_logits import LOGITS, logit_distance, padded, widen
-from cl_suite.online_replay import OnlineReplayPlugin
+from cl_suite.methods.replay.exemplars import Extras
+from cl_suite.methods.replay.logits import LOGITS, logit_distance, padded, widen
+from cl_suite.methods.replay.online import OnlineReplayPlugin
 from cl_suite.plugin import Strategy
 
 

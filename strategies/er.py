@@ -12,7 +12,7 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from cl_suite.rehearsal import RehearsalPlugin
+from cl_suite.methods.replay.rehearsal import RehearsalPlugin
 
 
 class ERPlugin(RehearsalPlugin):

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.online_replay import OnlineReplayPlugin
+from cl_suite.methods.replay.online import OnlineReplayPlugin
 from cl_suite.plugin import Strategy
 
 

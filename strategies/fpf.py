@@ -33,13 +33,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from cl_suite.data.exemplars import Exemplars
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.host import WrappingPlugin
-from cl_suite.kept_logits import LOGITS
-from cl_suite.models.dynamics import Dynamics, most_sensitive, sensitivities
-from cl_suite.partial_tuning import (
+from cl_suite.methods.host import WrappingPlugin
+from cl_suite.methods.partial_tuning import (
     Batch,
     Groups,
     balanced_rows,
@@ -47,8 +44,11 @@ from cl_suite.partial_tuning import (
     named_group,
     tune,
 )
+from cl_suite.methods.replay.buffer import ReservoirBuffer, check_budget, parse_budget
+from cl_suite.methods.replay.exemplars import Exemplars
+from cl_suite.methods.replay.logits import LOGITS
+from cl_suite.models.dynamics import Dynamics, most_sensitive, sensitivities
 from cl_suite.plugin import Strategy
-from cl_suite.replay_buffer import ReservoirBuffer, check_budget, parse_budget
 
 
 class FPFPlugin(WrappingPlugin):

@@ -37,10 +37,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.exemplar_selection import Selection
+from cl_suite.methods.replay.rehearsal import RehearsalPlugin
+from cl_suite.methods.replay.selection import Selection
 from cl_suite.models.features import FeatureTap
 from cl_suite.plugin import Strategy
-from cl_suite.rehearsal import RehearsalPlugin
 
 Distill = Literal[
     "feature",

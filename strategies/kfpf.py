@@ -25,10 +25,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from cl_suite.data.exemplars import Extras
 from cl_suite.data.stream import StreamInfo
-from cl_suite.kept_logits import LOGITS, widen
-from cl_suite.partial_tuning import (
+from cl_suite.methods.partial_tuning import (
     Batch,
     Groups,
     balanced_rows,
@@ -37,8 +35,10 @@ from cl_suite.partial_tuning import (
     phase_steps,
     tune,
 )
+from cl_suite.methods.replay.buffer import ReservoirBuffer, check_budget, parse_budget
+from cl_suite.methods.replay.exemplars import Extras
+from cl_suite.methods.replay.logits import LOGITS, widen
 from cl_suite.plugin import Strategy, StrategyPlugin, rows_of
-from cl_suite.replay_buffer import ReservoirBuffer, check_budget, parse_budget
 
 
 class KFPFPlugin(StrategyPlugin):

@@ -9,7 +9,7 @@ they resemble, and covariances of their own are mixed with those of such base cl
 Differences from the literature:
     - The shared covariance is the pooled one within the classes of all sessions, a running sum.
     - Its shrinkage `(1 - g) S + g (tr S / dim) I` and the shift of the means are chosen on fake
-      few-shot streams cut from the base session (see `cl_suite.tuning`).
+      few-shot streams cut from the base session (see `cl_suite.methods.episodes.tuning`).
     - FeCAM's correlation normalisation and power transform are left out (see `teen_whitened`).
 """
 
@@ -25,12 +25,19 @@ from torch import Tensor
 
 from cl_suite.features.calibrators import Calibrator
 from cl_suite.features.stats import ClassStats, class_stats
-from cl_suite.head_plugin import HeadPlugin
+from cl_suite.methods.episodes.tuning import (
+    Candidate,
+    FakeTask,
+    choice_note,
+    choose,
+    fake_figures,
+    fake_tasks,
+)
+from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import shrunk
 from cl_suite.models.heads.gaussian import GaussianHead, Shape
 from cl_suite.plugin import Strategy, check_bounds, session_features
-from cl_suite.tuning import Candidate, FakeTask, choice_note, choose, fake_figures, fake_tasks
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHIFTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)

@@ -50,13 +50,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.fake_sessions import FakeSessionLoader, draw_fake_session, meta_loss
-from cl_suite.head_plugin import HeadPlugin
+from cl_suite.methods.episodes.fake_sessions import FakeSessionLoader, draw_fake_session, meta_loss
+from cl_suite.methods.head_plugin import HeadPlugin
+from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.set_attention import Score, SetHead
-from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, session_stats
 
 

@@ -61,17 +61,17 @@ import torch
 from torch import nn
 
 from cl_suite.avalanche.loader import batches
-from cl_suite.data.exemplars import Exemplars
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.meta_episodes import EpisodePlan, increments
-from cl_suite.meta_learning import (
+from cl_suite.methods.episodes.meta_episodes import EpisodePlan, increments
+from cl_suite.methods.episodes.meta_learning import (
     UnitNetwork,
     add_spare_units,
     full_batch_step,
     take_spare_units,
 )
-from cl_suite.meta_training import MetaEpisodeLoader, outer_losses
+from cl_suite.methods.episodes.meta_training import MetaEpisodeLoader, outer_losses
+from cl_suite.methods.replay.exemplars import Exemplars
 from cl_suite.models.modes import evaluating
 from cl_suite.plugin import Strategy, StrategyPlugin
 

@@ -22,8 +22,8 @@ Differences from the paper and from CaSSLe's and Sy-CON's programs:
 
 from __future__ import annotations
 
-from cl_suite.data.ssl_views import Augmentation
-from cl_suite.self_supervised import SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.plugin import SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.views import Augmentation
 
 
 class MoCoPlugin(SelfSupervisedPlugin):

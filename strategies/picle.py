@@ -6,9 +6,9 @@ new one, trained on the session. Training all paths is out of the question, so f
     1. new modules alone ("standalone");
     2. prefixes of library modules, of every length, extended greedily by the module that makes the
        layer's inputs likeliest: inputs are Gaussian, and modules of accurate solutions are likelier
-       a priori (`cl_suite.modular.prefix_search`);
+       a priori (`cl_suite.methods.modular.prefix_search`);
     3. suffixes of earlier solutions, chosen by a Gaussian process over the distances between the
-       functions they compute (`cl_suite.modular.suffix_search`).
+       functions they compute (`cl_suite.methods.modular.suffix_search`).
 
 The path of the best validation accuracy is the solution; its new modules go into the library.
 Nothing is forgotten: a solution never changes. The session of a sample must be told, as the score
@@ -42,16 +42,16 @@ from torch import nn
 
 from cl_suite.data.stream import Kind, Modality, StreamInfo
 from cl_suite.errors import UserError
+from cl_suite.methods.modular import layers
+from cl_suite.methods.modular.head import FOREIGN, ModularHead, has_own_head, modular_head
+from cl_suite.methods.modular.holdout import held_out
+from cl_suite.methods.modular.layers import Sizes
+from cl_suite.methods.modular.ledger import Ledger
+from cl_suite.methods.modular.library import layer_of, problem_of
+from cl_suite.methods.modular.path_search import Outcome, Path, PathSearch, Problem, Settings
+from cl_suite.methods.modular.searches import SearchName, make_search
+from cl_suite.methods.modular.session import bench_modules, layout_of, make_problem, read_items
 from cl_suite.models.classifier import Classifier
-from cl_suite.modular import layers
-from cl_suite.modular.head import FOREIGN, ModularHead, has_own_head, modular_head
-from cl_suite.modular.holdout import held_out
-from cl_suite.modular.layers import Sizes
-from cl_suite.modular.ledger import Ledger
-from cl_suite.modular.library import layer_of, problem_of
-from cl_suite.modular.path_search import Outcome, Path, PathSearch, Problem, Settings
-from cl_suite.modular.searches import SearchName, make_search
-from cl_suite.modular.session import bench_modules, layout_of, make_problem, read_items
 from cl_suite.plugin import Strategy, StrategyPlugin
 
 

@@ -30,9 +30,9 @@ from torch import Tensor
 
 from cl_suite.data.cut import check_choice
 from cl_suite.data.stream import Kind
-from cl_suite.fake_sessions import FakeSession, FakeSessionLoader
 from cl_suite.features.stats import ClassStats
-from cl_suite.head_plugin import HeadPlugin
+from cl_suite.methods.episodes.fake_sessions import FakeSession, FakeSessionLoader
+from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.features import FeatureTap
 from cl_suite.models.heads.class_head import ClassHead, CosineHead, LinearHead
 from cl_suite.models.heads.dot import DotHead

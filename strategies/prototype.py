@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from cl_suite.features.stats import ClassStats
-from cl_suite.head_plugin import HeadPlugin
+from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.plugin import Strategy, session_stats
 

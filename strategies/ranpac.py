@@ -10,7 +10,7 @@ Differences from the paper:
       few-shot sessions fail: 500 images of a base class against 5 shots leave the new classes'
       accuracy near 0, as the fit hardly minds them. `balanced=False` shows it.
     - The ridge is chosen in the base session, on fake few-shot streams cut from its training data
-      (see `cl_suite.tuning`), and stays; the paper chooses it in each task by the squared error on
+      (see `cl_suite.methods.episodes.tuning`), and stays; the paper chooses it in each task by the squared error on
       a part of its samples, of which five shots leave nothing.
     - 2,048 random features instead of 10,000: their matrix takes 32 MiB instead of 800. Few are
       worse than none: on miniImageNet (100 images a base class, EfficientNet-Lite0) the last
@@ -27,11 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.head_plugin import HeadPlugin
+from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
+from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.ridge import RidgeHead, ridge_factor
 from cl_suite.plugin import Strategy, session_features
-from cl_suite.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 
 RIDGES = [10 ** (exponent / 2) for exponent in range(-4, 5)]
 DEFAULT_RIDGE = 1.0

@@ -19,8 +19,8 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from cl_suite.data.ssl_views import Augmentation
-from cl_suite.self_supervised import SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.plugin import SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.views import Augmentation
 
 
 class SimCLRPlugin(SelfSupervisedPlugin):

@@ -32,13 +32,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.exemplar_selection import Selection
 from cl_suite.losses.supcon import supcon_loss
+from cl_suite.methods.optimizer_groups import own_group
+from cl_suite.methods.replay.rehearsal import RehearsalPlugin
+from cl_suite.methods.replay.selection import Selection
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap, classifier_of, feature_function
-from cl_suite.optimizer_groups import own_group
 from cl_suite.plugin import Strategy, views_of
-from cl_suite.rehearsal import RehearsalPlugin
 
 
 class SupConReplayPlugin(RehearsalPlugin):

@@ -31,9 +31,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from cl_suite.data.ssl_views import Augmentation
 from cl_suite.losses.sycon import sycon_loss, sycon_moco_loss
-from cl_suite.self_supervised import Embedded, Pair, Queued, SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.plugin import Embedded, Pair, Queued, SelfSupervisedPlugin
+from cl_suite.methods.self_supervised.views import Augmentation
 
 
 class SyCONPlugin(SelfSupervisedPlugin):

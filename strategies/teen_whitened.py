@@ -19,7 +19,7 @@ than those of many do. It does what a larger shift does, without pulling new cla
 The power evens out the long tail of non-negative features. It acts on magnitudes, so signed ones
 keep their sign, and 1, no power at all, is among the candidates. Whatever parameter is not given
 is chosen by the strategy on fake streams cut from the base session's training data (see
-`cl_suite.tuning`); `choice_` keeps how every candidate fared.
+`cl_suite.methods.episodes.tuning`); `choice_` keeps how every candidate fared.
 
 On miniImageNet (100 images a base class, frozen EfficientNet-Lite0, three seeds of the choice) it
 reached 76.8 +- 0.5 / 74.1 +- 0.6 / 73.0 +- 0.3 % (average, last, harmonic mean), against 72.5 /
@@ -45,7 +45,8 @@ from torch import Tensor
 from cl_suite.avalanche.loader import batches
 from cl_suite.features.calibrators import calibrate_directions
 from cl_suite.features.stats import class_stats, extract
-from cl_suite.head_plugin import HeadPlugin
+from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
+from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import (
@@ -57,7 +58,6 @@ from cl_suite.models.heads.feature_transform import (
 from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.models.modes import evaluating
 from cl_suite.plugin import Strategy, check_bounds, session_features
-from cl_suite.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 
 # candidates of what is not given, and what serves where the base session is too small to choose
 GRID: dict[str, tuple[float, ...]] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from cl_suite.modular import layers
-from cl_suite.modular.head import ModularHead
-from cl_suite.modular.layers import Layout, Sizes
-from cl_suite.modular.path_search import Outcome, Path, PathSearch, Problem, Settings
-from cl_suite.modular.session import make_problem
+from cl_suite.methods.modular import layers
+from cl_suite.methods.modular.head import ModularHead
+from cl_suite.methods.modular.layers import Layout, Sizes
+from cl_suite.methods.modular.path_search import Outcome, Path, PathSearch, Problem, Settings
+from cl_suite.methods.modular.session import make_problem
 
 SIZES = Sizes(images=2, channels=1, side=13, maps=2, hidden=6, code=8)
 LISTS = layers.make_layout(2)

@@ -13,9 +13,9 @@ from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
+from cl_suite.methods.self_supervised.plugin import SelfSupervisedPlugin
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.randomness import seed_everything
-from cl_suite.self_supervised import SelfSupervisedPlugin
 from cl_suite.storage import checkpoint
 from helpers.tiny_streams import make_stream
 

@@ -24,8 +24,8 @@ from helpers.tiny_ssl import (
 from cl_suite.errors import UserError
 from cl_suite.losses.nt_xent import nt_xent_loss
 from cl_suite.losses.sycon import cassle_loss
+from cl_suite.methods.self_supervised.plugin import Embedded, SelfSupervisedPlugin
 from cl_suite.plugin import check_bounds
-from cl_suite.self_supervised import Embedded, SelfSupervisedPlugin
 from cl_suite.strategies.cassle import CaSSLePlugin
 from cl_suite.strategies.moco import MoCoPlugin
 from cl_suite.strategies.simclr import SimCLRPlugin

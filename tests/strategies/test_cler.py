@@ -23,11 +23,11 @@ from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.host import make_host
+from cl_suite.methods.host import make_host
+from cl_suite.methods.pretext.branch import untracked
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.models.modes import batchnorms
 from cl_suite.plugin import StrategyPlugin, check_bounds
-from cl_suite.pretext_branch import untracked
 from cl_suite.randomness import seed_everything
 from cl_suite.run_setup import check_pair
 from cl_suite.storage import checkpoint

@@ -14,7 +14,7 @@ from torch import Tensor
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.kept_logits import logit_distance, widen
+from cl_suite.methods.replay.logits import logit_distance, widen
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.randomness import seed_everything

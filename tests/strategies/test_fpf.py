@@ -11,8 +11,8 @@ from helpers.tiny_streams import make_stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
+from cl_suite.methods.partial_tuning import named_group, tune
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.partial_tuning import named_group, tune
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies import FPFPlugin
 

@@ -9,10 +9,10 @@ from helpers.feature_streams import accuracy, features_of, make_engine, make_fea
 from cl_suite.errors import UserError
 from cl_suite.features.calibrators import Calibrator
 from cl_suite.features.stats import class_stats
+from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
 from cl_suite.models.heads.gaussian import GaussianHead
 from cl_suite.strategies.lda import LDAPlugin, lda_figures
 from cl_suite.strategies.prototype import PrototypePlugin
-from cl_suite.tuning import fake_figures, fake_tasks
 
 
 def test_the_shared_covariance_is_that_within_all_classes_so_far() -> None:

@@ -18,7 +18,7 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.plugins import EpochRecord
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.fake_sessions import (
+from cl_suite.methods.episodes.fake_sessions import (
     FakeSessionLoader,
     draw_fake_session,
     fake_classifiers,

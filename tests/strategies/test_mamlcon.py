@@ -16,7 +16,7 @@ from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.meta_learning import (
+from cl_suite.methods.episodes.meta_learning import (
     Stage,
     UnitNetwork,
     adapt,
@@ -24,7 +24,7 @@ from cl_suite.meta_learning import (
     spare_units,
     take_spare_units,
 )
-from cl_suite.meta_training import MetaEpisodeLoader
+from cl_suite.methods.episodes.meta_training import MetaEpisodeLoader
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.omniglot import Omniglot

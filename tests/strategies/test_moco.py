@@ -12,8 +12,8 @@ from torch import Tensor
 
 from cl_suite.errors import UserError
 from cl_suite.losses.moco import moco_loss
+from cl_suite.methods.self_supervised.plugin import Embedded
 from cl_suite.plugin import check_bounds
-from cl_suite.self_supervised import Embedded
 from cl_suite.strategies.moco import MoCoPlugin
 
 

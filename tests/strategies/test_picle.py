@@ -17,9 +17,9 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
+from cl_suite.methods.modular.head import ModularHead
+from cl_suite.methods.modular.searches import PLANS, SearchName
 from cl_suite.models.classifier import ModelConfig, build_classifier
-from cl_suite.modular.head import ModularHead
-from cl_suite.modular.searches import PLANS, SearchName
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.picle import PICLEPlugin

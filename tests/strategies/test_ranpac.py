@@ -9,10 +9,10 @@ from helpers.tiny_streams import make_stream
 from torch import nn
 
 from cl_suite.avalanche import api
+from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
 from cl_suite.models.heads.ridge import RidgeHead
 from cl_suite.strategies.prototype import PrototypePlugin
 from cl_suite.strategies.ranpac import RIDGES, RanPACPlugin, ridge_figures
-from cl_suite.tuning import fake_figures, fake_tasks
 
 
 def test_the_stream_equals_one_fit_to_everything() -> None:

@@ -11,8 +11,8 @@ from helpers.tiny_streams import make_stream
 
 from cl_suite.errors import UserError
 from cl_suite.losses.nt_xent import nt_xent_loss
+from cl_suite.methods.self_supervised.plugin import Embedded
 from cl_suite.plugin import check_bounds
-from cl_suite.self_supervised import Embedded
 from cl_suite.strategies.simclr import SimCLRPlugin
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
+from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.strategies.teen import TEENPlugin, calibrate
 from cl_suite.strategies.teen_whitened import DEFAULTS, GRID, TEENWhitenedPlugin, whitened_figures
-from cl_suite.tuning import fake_figures, fake_tasks
 
 GIVEN = {"power": 0.5, "shrinkage": 0.3, "softmax_t": 8.0, "shift_weight": 0.4, "margin": 0.05}
 

@@ -1,0 +1,104 @@
+"""The library: every module ever kept, frozen, with what its inputs looked like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite.methods.modular import soft_type
+from cl_suite.models.heads.feature_transform import take_sizes
+
+
+class Entry(nn.Module):
+    """A frozen module and its soft types, one for each problem that uses it.
+
+    Attributes:
+        body: the module.
+        means, covariances: of its inputs, `(uses, dim)` and `(uses, dim, dim)`.
+        accuracies: validation accuracy `(uses,)` of the problems.
+        problems: their numbers `(uses,)`.
+        inputs: some inputs `(n, ...)` of its first problem, none where no search asks for them.
+    """
+
+    means: Tensor
+    covariances: Tensor
+    accuracies: Tensor
+    problems: Tensor
+    inputs: Tensor
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body.requires_grad_(False)
+        for name in ("means", "covariances", "accuracies"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.register_buffer("problems", torch.empty(0, dtype=torch.long))
+        self.register_buffer("inputs", torch.empty(0))
+
+    def add_use(self, points: Tensor, accuracy: float, problem: int) -> None:
+        """Add the soft type of projected inputs `(n, dim)` in a problem."""
+        mean, covariance = soft_type.fit(points)
+        new = {
+            "means": mean,
+            "covariances": covariance,
+            "accuracies": mean.new_tensor(accuracy),
+            "problems": torch.tensor(problem, device=mean.device),
+        }
+        for name, value in new.items():
+            known: Tensor = getattr(self, name)
+            setattr(
+                self, name, torch.cat([known.to(value), value[None]]) if len(known) else value[None]
+            )
+
+    def log_likelihoods(self, points: Tensor) -> Tensor:
+        """Return the log-likelihood `(uses,)` of all of the projected points by each soft type."""
+        pairs = zip(self.means, self.covariances, strict=True)
+        return torch.stack([soft_type.log_densities(points, *pair).sum() for pair in pairs])
+
+    def log_densities(self, points: Tensor, problem: int) -> Tensor:
+        """Return the log-density `(n,)` of projected points by the soft type of a problem."""
+        use = self.problems.tolist().index(problem)
+        return soft_type.log_densities(points, self.means[use], self.covariances[use])
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        take_sizes(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+
+
+class NamedModules(nn.ModuleDict):
+    """Modules by name, which take the names of what is loaded into them.
+
+    Args:
+        make: from a name to a module of the right kind.
+    """
+
+    def __init__(self, make: Callable[[str], nn.Module]) -> None:
+        super().__init__()
+        self.make = make
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        inner = (key.removeprefix(prefix) for key in state_dict if key.startswith(prefix))
+        names = list(dict.fromkeys(key.partition(".")[0] for key in inner))
+        for name in [name for name in self if name not in names]:
+            del self[name]
+        for name in names:
+            if name not in self:
+                self[name] = self.make(name)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+
+
+def entry_name(problem: int, layer: str) -> str:
+    """Return the name of the module of type `layer` that a problem brought."""
+    return f"{problem}_{layer}"
+
+
+def problem_of(name: str) -> int:
+    """Return the problem that brought an entry, by its name."""
+    return int(name.partition("_")[0])
+
+
+def layer_of(name: str) -> str:
+    """Return the type of an entry by its name."""
+    return name.partition("_")[2]

@@ -1,0 +1,138 @@
+"""What every search for a path shares: what it is shown, and how it suggests and observes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_suite.methods.modular import layers
+from cl_suite.methods.modular.layers import Layout
+from cl_suite.methods.modular.library import Entry, layer_of
+
+Path = tuple[str | None, ...]  # a library module's name for each layer, None for a new module
+CHUNK = 512  # items a forward pass where nothing is trained
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a path was worth on held-out training data: accuracy (a fraction) and mean loss."""
+
+    path: Path
+    accuracy: float
+    loss: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """By what paths are compared: accuracy, and the loss among equals."""
+        return self.accuracy, -self.loss
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the searches.
+
+    Args:
+        temperature: `T` of the prior over modules.
+        soft_type_dim: numbers that a layer's inputs are projected to.
+        stored_inputs: inputs kept of each module that can begin a shortest suffix.
+        shortest_suffix: `l_min`, layers that a re-used suffix has at least.
+    """
+
+    temperature: float = 0.001
+    soft_type_dim: int = 20
+    stored_inputs: int = 40
+    shortest_suffix: int = 3
+
+
+@dataclass
+class Problem:
+    """A session as a search sees it. Nothing in it is test data.
+
+    Attributes:
+        layout: layer types of the network.
+        library: modules by name.
+        solutions: best paths of earlier problems, without None.
+        inputs, labels: training items `(n, images, channels, side, side)`, labels `(n,)` from 0.
+        held_inputs, held_labels: those held out.
+        settings: of the search.
+        standalone: gives the trained modules of the path of new modules alone, once it is trained.
+        seed: of random draws.
+    """
+
+    layout: Layout
+    library: Mapping[str, Entry]
+    solutions: Sequence[tuple[str, ...]]
+    inputs: Tensor
+    labels: Tensor
+    held_inputs: Tensor
+    held_labels: Tensor
+    settings: Settings
+    standalone: Callable[[], Sequence[nn.Module]] = list
+    seed: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layout)
+
+    @property
+    def all_new(self) -> Path:
+        """The path that re-uses nothing."""
+        return (None,) * self.depth
+
+    def choices(self, depth: int) -> list[str]:
+        """Return the library modules that fit layer `depth`, in order of arrival."""
+        return [name for name in self.library if layer_of(name) == self.layout[depth]]
+
+    def bodies(self, names: Sequence[str]) -> list[nn.Module]:
+        """Return the modules of these names."""
+        return [self.library[name].body for name in names]
+
+    @torch.no_grad()
+    def after(self, names: Sequence[str], items: Tensor | None = None) -> Tensor:
+        """Return what a prefix of library modules makes of items, those of training by default."""
+        items = self.inputs if items is None else items
+        parts = [
+            layers.run(self.layout, self.bodies(names), part) for part in torch.split(items, CHUNK)
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def worth(self, modules: Sequence[nn.Module]) -> tuple[float, float]:
+        """Return accuracy (a fraction) and mean cross-entropy of modules on held-out items."""
+        parts = torch.split(self.held_inputs, CHUNK)
+        outputs = torch.cat([layers.run(self.layout, modules, part) for part in parts])
+        scores = layers.label_scores(outputs, self.layout)
+        hits = (scores.argmax(1) == self.held_labels).double().mean()
+        loss = float(F.nll_loss(scores, self.held_labels))
+        return float(hits), loss if math.isfinite(loss) else math.inf
+
+
+Plan = Generator[Path, Outcome, None]  # yields paths, is sent what each was worth
+
+
+class PathSearch:
+    """Suggests paths to train, one at a time, and is told what each was worth.
+
+    Deterministic: observing the same outcomes again leads to the same suggestions.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._next: Path | None = next(plan, None)
+
+    def suggest(self) -> Path | None:
+        """Return the path to train next, None if the search is over."""
+        return self._next
+
+    def observe(self, outcome: Outcome) -> None:
+        """Take note of what the suggested path was worth."""
+        try:
+            self._next = self._plan.send(outcome)
+        except StopIteration:
+            self._next = None

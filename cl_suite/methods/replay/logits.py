@@ -1,0 +1,45 @@
+"""Logits kept with samples, and how far a network has moved from them; outputs grow in between."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_suite.methods.replay.exemplars import Exemplars
+
+LOGITS = "logits"  # what they are called among a sample's extras
+
+
+def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean squared difference over the units that both sides have learned.
+
+    A unit not learned is minus infinity: those that came since a sample was kept are left out.
+
+    Args:
+        logits: `(batch, classes)`.
+        kept: `(batch, classes)`, or another number of columns.
+
+    Example:
+        >>> logit_distance(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, 2.0, 1.0]]))
+        tensor(0.4167)
+    """
+    num_outputs = max(logits.shape[1], kept.shape[1])
+    logits, kept = padded(logits, num_outputs), padded(kept, num_outputs)
+    known = kept.isfinite() & logits.isfinite()
+    difference = logits.masked_fill(~known, 0.0) - kept.masked_fill(~known, 0.0)
+    return difference.square().sum() / known.sum().clamp(min=1)
+
+
+def padded(logits: Tensor, num_outputs: int) -> Tensor:
+    """Return logits `(batch, num_outputs)`, minus infinity in columns that are new."""
+    return F.pad(logits, (0, num_outputs - logits.shape[1]), value=-math.inf)
+
+
+def widen(exemplars: Exemplars, num_outputs: int) -> None:
+    """Give the logits of all that is kept this many columns."""
+    if len(exemplars):
+        state = exemplars.state_dict()
+        state["extras"][LOGITS] = padded(state["extras"][LOGITS], num_outputs)
+        exemplars.load_state_dict(state)

@@ -1,0 +1,296 @@
+"""What methods have in common that learn features from two views of samples without labels.
+
+A projector behind the features is trained with them: with two views `x1` and `x2` of each sample,
+the network `f` and the projector `h`, a method has a loss of `z1 = h(f(x1))` and `z2 = h(f(x2))`.
+It may compare them with two copies of network and projector:
+
+    the momentum copy  follows by a moving average after each step (MoCo); `k1`, `k2`
+    the past copy      is the network as it was when a session began, from the second session on
+                       (CaSSLe, Sy-CON); `f1`, `f2`, which a predictor `g` tells from `z1`, `z2`
+
+Both run without gradients, each once for each view. The momentum copy is in the network's mode; the
+past copy in eval mode.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite.data.stream import StreamInfo
+from cl_suite.errors import UserError
+from cl_suite.losses.inputs import unit_rows
+from cl_suite.losses.key_queue import KeyQueue, ema_update_
+from cl_suite.losses.moco import moco_loss
+from cl_suite.losses.nt_xent import nt_xent_loss
+from cl_suite.methods.optimizer_groups import own_group
+from cl_suite.methods.self_supervised.projected import (
+    Wrapped,
+    add_projector,
+    embed,
+    follow_modes,
+    still_copy,
+)
+from cl_suite.methods.self_supervised.views import Augmentation, ssl_views, with_views
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.features import FeatureTap, classifier_of
+from cl_suite.plugin import Strategy, StrategyPlugin, views_of
+
+Queued = Literal["keys", "past"]
+Pair = tuple[Tensor, Tensor]  # of the first and the second views, (batch, projection_dim) each
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the networks make of the two views of a batch.
+
+    Attributes:
+        z: the network's projections, with gradient; of unit length where there is a momentum copy.
+        keys: the momentum copy's, of unit length; None without one.
+        past: the past copy's, of unit length; None without one, so in the first session.
+        predicted: what the predictor makes of `z`, with gradient; None without a past copy.
+    """
+
+    z: Pair
+    keys: Pair | None
+    past: Pair | None
+    predicted: Pair | None
+
+
+class SelfSupervisedPlugin(StrategyPlugin):
+    """Learn features from two views of each sample; by default with the loss of SimCLR or MoCo.
+
+    Subclasses say what they need by `has_momentum` and `has_past`, and override `loss`.
+
+    Args:
+        temperature: of the contrastive loss.
+        augmentation: what makes a view: SimCLR's random transforms of photographs (standard), the
+            scenario's own training transform (scenario), or the former for colour images and the
+            latter for all else (auto).
+        projector_dim: width of the projector's hidden layer.
+        projection_dim: width of a projection.
+    """
+
+    has_classifier = False
+    needs_labels = False
+    batch_views = 2  # type: ignore[assignment]  # a property of the base
+    smallest_batch = 2  # type: ignore[assignment]  # a property of the base
+    bounds = {  # noqa: RUF012
+        "temperature": (1e-3, math.inf),
+        "projector_dim": (1, math.inf),
+        "projection_dim": (1, math.inf),
+    }
+    # parameters of methods with a momentum copy, and of those with a predictor
+    momentum_bounds = {  # noqa: RUF012
+        "queue_size": (1, math.inf),
+        "first_momentum": (0, 1),
+        "last_momentum": (0, 1),
+    }
+    predictor_bounds = {"predictor_dim": (1, math.inf)}  # noqa: RUF012
+    queue_size: int
+    first_momentum: float
+    last_momentum: float
+    predictor_dim: int
+
+    _tap: FeatureTap  # of the batch under way
+    _embedded: Embedded | None = None  # of the batch under way
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.2,
+        augmentation: Augmentation = "auto",
+        projector_dim: int = 2048,
+        projection_dim: int = 128,
+    ) -> None:
+        self.temperature = temperature
+        self.augmentation = augmentation
+        self.projector_dim = projector_dim
+        self.projection_dim = projection_dim
+        self.sessions_ = 0  # that are finished
+        self.past_: nn.Module | None = None
+        self.momentum_: nn.Module | None = None
+        self.queues_: nn.ModuleDict | None = None
+        self.wrapped_: Wrapped | None = None  # a foreign network with its projector
+
+    # --- what a method says ---
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether there are a momentum copy and queues of its projections."""
+        return False
+
+    @property
+    def has_past(self) -> bool:
+        """Whether there are a past copy and a predictor."""
+        return False
+
+    @property
+    def queued(self) -> tuple[Queued, ...]:
+        """Which projections are kept in queues, one for each view."""
+        return ("keys",) if self.has_momentum else ()
+
+    @property
+    def keeps_base_state(self) -> bool:  # type: ignore[override]  # a property
+        """Whether a session leaves more behind than weights: a momentum copy and queues."""
+        return self.has_momentum
+
+    def loss(self, embedded: Embedded) -> Tensor:
+        """Return the loss of a batch: SimCLR's, or MoCo's where there is a momentum copy."""
+        if embedded.keys is None:
+            return nt_xent_loss(*embedded.z, temperature=self.temperature)
+        (z1, z2), (keys1, keys2) = embedded.z, embedded.keys
+        forth = moco_loss(z1, keys2, queue=self.queue("keys", 2), **self._moco_options)
+        back = moco_loss(z2, keys1, queue=self.queue("keys", 1), **self._moco_options)
+        return (forth + back) / 2
+
+    def queue(self, kind: Queued, view: Literal[1, 2]) -> Tensor:
+        """Return the queue `(rows, projection_dim)` of earlier projections of one of the views."""
+        assert self.queues_ is not None, "made with the projector"
+        queue = self.queues_[f"{kind}{view}"]
+        assert isinstance(queue, KeyQueue)
+        return queue.filled_keys
+
+    @property
+    def _moco_options(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, "normalize": False}
+
+    # --- the networks ---
+
+    def prepare_model(self, model: nn.Module) -> None:
+        if not isinstance(model, Classifier):
+            return
+        if model.backbone.frozen:
+            raise UserError(
+                f"{type(self).__name__} trains the backbone, which --model.frozen keeps as it is; "
+                "pass false"
+            )
+        self._complete(model, model.feature_dim)
+
+    def _complete(self, network: Classifier | Wrapped, width: int) -> None:
+        add_projector(
+            network,
+            width,
+            hidden_dim=self.projector_dim,
+            projection_dim=self.projection_dim,
+            predictor_dim=self.predictor_dim if self.has_past else None,
+        )
+        if self.queues_ is None:
+            names = [f"{kind}{view}" for kind in self.queued for view in (1, 2)]
+            self.queues_ = nn.ModuleDict(
+                {name: KeyQueue(self.queue_size, self.projection_dim) for name in names}
+            )
+        self.queues_.to(next(network.parameters()).device)
+
+    def _network(self, strategy: Strategy) -> Classifier | Wrapped:
+        """Return the network with the projector that belongs to it."""
+        model = strategy.model
+        if isinstance(model, Classifier):
+            return model
+        if self.wrapped_ is None or self.wrapped_.network is not model:
+            last = classifier_of(model)
+            assert isinstance(last, nn.Linear), "as it is of every foreign network"
+            self.wrapped_ = Wrapped(model)
+            self._complete(self.wrapped_, last.in_features)
+        return self.wrapped_
+
+    # --- callbacks ---
+
+    def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
+        if self.augmentation == "standard":
+            ssl_views(info)
+
+    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_train_dataset_adaptation(strategy, **kwargs)
+        if isinstance(strategy.model, Classifier):
+            # columns for the cross-entropy that the template computes and nobody uses
+            strategy.model.head.widen(max(strategy.experience.dataset.targets.uniques) + 1)
+
+    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+        strategy.adapted_dataset = with_views(strategy.adapted_dataset, self.augmentation)
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        super().before_training_exp(strategy, **kwargs)
+        network = self._network(strategy)
+        if isinstance(network, Wrapped):
+            parts = [p for n, p in network.named_parameters() if not n.startswith("network.")]
+            own_group(strategy.optimizer, parts)
+        if self.has_past and self.sessions_ > 0:
+            self.past_ = still_copy(network).eval()
+
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        # not before: a first session taken from another run is in the network only now
+        if self.has_momentum and self.momentum_ is None:
+            self.momentum_ = still_copy(self._network(strategy))
+
+    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._tap = FeatureTap(strategy.model)
+
+    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+        self._tap.end()
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        first, second = views_of(strategy, self)
+        if strategy.clock.train_exp_iterations == 0:
+            warn_of_one_view(first, second, type(self).__name__)
+        with self._tap.autocast:
+            embedded = self._embed(self._network(strategy), first, second)
+            # the cross-entropy, of no label or of an empty classifier, is no number
+            strategy.loss = self.loss(embedded)
+        self._embedded = embedded
+
+    def after_update(self, strategy: Strategy, **kwargs: Any) -> None:
+        embedded, self._embedded = self._embedded, None
+        assert embedded is not None, "made before the backward pass"
+        if self.momentum_ is not None:
+            steps = strategy.train_epochs * len(strategy.dataloader)
+            kept = self.momentum(strategy.clock.train_exp_iterations, steps)
+            ema_update_(self.momentum_, self._network(strategy), kept)
+        for kind in self.queued:
+            for view, rows in enumerate(getattr(embedded, kind) or (), start=1):
+                assert self.queues_ is not None, "made with the projector"
+                self.queues_[f"{kind}{view}"].push(rows)  # type: ignore[operator]
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        self.sessions_ += 1
+        self.past_ = None
+
+    def momentum(self, step: int, steps: int) -> float:
+        """Return the momentum of step `step`, from 0 on: a cosine from the first to the last."""
+        share = (1 + math.cos(math.pi * step / max(1, steps))) / 2
+        return self.last_momentum - (self.last_momentum - self.first_momentum) * share
+
+    def _embed(self, network: Classifier | Wrapped, first: Tensor, second: Tensor) -> Embedded:
+        assert isinstance(network.projector, nn.Module), "made before training"
+        z = network.projector(self._tap.features), embed(network, second)
+        keys = past = predicted = None
+        if self.momentum_ is not None:
+            z = unit_rows(z[0]), unit_rows(z[1])
+            follow_modes(self.momentum_, network)
+            keys = self._unit_rows(self.momentum_, first, second)
+        if self.past_ is not None:
+            past = self._unit_rows(self.past_, first, second)
+            assert isinstance(network.predictor, nn.Module), "made before training"
+            predicted = network.predictor(z[0]), network.predictor(z[1])
+        return Embedded(z, keys, past, predicted)
+
+    @staticmethod
+    @torch.no_grad()
+    def _unit_rows(twin: nn.Module, first: Tensor, second: Tensor) -> Pair:
+        return unit_rows(embed(twin, first)), unit_rows(embed(twin, second))
+
+
+def warn_of_one_view(first: Tensor, second: Tensor, name: str) -> None:
+    """Warn if the two views of a batch are the same."""
+    if first.equal(second):
+        warnings.warn(
+            f"{name}: both views of each sample are the same, as the training transform is not "
+            "random; augment the training samples, or pass --strategy.augmentation standard",
+            stacklevel=2,
+        )

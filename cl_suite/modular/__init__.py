@@ -1,1 +1,0 @@
-"""Modular continual learning: a library of frozen typed modules, and searches for paths in it."""
