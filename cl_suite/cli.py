@@ -110,7 +110,7 @@ def _run(arguments: list[str]) -> int:
     if len(names) == 1:
         registry.get("scenario", names[0])
         raise UserError(f"name a strategy too, as in `cl-suite run {names[0]} teen`")
-    from cl_suite.config import names_in, resolve
+    from cl_suite.runs.config import names_in, resolve
 
     scenario_name, strategy_name = names or names_in(arguments)
     scenario = registry.get("scenario", scenario_name)
@@ -120,7 +120,7 @@ def _run(arguments: list[str]) -> int:
     from rich.console import Console
 
     from cl_suite.logging.progress import ConsoleProgress
-    from cl_suite.run import run
+    from cl_suite.runs.run import run
 
     console = Console()
     folders = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits
-from cl_suite.run_folder import RunFolder, SessionRecord
+from cl_suite.runs.folder import RunFolder, SessionRecord
 
 
 @dataclass(frozen=True, eq=False)

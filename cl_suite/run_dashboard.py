@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cl_suite.config import RunConfig
 from cl_suite.data.stream import StreamInfo
 from cl_suite.engine.plugins import EpochRecord
 from cl_suite.logging.tensorboard import Dashboard
-from cl_suite.measure_log import MeasureLog
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.metrics.headline import headline
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.run_folder import RunFolder
-from cl_suite.run_setup import flatten
+from cl_suite.runs.checks import flatten
+from cl_suite.runs.config import RunConfig
+from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.storage import checkpoint
 
 SECONDS_BETWEEN_PICTURES = 5.0

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from cl_suite.errors import UserError
 from cl_suite.loaded_run import LoadedRun, load
-from cl_suite.run_folder import RunFolder, find_runs
+from cl_suite.runs.folder import RunFolder, find_runs
 from cl_suite.show_comparison import compared, identity
 from cl_suite.show_run import one_run
 

@@ -24,7 +24,7 @@ FORBIDDEN = {
     "cl_suite/metrics": [
         "cl_suite.data",
         "cl_suite.models",
-        "cl_suite.run",
+        "cl_suite.runs.run",
         "cl_suite.engine.engine",
         "cl_suite.strategies",
         "cl_suite.scenarios",
@@ -32,7 +32,7 @@ FORBIDDEN = {
         "torch",
     ],
     "cl_suite/models": [
-        "cl_suite.run",
+        "cl_suite.runs.run",
         "cl_suite.engine.engine",
         "cl_suite.strategies",
         "cl_suite.scenarios",
@@ -40,15 +40,25 @@ FORBIDDEN = {
         "avalanche",
     ],
     "cl_suite/data": [
-        "cl_suite.run",
+        "cl_suite.runs.run",
         "cl_suite.engine.engine",
         "cl_suite.strategies",
         "cl_suite.scenarios",
         "cl_suite.cli",
         "cl_suite.models",
     ],
-    "strategies": ["cl_suite.scenarios", "cl_suite.run", "cl_suite.cli", "cl_suite.engine.engine"],
-    "scenarios": ["cl_suite.strategies", "cl_suite.run", "cl_suite.cli", "cl_suite.engine.engine"],
+    "strategies": [
+        "cl_suite.scenarios",
+        "cl_suite.runs.run",
+        "cl_suite.cli",
+        "cl_suite.engine.engine",
+    ],
+    "scenarios": [
+        "cl_suite.strategies",
+        "cl_suite.runs.run",
+        "cl_suite.cli",
+        "cl_suite.engine.engine",
+    ],
 }
 
 

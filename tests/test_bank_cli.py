@@ -11,7 +11,7 @@ import torch
 from cl_suite.bank_listing import readable
 from cl_suite.cli import main
 from cl_suite.features import bank_store
-from cl_suite.run_folder import RunFolder
+from cl_suite.runs.folder import RunFolder
 
 RUN = [
     "run",

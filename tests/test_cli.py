@@ -15,8 +15,8 @@ import pytest
 import yaml
 from helpers.tiny_runs import TINY, refused
 
-from cl_suite import run as run_module
 from cl_suite.cli import main
+from cl_suite.runs import run as run_module
 
 FILES = {
     "config.yaml",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cl_suite import registry
-from cl_suite.config import build_parser
+from cl_suite.runs.config import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

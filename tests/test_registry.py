@@ -7,8 +7,8 @@ from importlib import metadata
 import pytest
 
 from cl_suite import registry
-from cl_suite.config import build_parser
 from cl_suite.errors import UserError
+from cl_suite.runs.config import build_parser
 
 
 class Point:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits
-from cl_suite.run_folder import RunFolder, session_record
+from cl_suite.runs.folder import RunFolder, session_record
 from cl_suite.show import print_runs
 
 

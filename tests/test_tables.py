@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cl_suite import registry
-from cl_suite.config import resolve
+from cl_suite.runs.config import resolve
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks/tables.sh"
 TABLES = re.findall(r"^table_(\w+)\(\)", SCRIPT.read_text("utf-8"), re.MULTILINE)

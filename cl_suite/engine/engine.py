@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from cl_suite.avalanche import api, plugin_state
-from cl_suite.base_session import BaseArtefact
 from cl_suite.data.samples import Samples
 from cl_suite.data.stream import UNLABELLED, Stream
 from cl_suite.engine.evaluation_config import EvaluationConfig
@@ -29,6 +28,7 @@ from cl_suite.engine.training import TrainingConfig
 from cl_suite.features.kept import KeptFeatures
 from cl_suite.models.classifier import Classifier
 from cl_suite.randomness import random_state, set_random_state
+from cl_suite.runs.base_session import BaseArtefact
 
 
 class Engine:

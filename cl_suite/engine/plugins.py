@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import batches
-from cl_suite.base_session import BaseArtefact
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import batchnorms
+from cl_suite.runs.base_session import BaseArtefact
 
 if TYPE_CHECKING:
     from cl_suite.engine.engine import Engine

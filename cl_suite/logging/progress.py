@@ -17,7 +17,7 @@ from rich.progress import (
 
 if TYPE_CHECKING:
     from cl_suite.engine.plugins import EpochRecord
-    from cl_suite.run_folder import SessionRecord
+    from cl_suite.runs.folder import SessionRecord
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import summary
 from cl_suite.logging.event_file import EventFile
 from cl_suite.logging.figures import accuracy_matrix_figure, confusion_figure, to_image
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
-from cl_suite.run_folder import SessionRecord
+from cl_suite.runs.folder import SessionRecord
 from cl_suite.storage.files import atomic_write, write_error
 
 PROJECTOR_FOLDER = "projector"

@@ -41,7 +41,7 @@ def load_weights(body: nn.Module, path: Path, name: str) -> None:
 
 def run_settings(path: Path) -> dict[str, Any] | None:
     """Return the model's settings of a finished run, None where a folder or file is none."""
-    from cl_suite.run_folder import RunFolder
+    from cl_suite.runs.folder import RunFolder
     from cl_suite.storage import checkpoint
 
     folder = RunFolder(path.expanduser())
@@ -63,8 +63,8 @@ def _of_file(path: Path) -> Mapping[str, Tensor]:
 
 def _of_run(path: Path) -> Mapping[str, Tensor]:
     # a run's model is built from its settings, by what imports this module
-    from cl_suite.run_folder import RunFolder
-    from cl_suite.saved_model import load_model
+    from cl_suite.runs.folder import RunFolder
+    from cl_suite.runs.saved_model import load_model
 
     folder = RunFolder(path)
     if not folder.is_run:

@@ -19,12 +19,12 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.measure_log import MeasureLog
 from cl_suite.metrics.accuracy_matrix import accuracy_matrix
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.plugin import Strategy, StrategyPlugin
 from cl_suite.randomness import seed_everything
-from cl_suite.run_folder import RunFolder
+from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.strategies.prototype import PrototypePlugin
 
 

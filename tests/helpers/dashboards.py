@@ -8,7 +8,7 @@ import numpy as np
 
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.accuracy_matrix import Hits
-from cl_suite.run_folder import session_record
+from cl_suite.runs.folder import session_record
 
 CLASS_NAMES = ["ant", "bee\twith a tab", "cat", "dog"]
 SESSION_CLASSES = [[2, 0], [3], [1]]

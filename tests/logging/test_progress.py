@@ -9,7 +9,7 @@ from rich.console import Console
 from cl_suite.engine.plugins import EpochRecord
 from cl_suite.logging import progress
 from cl_suite.logging.progress import ConsoleProgress
-from cl_suite.run_folder import SessionRecord
+from cl_suite.runs.folder import SessionRecord
 
 
 def record(epoch: int) -> EpochRecord:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from cl_suite import registry
-from cl_suite.config import build_parser, resolve
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import UNLABELLED, Stream
 from cl_suite.errors import UserError
+from cl_suite.runs.config import build_parser, resolve
 
 HERE = __name__
 # parameters that make each scenario small; a name in braces is a fixture that gives a folder

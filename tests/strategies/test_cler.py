@@ -17,7 +17,6 @@ from torchvision.io import write_png
 
 from cl_suite import registry
 from cl_suite.avalanche import api
-from cl_suite.config import resolve
 from cl_suite.data.samples import FileSamples
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
@@ -29,7 +28,8 @@ from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.models.modes import batchnorms
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.randomness import seed_everything
-from cl_suite.run_setup import check_pair
+from cl_suite.runs.checks import check_pair
+from cl_suite.runs.config import resolve
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.cler import CLERPlugin
 from cl_suite.strategies.finetune import FinetunePlugin

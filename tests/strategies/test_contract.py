@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from cl_suite import registry
 from cl_suite.avalanche import api
-from cl_suite.config import build_parser, resolve
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import UNLABELLED, Stream
 from cl_suite.engine.engine import Engine
@@ -27,6 +26,7 @@ from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
+from cl_suite.runs.config import build_parser, resolve
 from cl_suite.storage import checkpoint
 
 STRATEGIES = sorted(registry.entries("strategy"))

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from cl_suite import registry
 from cl_suite.avalanche import api
-from cl_suite.config import build_parser
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import ModelConfig, build_classifier
 from cl_suite.models.hub.clip import ClipBody
+from cl_suite.runs.config import build_parser
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.cpe_clip import (
     WARM_UP,

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from cl_suite.config import RunConfig
+from cl_suite.runs.config import RunConfig
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
 from cl_suite.errors import UserError

@@ -14,7 +14,7 @@ import pytest
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
-from cl_suite.run_folder import RunFolder, SessionRecord, find_runs, session_record
+from cl_suite.runs.folder import RunFolder, SessionRecord, find_runs, session_record
 from cl_suite.storage.files import atomic_write
 
 KEYS = [
@@ -218,6 +218,6 @@ def test_a_path_that_is_no_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_neither_torch_nor_avalanche_is_imported() -> None:
-    code = "import sys, cl_suite.run_folder; print({'torch', 'avalanche'} & set(sys.modules))"
+    code = "import sys, cl_suite.runs.folder; print({'torch', 'avalanche'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

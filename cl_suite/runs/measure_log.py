@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_suite.data.stream import Stream
 from cl_suite.metrics.accuracy_matrix import Hits, IntArray
-from cl_suite.run_folder import RunFolder, SessionRecord, session_record
+from cl_suite.runs.folder import RunFolder, SessionRecord, session_record
 
 
 class MeasureLog:

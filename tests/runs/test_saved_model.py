@@ -13,8 +13,8 @@ from cl_suite.errors import UserError
 from cl_suite.features.compute import weights_digest
 from cl_suite.models.backbones import create_backbone
 from cl_suite.models.classifier import ModelConfig
-from cl_suite.run_folder import RunFolder
-from cl_suite.saved_model import load_model
+from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.saved_model import load_model
 from cl_suite.scenarios import Omniglot
 
 TINY_VIT = {"img_size": 28, "patch_size": 14, "embed_dim": 32, "depth": 2, "num_heads": 2}
