@@ -138,7 +138,7 @@ def _run(arguments: list[str]) -> int:
             highlight=False,
         )
         folders.append(run(config, options, ConsoleProgress(console)).path)
-    from cl_suite.show import print_runs
+    from cl_suite.report.show import print_runs
 
     print_runs(folders, console)
     root = options.out / scenario_name / strategy_name
@@ -156,7 +156,7 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 
 
 def _list(kind: str | None) -> int:
-    from cl_suite.listing import print_lists, print_pairs
+    from cl_suite.report.listing import print_lists, print_pairs
 
     if kind == "pairs":
         print_pairs()
@@ -166,7 +166,7 @@ def _list(kind: str | None) -> int:
 
 
 def _bank(parsed: argparse.Namespace) -> int:
-    from cl_suite.bank_listing import clear_bank, print_bank
+    from cl_suite.report.bank import clear_bank, print_bank
 
     if parsed.action == "ls":
         print_bank()
@@ -178,7 +178,7 @@ def _bank(parsed: argparse.Namespace) -> int:
 def _show(paths: list[Path]) -> int:
     from rich.console import Console
 
-    from cl_suite.show import print_runs
+    from cl_suite.report.show import print_runs
 
     print_runs(paths, Console())
     return 0
@@ -187,7 +187,7 @@ def _show(paths: list[Path]) -> int:
 def _sensitivity(path: Path, everything: bool) -> int:
     from rich.console import Console
 
-    from cl_suite.show_sensitivity import print_sensitivity
+    from cl_suite.report.sensitivity import print_sensitivity
 
     print_sensitivity(path, Console(), everything=everything)
     return 0

@@ -19,8 +19,6 @@ from typing import Any
 
 # imported before the forks, as they take longer than a run; nothing is computed yet, so no thread
 # is lost in them
-import cl_suite.runs.run
-import cl_suite.show  # noqa: F401
 from cl_suite.cli import main
 from cl_suite.storage import checkpoint
 

@@ -12,10 +12,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cl_suite.engine.evaluation_config import IN_WORDS
-from cl_suite.loaded_run import LoadedRun
 from cl_suite.metrics.headline import Headline, headline
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
-from cl_suite.show_run import empty_table
+from cl_suite.report.loaded_run import LoadedRun
+from cl_suite.report.one_run import empty_table
 
 COMPARED: Mapping[str, Callable[[Headline], float]] = {
     "average": lambda figures: figures.average,

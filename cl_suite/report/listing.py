@@ -32,7 +32,7 @@ def print_lists(kind: str | None) -> None:
 def print_pairs() -> None:
     """Print for each strategy the scenarios that it runs on, and why not on the others."""
     # what a class states is known once it is imported, which takes seconds
-    from cl_suite.pairs import pairs
+    from cl_suite.report.pairs import pairs
 
     console = Console()
     table = Table("strategy", "scenarios", box=None, pad_edge=False, header_style="bold")

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cl_suite.engine.evaluation_config import IN_WORDS
-from cl_suite.loaded_run import LoadedRun
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.metrics.headline import headline
+from cl_suite.report.loaded_run import LoadedRun
 from cl_suite.runs.folder import SessionRecord
 
 # what fits into 80 columns: so many sessions with a digit after the point, so many without

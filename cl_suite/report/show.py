@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from cl_suite.errors import UserError
-from cl_suite.loaded_run import LoadedRun, load
+from cl_suite.report.comparison import compared, identity
+from cl_suite.report.loaded_run import LoadedRun, load
+from cl_suite.report.one_run import one_run
 from cl_suite.runs.folder import RunFolder, find_runs
-from cl_suite.show_comparison import compared, identity
-from cl_suite.show_run import one_run
 
 
 def print_runs(paths: Sequence[Path], console: Console) -> None:

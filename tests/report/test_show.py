@@ -16,8 +16,8 @@ from rich.console import Console
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits
+from cl_suite.report.show import print_runs
 from cl_suite.runs.folder import RunFolder, session_record
-from cl_suite.show import print_runs
 
 
 def write_run(
@@ -295,7 +295,7 @@ def test_torch_is_not_imported(tmp_path: Path) -> None:
     path = write_run(tmp_path)
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
-        f"from cl_suite.show import print_runs; print_runs([Path({str(path)!r})], Console())\n"
+        f"from cl_suite.report.show import print_runs; print_runs([Path({str(path)!r})], Console())\n"
         "print({'torch', 'avalanche'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,8 +13,8 @@ from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomAffine, ToFloat
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.pairs import KINDS, misfit, pairs
 from cl_suite.randomness import seed_everything
+from cl_suite.report.pairs import KINDS, misfit, pairs
 
 STRATEGIES = sorted(registry.entries("strategy"))
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from cl_suite.errors import UserError
 from cl_suite.models.dynamics import Sensitivity, most_sensitive, sensitivities
+from cl_suite.report.one_run import empty_table
 from cl_suite.runs.folder import RunFolder
-from cl_suite.show_run import empty_table
 from cl_suite.storage.files import atomic_write
 
 MOST_ROWS = 20

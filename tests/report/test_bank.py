@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl_suite.bank_listing import readable
 from cl_suite.cli import main
 from cl_suite.features import bank_store
+from cl_suite.report.bank import readable
 from cl_suite.runs.folder import RunFolder
 
 RUN = [
