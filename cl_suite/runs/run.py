@@ -23,7 +23,7 @@ from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.models.dynamics import Dynamics
 from cl_suite.plugin import StrategyPlugin
-from cl_suite.run_dashboard import RunDashboard
+from cl_suite.logging.run_dashboard import RunDashboard
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.info import parameters_line, peak_memory, run_info
 from cl_suite.runs.assemble import build_model, build_stream
