@@ -3,8 +3,8 @@
 Two questions, answered in one process with the sides interleaved:
     1. building: images a second of the bank (images in memory -> features on disk, checked and read
        back) against a plain loop over the same timm model, batch 64 in contiguous order;
-    2. training: a linear head on cached features, its batches from `cl_suite.avalanche.loader.batches`,
-       against a bare loop that slices two tensors.
+    2. training: a linear head on cached features, its batches from
+       `cl_suite.avalanche.loader.batches`, against a bare loop that slices two tensors.
 
     python benchmarks/feature_bank.py [--model tf_efficientnet_lite0] [--images 128] [--rounds 5]
 """

@@ -38,12 +38,12 @@ import torch
 from torch import Tensor
 
 from cl_suite.data.cut import check_at_least, check_choice
+from cl_suite.data.holdout import num_held_out
 from cl_suite.data.readers import omniglot
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomAffine, ToFloat, Transform
 from cl_suite.errors import UserError
-from cl_suite.methods.modular.holdout import num_held_out
 from cl_suite.scenarios.picture_pairs import (
     NUM_CLASSES,
     NUM_MAPS,

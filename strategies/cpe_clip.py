@@ -3,8 +3,8 @@
 D'Alessandro, Alonso, Calabres, Galar, "Multimodal Parameter-Efficient Few-Shot Class Incremental
 Learning", ICCV Workshops 2023, arXiv 2303.04751. CLIP stays as it is; learned are `L` prompt rows
 `G_i` in each of the first `D` layers of the text tower and one linear map `A` that carries them
-into the vision tower (`cl_suite.models.hub.clip_prompts`). The text embeddings of the classes' names
-are the classifier, so a new class brings no parameter. Nothing is replayed or distilled. With
+into the vision tower (`cl_suite.models.hub.clip_prompts`). The text embeddings of the classes'
+names are the classifier, so a new class brings no parameter. Nothing is replayed or distilled. With
 `n_t` classes in session `t`, cross-entropy over the session's own classes alone, and
 
     logit_k(x) = 100 cos( image_G,A(x), text_G("<name of k>.") )

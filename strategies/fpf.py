@@ -13,9 +13,9 @@ reservoir that is kept for this alone.
 Differences from the paper (its code is not public):
     - fine-tuning comes after every session but the first, as each is evaluated; the paper's comes
       once, after the stream. After a single session there is nothing to balance.
-    - `groups: sensitive` ranks tensors by the score of `cl_suite.models.dynamics`, measured on the first
-      two sessions; the paper's automatic score could not be confirmed. Until it is known, nothing
-      is tuned.
+    - `groups: sensitive` ranks tensors by the score of `cl_suite.models.dynamics`, measured on the
+      first two sessions; the paper's automatic score could not be confirmed. Until it is
+      known, nothing is tuned.
     - BatchNorm layers that are tuned follow the statistics of the kept samples too, and all others
       keep theirs; this is our reading.
     - number of steps, batch and rate are reconstructed (300, 32, the host's rate, by a cosine).

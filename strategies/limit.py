@@ -7,7 +7,8 @@ IEEE TPAMI 45(11), 2023, arXiv 2203.17030. Three stages:
 2. `meta_epochs` more on the base session's data. In each step some of its classes play new ones:
    their vectors are means of `sample_shot` images, `p_c = mean f(x)`, those of the others rows of
    the classifier `W`. All are calibrated together with each query by self-attention, `g` (see
-   `cl_suite.models.heads.set_attention`), and cross-entropy over all base classes trains `f`, `g` and `W`:
+   `cl_suite.models.heads.set_attention`), and cross-entropy over all base classes trains
+   `f`, `g` and `W`:
        L = mean over tasks and queries of  CE(score(g([p_new; W_old], f(x))), y)
    Before each of these epochs the rows of `W` become class means.
 3. Later sessions write class means. Nothing is trained; predictions go through `g`.

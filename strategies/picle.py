@@ -40,11 +40,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from cl_suite.data.holdout import held_out
 from cl_suite.data.stream import Kind, Modality, StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.methods.modular import layers
 from cl_suite.methods.modular.head import FOREIGN, ModularHead, has_own_head, modular_head
-from cl_suite.methods.modular.holdout import held_out
 from cl_suite.methods.modular.layers import Sizes
 from cl_suite.methods.modular.ledger import Ledger
 from cl_suite.methods.modular.library import layer_of, problem_of

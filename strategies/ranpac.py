@@ -10,8 +10,8 @@ Differences from the paper:
       few-shot sessions fail: 500 images of a base class against 5 shots leave the new classes'
       accuracy near 0, as the fit hardly minds them. `balanced=False` shows it.
     - The ridge is chosen in the base session, on fake few-shot streams cut from its training data
-      (see `cl_suite.methods.episodes.tuning`), and stays; the paper chooses it in each task by the squared error on
-      a part of its samples, of which five shots leave nothing.
+      (see `cl_suite.methods.episodes.tuning`), and stays; the paper chooses it in
+      each task by the squared error on a part of its samples, of which five shots leave nothing.
     - 2,048 random features instead of 10,000: their matrix takes 32 MiB instead of 800. Few are
       worse than none: on miniImageNet (100 images a base class, EfficientNet-Lite0) the last
       session ends at 70.4 % with them and at 72.0 % with `num_projections=0`.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cl_suite.methods.modular.holdout import held_out, num_held_out
+from cl_suite.data.holdout import held_out, num_held_out
 
 
 def test_the_last_of_each_class_are_held_out() -> None:

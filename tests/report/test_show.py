@@ -295,7 +295,8 @@ def test_torch_is_not_imported(tmp_path: Path) -> None:
     path = write_run(tmp_path)
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
-        f"from cl_suite.report.show import print_runs; print_runs([Path({str(path)!r})], Console())\n"
+        "from cl_suite.report.show import print_runs\n"
+        f"print_runs([Path({str(path)!r})], Console())\n"
         "print({'torch', 'avalanche'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cl_suite.data.holdout import held_out
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import RandomAffine
 from cl_suite.errors import UserError
-from cl_suite.methods.modular.holdout import held_out
 from cl_suite.scenarios.picture_pairs import (
     PATTERNS,
     EachImage,
