@@ -9,7 +9,8 @@ the Effectiveness of Equivariant Regularization for Robust Online Continual Lear
 over the un-augmented images `x0` of the stream batch and of the host's memory. The task (jigsaw,
 rotation, ...; see `cl_suite.methods.pretext.tasks`) leaves through a branch `h` of its own: a
 private copy of the last block and a linear head. So its gradient shapes the shared blocks alone,
-neither the last block nor the classifier. Unlike contrastive terms it needs neither large batches nor many epochs.
+neither the last block nor the classifier. Unlike contrastive terms it needs neither large batches
+nor many epochs.
 
 The host is any strategy; all that is not said here is the host's. Of the host's YAML file its
 parameters are taken, but neither its training recipe nor its model settings.
