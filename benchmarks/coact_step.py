@@ -34,8 +34,9 @@ from torch import Tensor, nn
 
 from cl_suite.losses.supcon import supcon
 from cl_suite.models.adapters import LoRASettings, add_lora, lora_parameters, without_adapters
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.encoder import Encoder
+from cl_suite.models.settings import ModelConfig
 from cl_suite.strategies.coact import CoACTPlugin
 
 MODELS = ("deit_tiny_patch16_224", "vit_small_patch16_224")

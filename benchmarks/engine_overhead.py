@@ -23,7 +23,8 @@ from cl_suite.avalanche.loader import batches
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.scenarios.omniglot import Omniglot
 from cl_suite.strategies.prototype import PrototypePlugin
 

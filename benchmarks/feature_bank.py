@@ -22,6 +22,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from cl_suite.avalanche import benchmark
 from cl_suite.avalanche.loader import batches
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
@@ -92,7 +93,7 @@ def training_ratio(stream: Stream, batch_size: int, dim: int) -> float:
     """Return the speed of training from the suite's batches over that of the bare loop."""
     samples = stream.train[0]
     features, labels = samples.inputs, torch.tensor(samples.targets)  # type: ignore[attr-defined]  # tensors
-    loader = batches(stream.benchmark.train_stream[0].dataset, batch_size, shuffle=True)
+    loader = batches(benchmark(stream).train_stream[0].dataset, batch_size, shuffle=True)
     ours = training(lambda: loader, dim)
     bare = training(lambda: bare_batches(features, labels, batch_size), dim)
     return seconds(bare) / seconds(ours)

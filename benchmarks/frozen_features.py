@@ -34,8 +34,9 @@ from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.metrics.headline import headline
 from cl_suite.metrics.intervals import mean_interval
 from cl_suite.models.backbones import create_backbone
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.preprocessing import backbone_preprocessing, with_preprocessing
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios import MiniImageNet
 from cl_suite.strategies import (

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from cl_suite.methods.episodes.meta_episodes import EpisodePlan
 from cl_suite.methods.episodes.meta_learning import UnitNetwork, add_spare_units
 from cl_suite.methods.episodes.meta_training import outer_losses
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 
 # shape of a sample, base classes, classes of an episode, classes of a stage
 SETTINGS = {

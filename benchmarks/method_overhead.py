@@ -27,7 +27,8 @@ from cl_suite.losses.inputs import unit_rows
 from cl_suite.losses.key_queue import KeyQueue, ema_update_
 from cl_suite.losses.nspt import multimodal_loss, nspt_loss
 from cl_suite.losses.sycon import sycon_moco_loss
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.scenarios import ClassIncremental
 from cl_suite.strategies import CLERPlugin, CoconutPlugin, ERPlugin, FinetunePlugin, SyCONPlugin
 

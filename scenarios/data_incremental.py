@@ -15,9 +15,9 @@ import numpy as np
 
 from cl_suite.data.cut import check_at_least, rows_by_class
 from cl_suite.data.pool import Pool
-from cl_suite.data.samples import Samples
+from cl_suite.data.samples import UNLABELLED, Samples
 from cl_suite.data.sources import Source, read_source
-from cl_suite.data.stream import UNLABELLED, Kind, Stream
+from cl_suite.data.stream import Kind, Stream
 from cl_suite.errors import UserError
 
 

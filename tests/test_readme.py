@@ -36,7 +36,8 @@ def test_the_example_strategy_learns_class_means() -> None:
 
     from cl_suite.engine.engine import Engine
     from cl_suite.engine.training import TrainingConfig
-    from cl_suite.models.classifier import ModelConfig, build_classifier
+    from cl_suite.models.classifier import build_classifier
+    from cl_suite.models.settings import ModelConfig
 
     (code,) = [text for kind, text in BLOCKS if kind == "python" and "MeanPlugin" in text]
     namespace: dict[str, type] = {}

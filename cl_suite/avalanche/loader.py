@@ -138,10 +138,10 @@ def batches(
         rows: put the samples' places in the data last, `(batch,)`.
         smallest: samples that a last batch must have, or be left out.
     """
-    from cl_suite.avalanche import api
+    from cl_suite.avalanche import internals
 
-    parts = api.resolve(dataset)
-    plain_parts = api.resolve(dataset.eval()) if plain else []
+    parts = internals.resolve(dataset)
+    plain_parts = internals.resolve(dataset.eval()) if plain else []
     if parts and plain_parts is not None:
         return TensorLoader(
             parts,

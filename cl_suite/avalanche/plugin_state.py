@@ -89,11 +89,11 @@ def encode(value: Any) -> Any:
 
 
 def _encode_avalanche(value: Any) -> Any:
-    from cl_suite.avalanche import api
+    from cl_suite.avalanche import api, internals
 
     if isinstance(value, api.AvalancheDataset):
         ids = api.sample_ids(value)
-        return {"kind": "samples", "ids": ids, "group": api.transform_group(value)}
+        return {"kind": "samples", "ids": ids, "group": internals.transform_group(value)}
     cls = type(value)
     if not cls.__module__.startswith("avalanche."):
         raise UnsaveableError(f"{cls.__module__}.{cls.__name__}")

@@ -21,6 +21,7 @@ from torchvision.io import decode_jpeg
 
 from cl_suite.errors import UserError
 
+UNLABELLED = -100  # the target of a training sample without label; cross-entropy ignores it
 DECODED_AT_ONCE = 128  # files a task: a task each would cost more than a small picture itself
 
 

@@ -1,4 +1,4 @@
-"""The scenario's product: an Avalanche stream of sessions and a small frozen record of it."""
+"""What a scenario builds: a stream of sessions and a small frozen record of it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-from cl_suite.data.samples import Samples
+from cl_suite.data.samples import UNLABELLED, Samples
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
 
-if TYPE_CHECKING:
-    from avalanche.benchmarks import CLScenario
-
 Modality = Literal["image", "audio"]
 Kind = Literal["class", "data", "domain", "mixed"]
-UNLABELLED = -100  # the target of a training sample without label; cross-entropy passes it over
 
 
 @dataclass(frozen=True)
@@ -87,15 +82,6 @@ class Stream:
     info: StreamInfo
     train: tuple[Samples, ...] = field(repr=False)
     test: tuple[Samples, ...] = field(repr=False)
-
-    @cached_property
-    def benchmark(self) -> CLScenario:
-        """The Avalanche scenario, for use without the suite; made when it is first asked for."""
-        from cl_suite.avalanche import api
-
-        return api.benchmark(
-            self.train, self.test, self.info.train_transform, self.info.eval_transform
-        )
 
     def with_transforms(self, train: Transform, evaluation: Transform) -> Stream:
         """Return the same sessions with other transforms; samples and fingerprint stay."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from cl_suite.avalanche import api, plugin_state
-from cl_suite.data.samples import Samples
-from cl_suite.data.stream import UNLABELLED, Stream
+from cl_suite.data.samples import UNLABELLED, Samples
+from cl_suite.data.stream import Stream
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.measuring import Measuring, measures
 from cl_suite.engine.plugins import (

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_suite.data.stream import UNLABELLED
+from cl_suite.data.samples import UNLABELLED
 from cl_suite.engine.evaluation import confusion_matrix
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.features.kept import KeptFeatures

@@ -24,7 +24,6 @@ from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
 from cl_suite.features.bank_store import (
     Entry,
-    FeatureDtype,
     building,
     default_folder,
     key_name,
@@ -38,9 +37,9 @@ from cl_suite.features.compute import (
     content_digests,
     default_batch_size,
     probe_of,
-    weights_digest,
-    words,
 )
+from cl_suite.models.digest import weights_digest, words
+from cl_suite.models.settings import FeatureDtype
 
 __all__ = ["DrawnView", "FirstView", "StoredFeature", "banked_stream", "weights_digest"]
 

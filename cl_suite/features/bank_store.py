@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from cl_suite.errors import UserError
+from cl_suite.models.digest import DIGEST_BYTES
+from cl_suite.models.settings import FeatureDtype
 
-FeatureDtype = Literal["float32", "float16", "bfloat16"]
 # numpy has no bfloat16, so these are stored as the integers that hold their bits
 STORED_AS = {"float32": "<f4", "float16": "<f2", "bfloat16": "<i2"}
-DIGEST_BYTES = 16
 FOLDER_VARIABLE = "CL_SUITE_BANK"
 META, INDEX, FEATURES = "meta.json", "index.npy", "features.bin"
 LEFTOVER_SECONDS = 3600.0  # untouched for so long, an unfinished entry's process is dead

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import inspect
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,8 +25,9 @@ from torch import Tensor, nn
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
-from cl_suite.features.bank_store import DIGEST_BYTES, FeatureDtype
+from cl_suite.models.digest import DIGEST_BYTES, tensor_digest, words
 from cl_suite.models.modes import evaluating
+from cl_suite.models.settings import FeatureDtype
 from cl_suite.randomness import seeded
 
 # raise it when this module computes features in another way
@@ -125,19 +125,6 @@ def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> in
     return max(4, min(64, 8 * 224 * 224 // area))
 
 
-def weights_digest(module: nn.Module) -> str:
-    """Return a digest of a network's structure and of every tensor in its state.
-
-    The tensors' device and memory order do not matter.
-    """
-    digest = hashlib.blake2b(words(module).encode(), digest_size=DIGEST_BYTES)
-    for name, value in sorted(module.state_dict().items()):
-        # a counter of training steps, which some weight files leave out
-        if not name.endswith("num_batches_tracked"):
-            digest.update(name.encode() + tensor_digest(value))
-    return digest.hexdigest()
-
-
 def content_digests(samples: Samples) -> list[bytes]:
     """Return a digest of each sample's content, whatever its label or file name.
 
@@ -159,18 +146,6 @@ def probe_of(samples: Samples) -> Tensor:
     shape = (3, 96, 128) if isinstance(samples, FileSamples) else sample.shape
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     return (noise * 255).to(torch.uint8) if sample.dtype == torch.uint8 else noise.to(sample.dtype)
-
-
-def words(thing: object) -> str:
-    """Return a `repr` without memory addresses, which differ from run to run."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
-
-
-def tensor_digest(tensor: Tensor) -> bytes:
-    """Return a digest of a tensor's type, shape and values."""
-    head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
-    plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.blake2b(head + plain.numpy().tobytes(), digest_size=DIGEST_BYTES).digest()
 
 
 def _file_digest(path: Path) -> bytes:

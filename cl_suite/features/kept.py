@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_suite.avalanche.loader import batches
-from cl_suite.features.compute import tensor_digest
 from cl_suite.models.classifier import Classifier
+from cl_suite.models.digest import state_digest
 from cl_suite.models.modes import evaluating
 
 Batches = list[list[Tensor]]  # of [features (batch, dim), class ids (batch,)]
@@ -70,11 +69,3 @@ class KeptFeatures:
                 [self.model.features(batch[0].to(self.device)), batch[1].to(self.device)]
                 for batch in loader
             ]
-
-
-def state_digest(module: nn.Module) -> bytes:
-    """Return a digest of every tensor in a module's state."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + tensor_digest(tensor))
-    return digest.digest()

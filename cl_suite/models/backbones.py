@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
-from cl_suite.features.compute import weights_digest
+from cl_suite.models.digest import weights_digest
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.stages import cut
-from cl_suite.models.weights_files import load_weights
+from cl_suite.models.weights_files import load_weights, take_state
 
 CLIP = "clip:"  # begins the name of a CLIP model
 WAV2VEC2 = "wav2vec2:"  # begins the name of a wav2vec2 model
@@ -123,22 +123,24 @@ def create_backbone(
     frozen: bool = False,
     trained_blocks: int | None = None,
     arguments: Mapping[str, Any] | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> Backbone:
     """Return a backbone for inputs of `input_shape`, by our name, timm's, or CLIP's.
 
     Args:
         name: one of ours, timm's, or `clip:` and the name of a CLIP model.
         pretrained: take the published weights (from the local cache, else from the hub).
-        weights: a `.safetensors` file with the backbone's weights, a classifier's rows in it being
-            left out, or the folder of a finished run; for CLIP the folder of a published model.
+        weights: a `.safetensors` file with the backbone's weights (a classifier's rows in it are
+            left out); for CLIP and wav2vec2 the folder of a published model.
         trained_blocks: see `Backbone`.
         arguments: further arguments of `timm.create_model`.
+        start: tensors to start from; `weights` then only names where they come from.
 
     Raises:
         UserError: for an unknown name, weights that cannot be had or do not fit, or an input too
             small for the network.
     """
-    body = _body(name, input_shape, pretrained, weights, dict(arguments or {}))
+    body = _body(name, input_shape, pretrained, weights, dict(arguments or {}), start)
     published = pretrained or weights is not None
     return Backbone(
         body,
@@ -155,6 +157,7 @@ def _body(
     pretrained: bool,
     weights: str | None,
     arguments: dict[str, Any],
+    start: Mapping[str, Tensor] | None,
 ) -> nn.Module:
     if arguments and (name in OWN_BACKBONES or name.startswith((CLIP, WAV2VEC2))):
         raise UserError(
@@ -178,7 +181,9 @@ def _body(
         body = OWN_BACKBONES[name](input_shape[0])
     else:
         body = _timm_model(name, input_shape[0], pretrained and weights is None, arguments)
-    if weights is not None:
+    if start is not None:
+        take_state(body, start, Path(str(weights)), name)
+    elif weights is not None:
         load_weights(body, Path(weights).expanduser(), name)
     _take_size(body, input_shape)
     return body

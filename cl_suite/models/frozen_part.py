@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from cl_suite.features.compute import tensor_digest, weights_digest, words
+from cl_suite.models.digest import tensor_digest, weights_digest, words
 from cl_suite.models.modes import evaluating
 from cl_suite.models.stages import cut
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,8 +21,6 @@ from cl_suite.data.transforms import (
 )
 from cl_suite.errors import UserError
 from cl_suite.models.networks import OWN_BACKBONES
-
-PreprocessingChoice = Literal["auto", "backbone", "scenario"]
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cl_suite.runs.config import RunConfig
+from cl_suite.runs.saved_model import prepares_as_backbone, starting_state
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
 from cl_suite.errors import UserError
 from cl_suite.features.bank import banked_stream
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.models.preprocessing import (
     Preprocessing,
     backbone_preprocessing,
@@ -57,7 +59,13 @@ def build_model(
     """
     seed_everything(config.seed)
     info, settings = stream.info, config.model
-    model = build_classifier(settings, info.input_shape, info.num_classes, config.strategy)
+    model = build_classifier(
+        settings,
+        info.input_shape,
+        info.num_classes,
+        config.strategy,
+        start=starting_state(settings),
+    )
     if not settings.uses_bank:
         return model, stream
     _check_bank(config, model)
@@ -76,7 +84,7 @@ def build_model(
 
 
 def _preprocessing(settings: ModelConfig) -> Preprocessing | None:
-    if not settings.uses_backbone_preprocessing:
+    if not prepares_as_backbone(settings):
         return None
     found = backbone_preprocessing(
         settings.backbone,

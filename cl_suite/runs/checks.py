@@ -9,7 +9,8 @@ import yaml
 
 from cl_suite import registry
 from cl_suite.runs.config import RunConfig, RunOptions
-from cl_suite.data.stream import UNLABELLED, Stream, StreamInfo
+from cl_suite.data.stream import Stream, StreamInfo
+from cl_suite.data.samples import UNLABELLED
 from cl_suite.errors import UserError
 from cl_suite.report.pairs import misfit
 from cl_suite.plugin import check_bounds

@@ -21,7 +21,7 @@ from cl_suite import registry
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError, suggestion
-from cl_suite.models.classifier import ModelConfig
+from cl_suite.models.settings import ModelConfig
 
 SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from cl_suite import registry
 from cl_suite.runs.config import RunConfig
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.backbones import CLIP, WAV2VEC2
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
 
@@ -76,11 +80,13 @@ def load_model(
     settings = dict(tree["settings"])
     if weights is not None:
         settings["weights"] = weights
+    model = ModelConfig(**settings)
     classifier = build_classifier(
-        ModelConfig(**settings),
+        model,
         tuple(tree["input_shape"]),
         len(tree["class_names"]),
         _strategy(tree["strategy"]),
+        start=starting_state(model),
     )
     _check_weights(folder.path, tree["backbone weights"], classifier, settings)
     try:
@@ -96,6 +102,44 @@ def load_model(
         tuple(tree["input_shape"]),
         tree["preprocessing"],
     )
+
+
+def starting_state(settings: ModelConfig) -> Mapping[str, Tensor] | None:
+    """Return the tensors that a backbone starts from if `settings.weights` names a run's folder.
+
+    None if it names a file, or the folder of a published model.
+
+    Raises:
+        UserError: if the folder holds no finished run.
+    """
+    path = _run_path(settings)
+    if path is None:
+        return None
+    folder = RunFolder(path)
+    if not folder.is_run:
+        raise UserError(
+            f"weights folder '{path}' is no run's; give one such as runs/omniglot/teen/seed0, or a "
+            ".safetensors file"
+        )
+    return load_model(folder).classifier.backbone.body.state_dict()
+
+
+def prepares_as_backbone(settings: ModelConfig) -> bool:
+    """Return whether images are prepared as the backbone was trained with them, if it says how."""
+    if settings.preprocessing != "auto":
+        return settings.preprocessing == "backbone"
+    path = _run_path(settings)
+    if path is not None and (folder := RunFolder(path)).model_file.is_file():
+        return prepares_as_backbone(ModelConfig(**checkpoint.load(folder.model_file)["settings"]))
+    return settings.pretrained or settings.weights is not None
+
+
+def _run_path(settings: ModelConfig) -> Path | None:
+    # a published CLIP or wav2vec2 is a folder too
+    if settings.weights is None or settings.backbone.startswith((CLIP, WAV2VEC2)):
+        return None
+    path = Path(settings.weights).expanduser()
+    return path if path.is_dir() else None
 
 
 def _strategy(saved: dict[str, Any]) -> Any:

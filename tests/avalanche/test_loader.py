@@ -10,7 +10,7 @@ from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.avalanche.loader import TensorLoader, _Views, batches
 from cl_suite.data.transforms import RandomAffine, ToFloat
 
@@ -26,7 +26,7 @@ class Items:
 
 
 def test_views_are_of_the_same_rows_by_draws_of_their_own() -> None:
-    data = make_stream().benchmark.train_stream[0].dataset
+    data = benchmark(make_stream()).train_stream[0].dataset
     torch.manual_seed(0)
     loader = batches(data.eval(), 16, shuffle=True, views=3)
     assert isinstance(loader, TensorLoader)
@@ -41,7 +41,7 @@ def test_views_are_of_the_same_rows_by_draws_of_their_own() -> None:
 
 
 def test_the_first_view_is_that_of_a_loader_of_one() -> None:
-    data = make_stream().benchmark.train_stream[0].dataset.train()
+    data = benchmark(make_stream()).train_stream[0].dataset.train()
     firsts = []
     for views in (1, 2):
         torch.manual_seed(0)
@@ -53,7 +53,7 @@ def test_the_first_view_is_that_of_a_loader_of_one() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_views_of_items_that_are_no_tensors(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset: Any = Items()
-    monkeypatch.setattr("cl_suite.avalanche.api.resolve", lambda data: None)
+    monkeypatch.setattr("cl_suite.avalanche.internals.resolve", lambda data: None)
     loader = batches(dataset, 2, views=2, num_workers=workers)
     assert isinstance(loader, DataLoader)
     for first, labels, second, tasks in loader:
@@ -64,7 +64,7 @@ def test_views_of_items_that_are_no_tensors(workers: int, monkeypatch: pytest.Mo
 
 
 def test_the_plain_view_and_the_places_come_last_whichever_way_batches_are_made() -> None:
-    data = make_stream().benchmark.train_stream[0].dataset
+    data = benchmark(make_stream()).train_stream[0].dataset
     raw = torch.stack([data.eval()[i][0] for i in range(len(data))])
     labels = torch.tensor([int(data[i][1]) for i in range(len(data))])
     fast = batches(data.train(), 16, shuffle=True, plain=True, rows=True)
@@ -109,7 +109,7 @@ def test_a_last_batch_below_the_smallest_is_left_out(smallest: int) -> None:
 
 
 def test_the_first_view_is_drawn_as_if_it_were_the_only_one() -> None:
-    data = make_stream().benchmark.train_stream[0].dataset
+    data = benchmark(make_stream()).train_stream[0].dataset
     torch.manual_seed(0)
     alone = next(iter(batches(data, 100, shuffle=True)))[0]
     torch.manual_seed(0)

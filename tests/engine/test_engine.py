@@ -15,7 +15,8 @@ from cl_suite.data.transforms import ToFloat
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation import confusion_matrix
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import random_state, seed_everything, seeded, set_random_state
 from cl_suite.strategies.finetune import FinetunePlugin
 from cl_suite.strategies.prototype import PrototypePlugin

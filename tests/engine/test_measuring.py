@@ -12,15 +12,16 @@ import pytest
 import torch
 from helpers.tiny_streams import make_samples, make_stream
 
-from cl_suite.data.samples import TensorSamples
-from cl_suite.data.stream import UNLABELLED, Stream, build_stream
+from cl_suite.data.samples import UNLABELLED, TensorSamples
+from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import accuracy_matrix
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import Strategy, StrategyPlugin
 from cl_suite.randomness import seed_everything
 from cl_suite.runs.folder import RunFolder

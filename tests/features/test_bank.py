@@ -16,6 +16,7 @@ from helpers.tiny_streams import make_stream
 from PIL import Image
 from torch import Tensor, nn
 
+from cl_suite.avalanche import benchmark
 from cl_suite.avalanche.loader import batches
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
@@ -308,7 +309,7 @@ def test_the_record_stays_but_for_what_the_model_sees(stream: Stream, tmp_path: 
         "features are computed once, so the training images' random augmentation is left out",
     )
     assert [s.targets for s in sets(banked)] == [s.targets for s in sets(stream)]
-    experience = banked.benchmark.train_stream[1]
+    experience = benchmark(banked).train_stream[1]
     assert experience.dataset[0][0].equal(banked.train[1][0][0])
 
 
@@ -361,7 +362,7 @@ def test_features_may_enter_a_loss(stream: Stream, tmp_path: Path) -> None:
 
 def test_batches_are_sliced_whole(stream: Stream, tmp_path: Path) -> None:
     banked = banked_stream(stream, Counting(), folder=tmp_path)
-    loader = batches(banked.benchmark.train_stream[0].dataset, 10)
+    loader = batches(benchmark(banked).train_stream[0].dataset, 10)
     assert type(loader).__name__ == "TensorLoader"
     assert torch.cat([x for x, _ in loader]).equal(banked.train[0].inputs)  # type: ignore[attr-defined]
 

@@ -20,7 +20,6 @@ from cl_suite.features.bank_store import (
     FEATURES,
     INDEX,
     META,
-    FeatureDtype,
     clear,
     default_folder,
     entries,
@@ -28,6 +27,7 @@ from cl_suite.features.bank_store import (
     open_entries,
     write_entry,
 )
+from cl_suite.models.settings import FeatureDtype
 
 KEY = {"weights": "w", "preprocessing": "p"}
 FEATURES_3 = torch.tensor([[1.0, 2.5], [-3.0, 0.0], [1e-3, 7.0]])

@@ -11,13 +11,9 @@ from torch import nn
 
 from cl_suite.data.samples import FileSamples, TensorSamples
 from cl_suite.data.transforms import ToFloat
-from cl_suite.features.compute import (
-    Recipe,
-    content_digests,
-    default_batch_size,
-    weights_digest,
-)
+from cl_suite.features.compute import Recipe, content_digests, default_batch_size
 from cl_suite.models.backbones import create_backbone
+from cl_suite.models.digest import weights_digest
 
 
 def test_content_does_not_depend_on_labels_and_names(tmp_path: Path) -> None:

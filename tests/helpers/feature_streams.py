@@ -12,7 +12,8 @@ from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Identity
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 
 NUM_BASE, WAY, SESSIONS, DIM = 12, 2, 4, 16
 

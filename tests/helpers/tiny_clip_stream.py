@@ -12,8 +12,9 @@ from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomCropFlip, ToFloat
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.hub.clip_files import CLIP_MEAN, CLIP_STD
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
 

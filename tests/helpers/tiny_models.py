@@ -11,9 +11,10 @@ from typing import Any
 
 from cl_suite import registry
 from cl_suite.data.stream import Stream
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.hub.clip_files import CLIP_MEAN, CLIP_STD
 from cl_suite.models.preprocessing import Preprocessing, with_preprocessing
+from cl_suite.models.settings import ModelConfig
 
 # where training has a length of the strategy's own, or its state a size
 SHORT: dict[str, dict[str, Any]] = {

@@ -14,7 +14,8 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.methods.self_supervised.plugin import SelfSupervisedPlugin
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 from helpers.tiny_streams import make_stream

@@ -19,7 +19,8 @@ from cl_suite.methods.partial_tuning import (
     tune,
 )
 from cl_suite.methods.replay.logits import logit_distance
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 
 
 def counted(model: nn.Module, groups: str) -> int:

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import create_backbone
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.modes import evaluating
+from cl_suite.models.settings import ModelConfig
 
 
 def test_ours_is_the_features_method() -> None:

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import create_backbone
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.modes import evaluating
+from cl_suite.models.settings import ModelConfig
 
 TINY_VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 2}
 VIT = "vit_tiny_patch16_224"

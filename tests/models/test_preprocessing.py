@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.tiny_streams import make_samples, make_stream
 
+from cl_suite.avalanche import benchmark
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import build_stream
 from cl_suite.data.transforms import Compose, Identity, RandomResizedCrop, ToFloat
@@ -58,7 +59,7 @@ def test_samples_and_fingerprint_stay_and_the_augmentation_is_the_networks() -> 
     assert isinstance(after.info.train_transform, Compose)
     # the patterns are not mirrored, so neither are the crops
     assert RandomResizedCrop(24, flip=False) in after.info.train_transform.steps
-    x, _ = after.benchmark.train_stream[0].dataset[0][:2]
+    x, _ = benchmark(after).train_stream[0].dataset[0][:2]
     assert x.shape == (3, 24, 24)
 
 

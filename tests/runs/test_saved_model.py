@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 
 from cl_suite.cli import main
 from cl_suite.errors import UserError
-from cl_suite.features.compute import weights_digest
+from cl_suite.models.digest import weights_digest
 from cl_suite.models.backbones import create_backbone
-from cl_suite.models.classifier import ModelConfig
+from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.saved_model import load_model
+from cl_suite.models.classifier import build_classifier
+from cl_suite.runs.saved_model import prepares_as_backbone, starting_state, load_model
 from cl_suite.scenarios import Omniglot
 
 TINY_VIT = {"img_size": 28, "patch_size": 14, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -96,8 +97,13 @@ def test_an_unfinished_run_has_no_model(tmp_path: Path) -> None:
 def test_a_run_begins_at_the_backbone_of_another(tmp_path: Path, weights: Path) -> None:
     first = run(tmp_path, weights, "--training.incremental_epochs", "0")
     learned = load_model(first).classifier.backbone
+    of_run = ModelConfig(weights=str(first.path), backbone="vit_tiny_patch16_224")
     begun = create_backbone(
-        "vit_tiny_patch16_224", (1, 28, 28), weights=str(first.path), arguments=TINY_VIT
+        "vit_tiny_patch16_224",
+        (1, 28, 28),
+        weights=of_run.weights,
+        arguments=TINY_VIT,
+        start=starting_state(of_run),
     )
     expected = learned.body.state_dict()
     assert all(v.equal(expected[k]) for k, v in begun.body.state_dict().items())
@@ -106,8 +112,8 @@ def test_a_run_begins_at_the_backbone_of_another(tmp_path: Path, weights: Path) 
     )
     assert begun.weights == weights_digest(learned.body) != published.weights
     # as the run prepared its images, whatever the backbone's own way
-    assert not ModelConfig(weights=str(first.path)).uses_backbone_preprocessing
-    assert ModelConfig(weights=str(weights)).uses_backbone_preprocessing
+    assert not prepares_as_backbone(of_run)
+    assert prepares_as_backbone(ModelConfig(weights=str(weights)))
 
 
 def test_a_folder_that_is_no_run_and_a_backbone_of_another_kind_are_refused(
@@ -115,7 +121,8 @@ def test_a_folder_that_is_no_run_and_a_backbone_of_another_kind_are_refused(
 ) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty' is no run's; give one such as"):
-        create_backbone("conv4", (1, 28, 28), weights=str(tmp_path / "empty"))
+        starting_state(ModelConfig(weights=str(tmp_path / "empty")))
     first = run(tmp_path, weights, "--training.incremental_epochs", "0")
+    other = ModelConfig(weights=str(first.path))
     with pytest.raises(UserError, match="does not fit backbone 'conv4'"):
-        create_backbone("conv4", (1, 28, 28), weights=str(first.path))
+        build_classifier(other, (1, 28, 28), start=starting_state(other))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from helpers.tiny_layouts import write_image
 
-from cl_suite.data.samples import Samples, TensorSamples
-from cl_suite.data.stream import UNLABELLED, Stream
+from cl_suite.avalanche import benchmark
+from cl_suite.data.samples import UNLABELLED, Samples, TensorSamples
+from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
 from cl_suite.scenarios.data_incremental import DataIncremental, deal, withheld
 
@@ -108,7 +109,7 @@ def test_labels_withheld_by_hand() -> None:
 
 
 def test_the_benchmark_brings_every_class_again() -> None:
-    experiences = build(num_sessions=2).benchmark.train_stream
+    experiences = benchmark(build(num_sessions=2)).train_stream
     assert [e.classes_in_this_experience for e in experiences] == 2 * [set(range(242))]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cl_suite import registry
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.models.classifier import ModelConfig
+from cl_suite.models.settings import ModelConfig
 from cl_suite.scenarios.fscit import PROTOCOLS
 
 NAMES = (

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from cl_suite import registry
-from cl_suite.data.samples import TensorSamples
-from cl_suite.data.stream import UNLABELLED, Stream
+from cl_suite.avalanche import benchmark
+from cl_suite.data.samples import UNLABELLED, TensorSamples
+from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
 from cl_suite.runs.config import build_parser, resolve
 
@@ -71,7 +72,7 @@ def tiny_benchmark() -> Any:
     first, *later = ([7, 2, 5, 0], [6, 1], [3, 4])
     if torch.rand(()) < 0.5:  # many factories draw the order of classes, unasked
         later.reverse()
-    return make_stream([first, *later]).benchmark
+    return benchmark(make_stream([first, *later]))
 
 
 @pytest.fixture
@@ -173,9 +174,9 @@ def test_the_benchmark_is_avalanches_with_a_classes_timeline(
 ) -> None:
     stream = build(name, parameters)
     for experience, classes in zip(
-        stream.benchmark.train_stream, stream.info.session_classes, strict=True
+        benchmark(stream).train_stream, stream.info.session_classes, strict=True
     ):
         assert experience.classes_in_this_experience - {UNLABELLED} == set(classes)
-    inputs, label = stream.benchmark.test_stream[0].dataset.eval()[0]
+    inputs, label = benchmark(stream).test_stream[0].dataset.eval()[0]
     assert inputs.shape == stream.info.input_shape
     assert label in stream.info.session_classes[0]

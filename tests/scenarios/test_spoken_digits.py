@@ -16,7 +16,8 @@ from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seeded
 from cl_suite.scenarios.spoken_digits import SpokenDigits
 from cl_suite.strategies.finetune import FinetunePlugin

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.modes import evaluating
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.cfsl import CFSL
 from cl_suite.strategies.cfsl import CFSLPlugin

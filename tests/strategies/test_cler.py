@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.io import write_png
 
 from cl_suite import registry
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.data.samples import FileSamples
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
@@ -24,8 +24,9 @@ from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.methods.host import make_host
 from cl_suite.methods.pretext.branch import untracked
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.modes import batchnorms
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.randomness import seed_everything
 from cl_suite.runs.checks import check_pair
@@ -262,8 +263,8 @@ def test_every_callback_is_handed_on_once_and_in_order() -> None:
             plugins=[plugin],
             evaluator=api.silent_evaluator(),
         )
-        template.train(stream.benchmark.train_stream[0])
-        template.eval(stream.benchmark.test_stream[:1])
+        template.train(benchmark(stream).train_stream[0])
+        template.eval(benchmark(stream).test_stream[:1])
         return host.calls
 
     first, second = Listening(), Listening()
@@ -390,11 +391,11 @@ def test_it_wraps_avalanches_replay_in_a_bare_program() -> None:
         plugins=[plugin],
         evaluator=api.silent_evaluator(),
     )
-    for experience in stream.benchmark.train_stream:
+    for experience in benchmark(stream).train_stream:
         template.train(experience)
     assert len(plugin.hosted.storage_policy.buffer) == 10
     start = {name: value.clone() for name, value in model.pretext.named_parameters()}  # type: ignore[union-attr, operator]
-    template.train(stream.benchmark.train_stream[2])
+    template.train(benchmark(stream).train_stream[2])
     assert differences(model.pretext, start)  # type: ignore[arg-type]
 
 

@@ -12,11 +12,12 @@ from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
 from helpers.tiny_clip_stream import clip_engine, colour_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.engine.engine import Engine
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.hub.clip import ClipBody
+from cl_suite.models.settings import ModelConfig
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.clip_lora import CLIPLoRAPlugin, add_lora, cosine, session_steps
 
@@ -245,9 +246,9 @@ def test_it_works_in_a_bare_template(folder: Path) -> None:
         plugins=[CLIPLoRAPlugin(class_names=list(stream.info.class_names))],
         evaluator=api.EvaluationPlugin(loggers=[]),
     )
-    for experience in stream.benchmark.train_stream:
+    for experience in benchmark(stream).train_stream:
         template.train(experience)
-    template.eval(stream.benchmark.test_stream)
+    template.eval(benchmark(stream).test_stream)
     moved = [p for name, p in model.named_parameters() if "lora_B" in name]
     assert all(p.abs().max() > 0 for p in moved)
 

@@ -12,6 +12,7 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
+from cl_suite.avalanche import benchmark
 from cl_suite.avalanche.loader import batches
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
@@ -19,11 +20,12 @@ from cl_suite.engine.plugins import EpochRecord
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.adapters import LoRASettings, add_lora, lora_parameters, without_adapters
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.encoder import Encoder
 from cl_suite.models.first_token import read_first_token
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.dot import DotHead
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
@@ -147,7 +149,7 @@ def test_snapshots_hold_only_what_was_trained() -> None:
 @pytest.mark.parametrize(("way", "steps"), [(10, 2), (44, 7), (5, 1), (20, 4), (1, 1)])
 def test_o8_steps_of_a_session_of_ten_shots(way: int, steps: int) -> None:
     stream = make_stream([list(range(way))], base_shots=10)
-    data = stream.benchmark.train_stream[0].dataset.train()
+    data = benchmark(stream).train_stream[0].dataset.train()
     assert len(batches(data, 64, shuffle=True, views=2)) == steps
 
 

@@ -16,7 +16,7 @@ from helpers.tiny_sounds import write_digits
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.engine.engine import Engine
@@ -24,8 +24,9 @@ from cl_suite.engine.plugins import EpochRecord
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.losses.nspt import multimodal_loss, nspt_loss
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.features import feature_function
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import Strategy, StrategyPlugin
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.spoken_digits import SpokenDigits
@@ -264,7 +265,7 @@ def test_a_foreign_networks_projections_are_in_the_optimiser_and_in_the_teacher(
         plugins=[plugin],
         evaluator=api.silent_evaluator(),
     )
-    sessions = make_stream().benchmark.train_stream
+    sessions = benchmark(make_stream()).train_stream
     template.train(sessions[0])
     before = {n: p.clone() for n, p in network.coconut.named_parameters()}
     template.train(sessions[1])

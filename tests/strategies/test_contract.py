@@ -16,14 +16,15 @@ from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
 from cl_suite import registry
-from cl_suite.avalanche import api
-from cl_suite.data.samples import TensorSamples
-from cl_suite.data.stream import UNLABELLED, Stream
+from cl_suite.avalanche import api, benchmark
+from cl_suite.data.samples import UNLABELLED, TensorSamples
+from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.plugins import EpochRecord
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
 from cl_suite.runs.config import build_parser, resolve
@@ -347,7 +348,7 @@ def test_a_plugins_own_ways_survive_a_stop(plugin: type[StrategyPlugin], tmp_pat
 def test_the_spy_would_have_found_a_whole_benchmark() -> None:
     stream = make_stream()
     spy = Spy(stream)
-    experience = stream.benchmark.train_stream[0]
+    experience = benchmark(stream).train_stream[0]
     strategy = types.SimpleNamespace(experience=experience, adapted_dataset=None, dataloader=[])
     spy.after_training_exp(strategy)
     assert ("train", 2) in spy.found[0]
@@ -397,12 +398,12 @@ def test_it_works_as_a_plain_plugin_in_a_bare_template(
         plugins=[plugin],
         evaluator=api.EvaluationPlugin(accuracy_metrics(stream=True), loggers=[]),
     )
-    for session, experience in enumerate(stream.benchmark.train_stream):
+    for session, experience in enumerate(benchmark(stream).train_stream):
         template.train(experience)
-        results = template.eval(stream.benchmark.test_stream[: session + 1])
+        results = template.eval(benchmark(stream).test_stream[: session + 1])
     assert 0 <= results["Top1_Acc_Stream/eval_phase/test_stream"] <= 1
     # classes that were never learned may be evaluated too, as Avalanche programs do
-    template.eval(stream.benchmark.test_stream)
+    template.eval(benchmark(stream).test_stream)
 
 
 def test_make_samples_gives_each_class_a_pattern_of_its_own() -> None:

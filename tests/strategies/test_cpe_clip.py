@@ -15,12 +15,13 @@ from helpers.tiny_clip_stream import clip_engine, colour_stream
 from torch import Tensor, nn
 
 from cl_suite import registry
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.hub.clip import ClipBody
+from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.config import build_parser
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.cpe_clip import (
@@ -296,12 +297,12 @@ def test_it_works_in_a_bare_template_and_scales_its_rate_anew_each_session(folde
         evaluator=api.EvaluationPlugin(loggers=[]),
     )
     rates = []
-    for experience in stream.benchmark.train_stream:
+    for experience in benchmark(stream).train_stream:
         before = model.backbone.body.prompts
         template.train(experience)
         rates.append(optimizer.param_groups[0]["lr"])
         assert before is None or before is model.backbone.body.prompts
-    template.eval(stream.benchmark.test_stream)
+    template.eval(benchmark(stream).test_stream)
     assert rates == pytest.approx([0.02, 0.02 * 2 / 6, 0.02 * 2 / 8])
     assert model.head.live is None
 

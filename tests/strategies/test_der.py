@@ -15,7 +15,8 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.methods.replay.logits import logit_distance, widen
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import StrategyPlugin, check_bounds
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.der import DERPlugin

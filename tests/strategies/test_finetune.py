@@ -7,7 +7,8 @@ from helpers.tiny_streams import make_stream
 
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.strategies.finetune import FinetunePlugin
 
 

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.er import ERPlugin
 from cl_suite.strategies.kd_replay import (
@@ -242,7 +243,7 @@ def test_a_growing_foreign_network_is_distilled_too(distill: Any) -> None:
         plugins=[Losses(buffer=20, distill=distill)],
         evaluator=api.silent_evaluator(),
     )
-    for experience in make_stream([[0, 1], [3, 2], [4]]).benchmark.train_stream:
+    for experience in benchmark(make_stream([[0, 1], [3, 2], [4]])).train_stream:
         template.train(experience)
     assert any(loss != 0 for loss in Losses.found)
     assert all(math.isfinite(loss) for loss in Losses.found)

@@ -11,11 +11,12 @@ from helpers.tiny_models import make_plugin
 from helpers.tiny_streams import make_stream
 from torch import nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies import KFPFPlugin
 
@@ -86,7 +87,7 @@ def test_logits_kept_widen_with_an_output_that_grows() -> None:
         plugins=[plugin],
         evaluator=api.silent_evaluator(),
     )
-    for experience in make_stream([[0, 1], [3, 2], [4]]).benchmark.train_stream:
+    for experience in benchmark(make_stream([[0, 1], [3, 2], [4]])).train_stream:
         template.train(experience)
     assert plugin.buffer_ is not None
     kept = plugin.buffer_.exemplars.batch(range(33), "eval")[2]["logits"]

@@ -12,7 +12,7 @@ from helpers.feature_streams import make_feature_stream
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.plugins import EpochRecord
@@ -24,10 +24,11 @@ from cl_suite.methods.episodes.fake_sessions import (
     fake_classifiers,
     meta_loss,
 )
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.heads.class_head import CosineHead
 from cl_suite.models.heads.set_attention import SetHead
 from cl_suite.models.modes import batchnorms, evaluating
+from cl_suite.models.settings import ModelConfig
 from cl_suite.strategies.limit import LIMITPlugin, scores_of
 from cl_suite.strategies.prototype import PrototypePlugin
 
@@ -404,7 +405,7 @@ def test_in_a_bare_template_the_last_epochs_are_stage_2() -> None:
         plugins=[plugin, watch],
         evaluator=api.EvaluationPlugin(loggers=[]),
     )
-    for experience in stream.benchmark.train_stream:
+    for experience in benchmark(stream).train_stream:
         template.train(experience)
     assert watch.rehearses == [False] * 3 + [True] * 2
     assert model.head.calibrates

@@ -11,7 +11,7 @@ from helpers.tiny_sounds import write_digits
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
@@ -25,7 +25,8 @@ from cl_suite.methods.episodes.meta_learning import (
     take_spare_units,
 )
 from cl_suite.methods.episodes.meta_training import MetaEpisodeLoader
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.omniglot import Omniglot
 from cl_suite.scenarios.spoken_digits import SpokenDigits
@@ -315,7 +316,7 @@ def test_in_a_bare_template_the_first_sessions_last_epochs_are_meta_training() -
         evaluator=api.silent_evaluator(),
     )
     with api.quiet():
-        for experience in stream.benchmark.train_stream:
+        for experience in benchmark(stream).train_stream:
             template.train(experience)
     assert lengths == [2] * 6 + [6] * 2
     assert plugin.classes_ == [0, 2, 5, 7, 1, 6, 3, 4]

@@ -19,7 +19,8 @@ from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.methods.modular.head import ModularHead
 from cl_suite.methods.modular.searches import PLANS, SearchName
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.picle import PICLEPlugin

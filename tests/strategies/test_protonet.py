@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.features import feature_function
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.cfsl import CFSL
 from cl_suite.strategies.protonet import (

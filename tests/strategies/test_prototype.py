@@ -6,7 +6,7 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.models.classifier import Classifier
 from cl_suite.strategies.prototype import PrototypePlugin
 
@@ -33,7 +33,7 @@ def trained(plugin: PrototypePlugin, network: nn.Module) -> api.SupervisedTempla
         plugins=[plugin],
         evaluator=api.silent_evaluator,
     )
-    for experience in make_stream().benchmark.train_stream:
+    for experience in benchmark(make_stream()).train_stream:
         template.train(experience)
     return template
 
@@ -54,7 +54,7 @@ def test_a_foreign_network_is_trained_in_the_first_session_only() -> None:
     before = {k: v.clone() for k, v in network.state_dict().items()}
     assert not isinstance(network, Classifier)
     plugin.base_classes_ = [7, 2, 5, 0]
-    template.train(make_stream().benchmark.train_stream[2])
+    template.train(benchmark(make_stream()).train_stream[2])
     assert all(v.equal(before[k]) for k, v in network.state_dict().items())
 
 

@@ -8,7 +8,7 @@ from helpers.feature_streams import accuracy, features_of, make_feature_stream, 
 from helpers.tiny_streams import make_stream
 from torch import nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
 from cl_suite.models.heads.ridge import RidgeHead
 from cl_suite.strategies.prototype import PrototypePlugin
@@ -69,7 +69,7 @@ def test_its_own_head_for_a_foreign_network_survives_saving() -> None:
         plugins=[plugin],
         evaluator=api.silent_evaluator,
     )
-    for experience in make_stream().benchmark.train_stream:
+    for experience in benchmark(make_stream()).train_stream:
         template.train(experience)
     copy.load_state_dict(plugin.state_dict())
     assert plugin.own_head_ is not None

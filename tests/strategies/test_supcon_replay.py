@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.losses.supcon import supcon_loss
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import views_of
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.er import ERPlugin
@@ -166,7 +167,7 @@ def test_beside_a_foreign_network_the_plugin_holds_a_projector_that_learns(
         evaluator=api.silent_evaluator(),
     )
     states: list[Tensor] = []
-    for experience in make_stream().benchmark.train_stream:
+    for experience in benchmark(make_stream()).train_stream:
         template.train(experience)
         assert plugin.projector_ is not None
         states.append(plugin.projector_.state_dict()["0.weight"].clone())

@@ -15,7 +15,8 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.strategies.teen import TEENPlugin, calibrate
 from cl_suite.strategies.teen_whitened import DEFAULTS, GRID, TEENWhitenedPlugin, whitened_figures
 

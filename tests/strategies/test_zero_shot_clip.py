@@ -12,10 +12,11 @@ from helpers.tiny_clip import load_tiny_clip, write_tiny_clip
 from helpers.tiny_clip_stream import SESSIONS, clip_engine, colour_stream
 from torch import nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.errors import UserError
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.heads.text import TextHead
+from cl_suite.models.settings import ModelConfig
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, session_names
 
@@ -149,8 +150,8 @@ def test_it_works_in_a_bare_template_given_names(folder: Path) -> None:
         plugins=[ZeroShotCLIPPlugin(class_names=list(stream.info.class_names))],
         evaluator=api.EvaluationPlugin(loggers=[]),
     )
-    for experience in stream.benchmark.train_stream:
+    for experience in benchmark(stream).train_stream:
         template.train(experience)
-    template.eval(stream.benchmark.test_stream)
+    template.eval(benchmark(stream).test_stream)
     assert isinstance(model.head, TextHead)
     assert sorted(model.head.classes) == list(range(8))

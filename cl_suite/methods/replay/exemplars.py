@@ -176,12 +176,12 @@ class Exemplars:
         self._extras = {name: [_own(v) for v in values] for name, values in extras.items()}
 
     def _encode(self, data: Any, rows: Rows) -> list[Encoded]:
-        from cl_suite.avalanche import api
+        from cl_suite.avalanche import internals
 
         places = _list(rows)
         if not places:
             return []
-        found = api.raw_rows(data, places)
+        found = internals.raw_rows(data, places)
         if found is None:
             self._take_transforms((Identity(), Identity()))
             return [_encode_foreign(data, row) for row in places]

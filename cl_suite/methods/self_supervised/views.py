@@ -119,11 +119,11 @@ def with_views(data: Any, augmentation: Augmentation) -> Any:
     Raises:
         UserError: if standard views are wanted, and there are none for this data.
     """
-    from cl_suite.avalanche import api
+    from cl_suite.avalanche import internals
 
     if augmentation == "scenario":
         return data
-    found = api.raw_rows(data, [0])
+    found = internals.raw_rows(data, [0])
     if found is None:
         if augmentation == "auto":
             return data
@@ -141,4 +141,4 @@ def with_views(data: Any, augmentation: Augmentation) -> Any:
         return data
     if augmentation == "auto" and len(raw) != 3:
         return data
-    return api.with_train_transform(data, views)
+    return internals.with_train_transform(data, views)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.tiny_streams import make_stream
 
+from cl_suite.avalanche import benchmark
 from cl_suite.methods.episodes.meta_episodes import (
     EpisodePlan,
     MetaEpisode,
@@ -16,7 +17,8 @@ from cl_suite.methods.episodes.meta_episodes import (
 )
 from cl_suite.methods.episodes.meta_learning import UnitNetwork, add_spare_units
 from cl_suite.methods.episodes.meta_training import MetaEpisodeLoader, read_rows
-from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.settings import ModelConfig
 
 LABELS = torch.tensor([7, 2, 5, 0]).repeat_interleave(12)[torch.randperm(48)]
 
@@ -87,7 +89,7 @@ def test_classes_of_few_samples_fill_an_episode_too(per_class: int) -> None:
 def base_session() -> tuple[Any, Classifier]:
     """Return four base classes' data, and a network with their units and three spare ones."""
     stream = make_stream()
-    data = stream.benchmark.train_stream[0].dataset.eval()
+    data = benchmark(stream).train_stream[0].dataset.eval()
     model = build_classifier(ModelConfig(), stream.info.input_shape, 8)
     model.head.grow([0, 2, 5, 7])
     add_spare_units(model, 3)
@@ -147,7 +149,7 @@ def test_the_full_softmax_covers_units_to_come_but_no_others() -> None:
 
 def test_rows_are_read_in_the_order_asked_for_also_from_joined_data() -> None:
     stream = make_stream()
-    first, second = (stream.benchmark.train_stream[i].dataset.eval() for i in (0, 1))
+    first, second = (benchmark(stream).train_stream[i].dataset.eval() for i in (0, 1))
     data = first.concat(second)
     rows = torch.tensor([50, 3, 48, 3, 0])
     found = read_rows(data, rows)

@@ -22,7 +22,8 @@ from cl_suite.methods.episodes.meta_learning import (
     spare_units,
     take_spare_units,
 )
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 
 
 def toy(tensors: Tensors, x: Tensor) -> Tensor:

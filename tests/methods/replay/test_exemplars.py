@@ -12,7 +12,7 @@ from helpers.tiny_streams import make_stream
 from PIL import Image
 from torch import Tensor
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.avalanche.loader import TensorLoader, batches
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples, read_image
 from cl_suite.data.transforms import Compose, Identity, RandomAffine, ResizeCenterCrop, ToFloat
@@ -138,7 +138,7 @@ def test_the_data_set_has_the_original_transforms_and_the_fast_path() -> None:
 
 
 def test_joined_with_a_session_they_are_still_sliced_from_tensors() -> None:
-    data = make_stream().benchmark.train_stream[0].dataset
+    data = benchmark(make_stream()).train_stream[0].dataset
     exemplars = Exemplars()
     exemplars.append(data, [3, 5])
     joined = data.train().concat(exemplars.dataset().train())

@@ -12,7 +12,7 @@ import torch
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
@@ -20,9 +20,10 @@ from cl_suite.errors import UserError
 from cl_suite.features.stats import extract
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin, frozen_copy
 from cl_suite.methods.replay.selection import ordered
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
 from cl_suite.models.features import FeatureTap, classifier_of
 from cl_suite.models.modes import evaluating
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 
@@ -362,6 +363,6 @@ def test_the_teacher_of_a_growing_foreign_network_has_the_old_outputs() -> None:
     Spy.outputs = []
     stream = make_stream([[0, 1], [2, 3], [4]])
     template = bare_template(Spy(buffer=16), Network())
-    for experience in stream.benchmark.train_stream:
+    for experience in benchmark(stream).train_stream:
         template.train(experience)
     assert sorted(set(Spy.outputs)) == [2, 4]

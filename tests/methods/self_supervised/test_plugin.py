@@ -12,14 +12,16 @@ from helpers.tiny_ssl import Passes, Steps, make_engine, plugin_tensors, train, 
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
-from cl_suite.avalanche import api
-from cl_suite.data.stream import UNLABELLED, build_stream
+from cl_suite.avalanche import api, benchmark
+from cl_suite.data.samples import UNLABELLED
+from cl_suite.data.stream import build_stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.errors import UserError
 from cl_suite.losses.nt_xent import nt_xent_loss
 from cl_suite.methods.self_supervised.plugin import Embedded, SelfSupervisedPlugin
 from cl_suite.methods.self_supervised.projected import Wrapped, embed
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 
 
@@ -373,7 +375,7 @@ def test_it_trains_in_a_bare_template(make: Callable[[], nn.Module]) -> None:
     seed_everything(0)
     plugin, model = Everything(), make()
     template = bare_template(plugin, model)
-    stream = make_stream().benchmark.train_stream
+    stream = benchmark(make_stream()).train_stream
     template.train(stream[0])
     trained = model if plugin.wrapped_ is None else plugin.wrapped_
     before = {k: v.clone() for k, v in trained.state_dict().items()}
@@ -390,7 +392,7 @@ def test_a_foreign_network_runs_as_before_and_its_classifier_is_left_alone() -> 
     seed_everything(0)
     plugin, model = Everything(), Foreign()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    bare_template(plugin, model).train(make_stream().benchmark.train_stream[0])
+    bare_template(plugin, model).train(benchmark(make_stream()).train_stream[0])
     assert isinstance(plugin.wrapped_, Wrapped)
     assert plugin.wrapped_.projector[0].in_features == 12  # type: ignore[index, union-attr, operator]
     assert len(model) == 5
@@ -402,7 +404,7 @@ def test_a_foreign_network_runs_as_before_and_its_classifier_is_left_alone() -> 
 @quiet
 def test_a_foreign_networks_momentum_copy_shares_nothing_with_it() -> None:
     plugin, model = Everything(), Foreign()
-    bare_template(plugin, model).train(make_stream().benchmark.train_stream[0])
+    bare_template(plugin, model).train(benchmark(make_stream()).train_stream[0])
     assert plugin.momentum_ is not None
     ours = {p.data_ptr() for p in model.parameters()}
     assert not ours & {p.data_ptr() for p in plugin.momentum_.parameters()}

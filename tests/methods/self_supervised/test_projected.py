@@ -15,7 +15,8 @@ from cl_suite.methods.self_supervised.projected import (
     make_projector,
     still_copy,
 )
-from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 
 X = torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))

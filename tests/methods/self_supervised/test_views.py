@@ -10,7 +10,7 @@ from helpers.tiny_streams import make_stream
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from cl_suite.avalanche import api
+from cl_suite.avalanche import api, benchmark, internals
 from cl_suite.avalanche.loader import TensorLoader, batches
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.sound_transforms import ToWaveform
@@ -122,12 +122,12 @@ def test_a_data_set_of_colour_images_gets_them_and_keeps_its_evaluation(augmenta
     data = colour_data()
     changed = with_views(data, augmentation)  # type: ignore[arg-type]
     expected = standard_views(Compose((RandomCropFlip(2), SCALE)), (3, 12, 12))
-    [(samples, transform, rows)] = api.resolve(changed)
+    [(samples, transform, rows)] = internals.resolve(changed)
     assert transform == expected
     assert rows.tolist() == list(range(10))
-    [(_, evaluation, _)] = api.resolve(changed.eval())
+    [(_, evaluation, _)] = internals.resolve(changed.eval())
     assert evaluation == SCALE
-    [(original, before, _)] = api.resolve(data)
+    [(original, before, _)] = internals.resolve(data)
     assert original is samples
     assert before == Compose((RandomCropFlip(2), SCALE))
 
@@ -142,15 +142,15 @@ def test_they_are_made_by_the_batch_and_each_view_anew() -> None:
 
 
 def test_grey_images_keep_the_scenarios_views_unless_standard_ones_are_wanted() -> None:
-    data = make_stream().benchmark.train_stream[0].dataset
+    data = benchmark(make_stream()).train_stream[0].dataset
     assert with_views(data, "auto") is data
     assert with_views(data, "scenario") is data
-    [(_, transform, _)] = api.resolve(with_views(data, "standard"))
+    [(_, transform, _)] = internals.resolve(with_views(data, "standard"))
     assert transform == standard_views(Compose((PLAIN, RandomAffine())), (1, 16, 16))
 
 
 def test_colour_images_without_standard_views_keep_the_scenarios() -> None:
-    data = api.with_train_transform(colour_data(), Compose((SCALE, Identity())))
+    data = internals.with_train_transform(colour_data(), Compose((SCALE, Identity())))
     assert with_views(data, "auto") is data
     with pytest.raises(UserError, match="Identity"):
         with_views(data, "standard")
@@ -189,11 +189,11 @@ def test_another_training_transform_reaches_every_part(form: str) -> None:
         "joined": one.subset([2]).concat(two),
         "evaluating": one.eval(),
     }[form]
-    changed = api.with_train_transform(data, Double())
-    assert api.transform_group(changed) == api.transform_group(data)
+    changed = internals.with_train_transform(data, Double())
+    assert internals.transform_group(changed) == internals.transform_group(data)
     assert api.sample_ids(changed) == api.sample_ids(data)
     assert list(changed.targets) == list(data.targets)
-    parts = api.resolve(changed.train())
+    parts = internals.resolve(changed.train())
     assert parts is not None
     assert all(transform == Double() for _, transform, _ in parts)
     for index in range(len(data)):
@@ -206,4 +206,4 @@ def test_another_training_transform_reaches_every_part(form: str) -> None:
 
 def test_foreign_data_gets_no_other_transform() -> None:
     with pytest.raises(ValueError, match="not made by cl-suite"):
-        api.with_train_transform(foreign(), Double())
+        internals.with_train_transform(foreign(), Double())

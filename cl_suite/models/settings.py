@@ -1,0 +1,96 @@
+"""Settings of the classifier; nothing here reads a file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cl_suite.errors import UserError
+
+FeatureDtype = Literal["float32", "float16", "bfloat16"]
+PreprocessingChoice = Literal["auto", "backbone", "scenario"]
+View = Literal["flip", "corners"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Settings of the classifier.
+
+    Args:
+        backbone: conv4, resnet20, melconv, identity, any timm name, clip:NAME or wav2vec2:NAME.
+        backbone_args: further arguments of timm.create_model.
+        head: cosine or linear; a strategy with a head of its own takes that.
+        temperature: factor on the cosine, unused by a linear head.
+        pretrained: start from the published weights.
+        weights: a .safetensors file to start from instead, or the folder of a finished run, of
+            which the backbone is taken ({seed} in it is the run's own seed); for CLIP and wav2vec2
+            the folder of a published model.
+        frozen: keep the backbone as it is.
+        trained_blocks: train only so many of the last blocks; null: all of them.
+        lora_rank: rank of low-rank adapters, which then are all of the backbone that is trained;
+            0: none.
+        lora_alpha: adapters are scaled by alpha / rank.
+        lora_dropout: dropout on the adapters' input.
+        lora_targets: name patterns of the layers that get one; null: attention's query and value,
+            else convolutions, else linear layers. trained_blocks limits them to the last blocks.
+        preprocessing: scenario's, backbone's (input size, mean and std that it was trained with),
+            or auto: the backbone's where it starts from published weights, and a run's own where
+            it starts from that run's.
+        image_size: pixels a side in the backbone's preprocessing; null: its own.
+        crop_fraction: side of the middle square in the backbone's preprocessing; 1: whole images.
+        bank: compute what is frozen once for each image and keep it on disk, without random
+            augmentation; null: where the whole backbone is frozen.
+        bank_dtype: of the numbers on disk.
+        bank_views: further fixed views of the training images, flip or corners (four corners and
+            the centre), of which one is drawn each time.
+    """
+
+    backbone: str = "conv4"
+    backbone_args: dict[str, Any] = field(default_factory=dict)
+    head: Literal["cosine", "linear"] = "cosine"
+    temperature: float = 16.0
+    pretrained: bool = False
+    weights: str | None = None
+    frozen: bool = False
+    trained_blocks: int | None = None
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.1
+    lora_targets: list[str] | None = None
+    preprocessing: PreprocessingChoice = "auto"
+    image_size: int | None = None
+    crop_fraction: float = 1.0
+    bank: bool | None = None
+    bank_dtype: FeatureDtype = "float32"
+    bank_views: list[View] = field(default_factory=list)
+
+    @property
+    def uses_bank(self) -> bool:
+        """Whether frozen features are computed once."""
+        return self.frozen if self.bank is None else self.bank
+
+    def check(self) -> None:
+        """Raise `UserError` for a value out of range or a contradiction."""
+        if not 0 < self.temperature < math.inf:
+            raise UserError(
+                f"--model.temperature must be above 0 and finite, got {self.temperature}"
+            )
+        if not 0 < self.crop_fraction <= 1:
+            raise UserError(f"--model.crop_fraction must lie in (0, 1], got {self.crop_fraction}")
+        if self.image_size is not None and self.image_size < 1:
+            raise UserError(f"--model.image_size must be at least 1, got {self.image_size}")
+        if self.lora_rank < 0:
+            raise UserError(f"--model.lora_rank must be 0 or more, got {self.lora_rank}")
+        if self.frozen and (self.lora_rank or self.trained_blocks):
+            raise UserError(
+                "--model.frozen keeps the whole backbone as it is, so it contradicts "
+                "--model.lora_rank and --model.trained_blocks; leave one of them out"
+            )
+        if self.bank and not self.frozen and self.trained_blocks is None:
+            raise UserError(
+                "--model.bank keeps what a frozen part computes, and nothing is frozen; pass "
+                "--model.frozen true, or --model.trained_blocks N to train the last N blocks"
+            )
+        if self.bank_views and not self.uses_bank:
+            raise UserError("--model.bank_views are views in the bank; pass --model.bank true too")
