@@ -38,7 +38,7 @@ from cl_suite.models.classifier import build_classifier
 from cl_suite.models.preprocessing import backbone_preprocessing, with_preprocessing
 from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
-from cl_suite.scenarios import MiniImageNet
+from cl_suite.scenarios import FSCIL
 from cl_suite.strategies import (
     LDAPlugin,
     RanPACPlugin,
@@ -69,7 +69,7 @@ def features_of(root: str, backbone: str, weights: str) -> Stream:
     """Return miniImageNet as a stream of a pretrained backbone's features."""
     preprocessing = backbone_preprocessing(backbone)
     assert preprocessing is not None, f"backbone '{backbone}' says nothing of its preprocessing"
-    stream = with_preprocessing(MiniImageNet(root=root).build(), preprocessing)
+    stream = with_preprocessing(FSCIL(dataset="mini_imagenet", root=root).build(), preprocessing)
     network = create_backbone(backbone, stream.info.input_shape, weights=weights, frozen=True)
     return banked_stream(stream, network)
 

@@ -30,7 +30,7 @@ from cl_suite.features.compute import default_batch_size
 from cl_suite.models.backbones import create_backbone
 from cl_suite.models.modes import evaluating
 from cl_suite.models.preprocessing import backbone_preprocessing, with_preprocessing
-from cl_suite.scenarios import MiniImageNet
+from cl_suite.scenarios import FSCIL
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -43,7 +43,7 @@ def prepared_images(root: str, name: str) -> Tensor:
     """Return every distinct image of the stream as the network takes it."""
     preprocessing = backbone_preprocessing(name)
     assert preprocessing is not None
-    stream = with_preprocessing(MiniImageNet(root=root).build(), preprocessing)
+    stream = with_preprocessing(FSCIL(dataset="mini_imagenet", root=root).build(), preprocessing)
     raw = torch.cat([s.inputs for s in (*stream.train, *stream.test)])  # type: ignore[attr-defined]  # tensors
     distinct = torch.unique(raw, dim=0)
     return torch.cat([stream.info.eval_transform(part) for part in distinct.split(256)])

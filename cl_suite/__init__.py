@@ -1,3 +1,33 @@
-"""cl-suite: continual and few-shot class-incremental learning."""
+"""cl-suite: continual and few-shot class-incremental learning.
 
-__version__ = "0.1.0"
+Importing this package alone imports neither torch nor Avalanche; its public names do when used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cl_suite.plugin import StrategyPlugin
+    from cl_suite.runs.launch import run
+    from cl_suite.runs.saved_model import load_model
+
+__version__ = "0.2.0"
+__all__ = ["StrategyPlugin", "__version__", "load_model", "run"]
+
+_HOME = {
+    "StrategyPlugin": "cl_suite.plugin",
+    "load_model": "cl_suite.runs.saved_model",
+    "run": "cl_suite.runs.launch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cl_suite' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

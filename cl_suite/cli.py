@@ -119,7 +119,6 @@ def _run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     from rich.console import Console
 
-    from cl_suite.logging.progress import ConsoleProgress
     from cl_suite.runs.run import run
 
     console = Console()
@@ -137,7 +136,7 @@ def _run(arguments: list[str]) -> int:
             f"{config.device}",
             highlight=False,
         )
-        folders.append(run(config, options, ConsoleProgress(console)).path)
+        folders.append(run(config, options, registry.make_listeners()).path)
     from cl_suite.report.show import print_runs
 
     print_runs(folders, console)

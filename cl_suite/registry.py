@@ -20,6 +20,11 @@ from cl_suite.errors import UserError, suggestion
 
 Kind = Literal["scenario", "strategy"]
 GROUPS: dict[Kind, str] = {"scenario": "cl_suite.scenarios", "strategy": "cl_suite.strategies"}
+LISTENER_GROUP = "cl_suite.listeners"
+LISTENERS = {  # of every run; third parties add theirs by entry points
+    "tensorboard": "cl_suite.logging.run_dashboard.RunDashboard",
+    "console": "cl_suite.logging.progress.ConsoleProgress",
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Entry:
         class_path: dotted name of its class.
         summary: one line for the list.
         settings: the rest of its YAML: `params`, `bounds`, `model`, `training`, `evaluation`, and
-            of a strategy `for_scenario` (the same sections for one scenario, by name).
+            of a strategy `for_scenario` (the same sections for one scenario, by name) and `tiny`
+            (parameters that make tests of it short; no run reads them).
         origin: cl-suite, or the package that brought it.
     """
 
@@ -47,18 +53,7 @@ class Entry:
         Raises:
             UserError: if it cannot be imported.
         """
-        module_name, _, class_name = self.class_path.rpartition(".")
-        if module_name.startswith("avalanche."):
-            # its import warns of a solver that few plugins need; ours filters that
-            importlib.import_module("cl_suite.avalanche.api")
-        try:
-            found: type = getattr(importlib.import_module(module_name), class_name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(
-                f"{self.kind} '{self.name}' names class '{self.class_path}', which cannot be "
-                f"imported ({error}); mend its entry or install what it needs"
-            ) from error
-        return found
+        return _import(self.kind, self.name, self.class_path)
 
 
 def entries(kind: Kind) -> dict[str, Entry]:
@@ -89,6 +84,18 @@ def get(kind: Kind, name: str) -> Entry:
         settings = dict(getattr(entry.load(), "default_config", {}))
         entry = Entry(kind, name, entry.class_path, entry.summary, entry.origin, settings)
     return entry
+
+
+def make_listeners() -> list[Any]:
+    """Return a new listener of each kind that is known: the suite's own, and third parties'.
+
+    Raises:
+        UserError: if one cannot be imported.
+    """
+    paths = dict(LISTENERS)
+    for point in sorted(metadata.entry_points(group=LISTENER_GROUP), key=lambda p: p.name):
+        paths[point.name] = point.value.replace(":", ".")
+    return [_import("listener", name, path)() for name, path in paths.items()]
 
 
 def lazy_classes(kind: Kind, package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -127,3 +134,18 @@ def _from_yaml(kind: Kind, name: str, content: Mapping[str, Any]) -> Entry:
 
 def _package(point: metadata.EntryPoint) -> str:
     return point.dist.name if point.dist is not None else point.value.split(".")[0]
+
+
+def _import(kind: str, name: str, class_path: str) -> type:
+    module_name, _, class_name = class_path.rpartition(".")
+    if module_name.startswith("avalanche."):
+        # its import warns of a solver that few plugins need; ours filters that
+        importlib.import_module("cl_suite.avalanche.api")
+    try:
+        found: type = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{kind} '{name}' names class '{class_path}', which cannot be imported ({error}); fix "
+            "its entry or install what it needs"
+        ) from error
+    return found

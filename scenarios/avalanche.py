@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 
@@ -13,10 +14,12 @@ from cl_suite.data.cut import all_rows, common_way, rows_by_class
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.errors import UserError
+from cl_suite.parameters import Parameters, Within
 from cl_suite.randomness import seeded
 
 
-class AvalancheBenchmark:
+@dataclass(kw_only=True, eq=False)
+class AvalancheBenchmark(Parameters):
     """The train and test streams of an Avalanche benchmark, one session an experience.
 
     Classes keep the ids that the benchmark gives them; their names are these numbers. Test images
@@ -34,12 +37,9 @@ class AvalancheBenchmark:
         seed: of every global generator during the call, as many factories draw from them.
     """
 
-    def __init__(
-        self, *, factory: str, arguments: dict[str, Any] | None = None, seed: int = 0
-    ) -> None:
-        self.factory = factory
-        self.arguments = arguments
-        self.seed = seed
+    factory: str
+    arguments: dict[str, Any] | None = None
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if there is no such benchmark or it has no use."""

@@ -31,7 +31,8 @@ Differences from the authors' benchmark:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -40,9 +41,11 @@ from cl_suite.data.cut import check_at_least
 from cl_suite.data.few_shot_tasks import check_draw, class_split, draw_class_task
 from cl_suite.data.stream import Kind, Stream, build_stream
 from cl_suite.errors import UserError
+from cl_suite.parameters import Parameters, Within
 
 
-class CFSLPretraining:
+@dataclass(kw_only=True, eq=False)
+class CFSLPretraining(Parameters):
     """One session: all images of the classes for training, but for some that measure it.
 
     Args:
@@ -54,26 +57,15 @@ class CFSLPretraining:
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str | None = None,
-        test_images: int = 3,
-        split_seed: int = 0,
-        image_size: int = 84,
-        augment: bool = True,
-        skip_unreadable: bool = False,
-    ) -> None:
-        self.root = root
-        self.test_images = test_images
-        self.split_seed = split_seed
-        self.image_size = image_size
-        self.augment = augment
-        self.skip_unreadable = skip_unreadable
+    root: str | None = None
+    test_images: Annotated[int, Within(1)] = 3
+    split_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    image_size: Annotated[int, Within(1, 4096)] = 84
+    augment: bool = True
+    skip_unreadable: bool = False
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
-        check_at_least("test_images", self.test_images, 1)
         images = class_images.read(
             self.root,
             image_size=self.image_size,
@@ -110,7 +102,8 @@ class CFSLPretraining:
         )
 
 
-class CFSL:
+@dataclass(kw_only=True, eq=False)
+class CFSL(Parameters):
     """Support sets of few shots; consecutive ones may share their classes.
 
     Args:
@@ -129,39 +122,22 @@ class CFSL:
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
+    root: str | None = None
+    way: Annotated[int, Within(1)] = 5
+    shots: Annotated[int, Within(1)] = 1
+    support_sets: Annotated[int, Within(1)] = 4
+    class_change: Annotated[int, Within(1)] = 2
+    overwrite: bool = False
+    targets: Annotated[int, Within(1)] = 5
+    split: Literal["validation", "test"] = "test"
+    task: Annotated[int, Within(0, 2**32 - 1)] | None = None
+    instance_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    split_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    image_size: Annotated[int, Within(1, 4096)] = 84
+    skip_unreadable: bool = False
+
     kind: ClassVar[Kind] = "mixed"
     drawn_by_seed: ClassVar[str] = "task"
-
-    def __init__(
-        self,
-        *,
-        root: str | None = None,
-        way: int = 5,
-        shots: int = 1,
-        support_sets: int = 4,
-        class_change: int = 2,
-        overwrite: bool = False,
-        targets: int = 5,
-        split: Literal["validation", "test"] = "test",
-        task: int | None = None,
-        instance_seed: int = 0,
-        split_seed: int = 0,
-        image_size: int = 84,
-        skip_unreadable: bool = False,
-    ) -> None:
-        self.root = root
-        self.way = way
-        self.shots = shots
-        self.support_sets = support_sets
-        self.class_change = class_change
-        self.overwrite = overwrite
-        self.targets = targets
-        self.split = split
-        self.task = task
-        self.instance_seed = instance_seed
-        self.split_seed = split_seed
-        self.image_size = image_size
-        self.skip_unreadable = skip_unreadable
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""

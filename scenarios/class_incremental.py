@@ -6,6 +6,9 @@ The customary streams of, among others, Rebuffi et al., "iCaRL", CVPR 2017 (B0) 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 from cl_suite.data.cut import (
     ClassOrder,
     all_rows,
@@ -16,9 +19,11 @@ from cl_suite.data.cut import (
 )
 from cl_suite.data.sources import Source, read_source
 from cl_suite.data.stream import Stream
+from cl_suite.parameters import Parameters, Within
 
 
-class ClassIncremental:
+@dataclass(kw_only=True, eq=False)
+class ClassIncremental(Parameters):
     """Any of the data sets, cut into sessions that have all training images of their classes.
 
     Args:
@@ -31,22 +36,12 @@ class ClassIncremental:
         seed: of the "seeded" class order.
     """
 
-    def __init__(
-        self,
-        *,
-        source: Source = "omniglot",
-        root: str | None = None,
-        base_classes: int | None = None,
-        way: int = 10,
-        class_order: ClassOrder = "1993",
-        seed: int = 0,
-    ) -> None:
-        self.source = source
-        self.root = root
-        self.base_classes = base_classes
-        self.way = way
-        self.class_order = class_order
-        self.seed = seed
+    source: Source = "omniglot"
+    root: str | None = None
+    base_classes: Annotated[int, Within(1)] | None = None
+    way: Annotated[int, Within(1)] = 10
+    class_order: ClassOrder = "1993"
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""

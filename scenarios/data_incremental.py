@@ -9,19 +9,22 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from cl_suite.data.cut import check_at_least, rows_by_class
+from cl_suite.data.cut import rows_by_class
 from cl_suite.data.pool import Pool
 from cl_suite.data.samples import UNLABELLED, Samples
 from cl_suite.data.sources import Source, read_source
 from cl_suite.data.stream import Kind, Stream
 from cl_suite.errors import UserError
+from cl_suite.parameters import Parameters, Within
 
 
-class DataIncremental:
+@dataclass(kw_only=True, eq=False)
+class DataIncremental(Parameters):
     """Any of the data sets, dealt into sessions that each have a part of every class.
 
     Training images and test images are dealt class by class, by a random draw from `seed`; sessions
@@ -36,26 +39,16 @@ class DataIncremental:
         seed: of the dealing.
     """
 
-    kind: ClassVar[Kind] = "data"
+    source: Source = "omniglot"
+    root: str | None = None
+    num_sessions: Annotated[int, Within(1)] = 5
+    unlabelled_fraction: Annotated[float, Within(0, 1, open_end=True)] = 0.0
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
-    def __init__(
-        self,
-        *,
-        source: Source = "omniglot",
-        root: str | None = None,
-        num_sessions: int = 5,
-        unlabelled_fraction: float = 0.0,
-        seed: int = 0,
-    ) -> None:
-        self.source = source
-        self.root = root
-        self.num_sessions = num_sessions
-        self.unlabelled_fraction = unlabelled_fraction
-        self.seed = seed
+    kind: ClassVar[Kind] = "data"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        check_at_least("num_sessions", self.num_sessions, 1)
         if not 0 <= self.unlabelled_fraction < 1:
             raise UserError(
                 "unlabelled_fraction must lie in [0, 1), got "

@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cl_suite.data.cut import check_choice
 from cl_suite.data.pool import Pool
@@ -23,6 +24,7 @@ from cl_suite.data.shifts import SHIFTS, shifted
 from cl_suite.data.sources import SOURCES, needed_root, read_source
 from cl_suite.data.stream import Kind, Stream, build_stream
 from cl_suite.errors import UserError, suggestion
+from cl_suite.parameters import Above, Parameters, Within
 
 DomainSource = Literal[
     "omniglot",
@@ -36,7 +38,8 @@ DomainSource = Literal[
 TRAIN, TEST = 0, 1  # so that noise differs between the two
 
 
-class DomainIncremental:
+@dataclass(kw_only=True, eq=False)
+class DomainIncremental(Parameters):
     """One session a domain: folders of domains, shifts of one data set, or speakers.
 
     Every domain has all classes, in training and in test images. Under shifts, all of a data set's
@@ -60,30 +63,17 @@ class DomainIncremental:
             at the first.
     """
 
-    kind: ClassVar[Kind] = "domain"
+    source: DomainSource = "omniglot"
+    root: str | None = None
+    domains: list[str] | None = None
+    shifts: list[str] | None = None
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    test_fraction: Annotated[float, Above(0, 1, open_end=True)] = 0.2
+    image_size: Annotated[int, Within(1, 4096)] = 84
+    features: Features = "log_mel"
+    skip_unreadable: bool = False
 
-    def __init__(
-        self,
-        *,
-        source: DomainSource = "omniglot",
-        root: str | None = None,
-        domains: list[str] | None = None,
-        shifts: list[str] | None = None,
-        seed: int = 0,
-        test_fraction: float = 0.2,
-        image_size: int = 84,
-        features: Features = "log_mel",
-        skip_unreadable: bool = False,
-    ) -> None:
-        self.source = source
-        self.root = root
-        self.domains = domains
-        self.shifts = shifts
-        self.seed = seed
-        self.test_fraction = test_fraction
-        self.image_size = image_size
-        self.features = features
-        self.skip_unreadable = skip_unreadable
+    kind: ClassVar[Kind] = "domain"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""

@@ -8,154 +8,172 @@ its classes and nothing else. After a session all test images of all classes see
 
 from __future__ import annotations
 
-from cl_suite.data.pool import Pool
-from cl_suite.data.readers import cifar100, cub200, mini_imagenet
-from cl_suite.data.readers.folders import Augmentation
-from cl_suite.scenarios.published_benchmark import (
-    Protocol,
-    PublishedBenchmark,
-    PublishedOrRandom,
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cl_suite.data.cut import (
+    all_rows,
+    cut_classes,
+    remainder_notes,
+    rows_by_class,
+    shot_rows,
 )
+from cl_suite.data.pool import Pool
+from cl_suite.data.readers import cifar100, cub200, mini_imagenet, published
+from cl_suite.data.readers.folders import Augmentation
+from cl_suite.data.stream import Stream
+from cl_suite.errors import UserError
+from cl_suite.parameters import Parameters, Within
+
+PublishedOrRandom = Literal["published", "random"]
 
 
-class MiniImageNet(PublishedBenchmark):
-    """miniImageNet: 60 base classes, then 8 sessions of 5-way 5-shot; 84 x 84 pixels.
+@dataclass(frozen=True)
+class Protocol:
+    """What the published figures of a benchmark rest on.
 
-    Args:
-        root: folder with `images/` and `split/{train,test}.csv`.
-        base_classes: classes of session 0.
-        way: classes of each later session.
-        shots: training images of each later class.
-        base_shots: at most so many training images of a base class; None for all of them.
-        shot_selection: "published" takes the fixed lists that published figures rest on, "random"
-            draws the shots from `shot_seed`.
-        shot_seed: seed of the random shots.
-        augmentation: "autoaugment" adds the ImageNet policy.
-        image_size: height and width of the model's input in pixels.
+    Attributes:
+        title: name of the benchmark.
+        base_classes, way, shots: of the published division.
+        base_images, test_images: number of training images of all base classes, and of all test
+            images.
+        image_size: pixels a side of the customary input.
+        read: reads the data set, from `root`, `image_size` and `augmentation`.
     """
 
-    protocol = Protocol("miniImageNet", "mini_imagenet", 60, 5, 5, 30_000, 10_000)
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        base_classes: int = 60,
-        way: int = 5,
-        shots: int = 5,
-        base_shots: int | None = None,
-        shot_selection: PublishedOrRandom = "published",
-        shot_seed: int = 0,
-        augmentation: Augmentation = "standard",
-        image_size: int = 84,
-    ) -> None:
-        super().__init__(
-            root=root,
-            base_classes=base_classes,
-            way=way,
-            shots=shots,
-            base_shots=base_shots,
-            shot_selection=shot_selection,
-            shot_seed=shot_seed,
-            augmentation=augmentation,
-            image_size=image_size,
-        )
-
-    def read(self) -> Pool:
-        return mini_imagenet.read(
-            self.root, image_size=self.image_size, augmentation=self.augmentation
-        )
+    title: str
+    base_classes: int
+    way: int
+    shots: int
+    base_images: int
+    test_images: int
+    image_size: int
+    read: Callable[..., Pool]
 
 
-class CIFAR100(PublishedBenchmark):
-    """CIFAR-100: 60 base classes, then 8 sessions of 5-way 5-shot; 32 x 32 pixels.
+PROTOCOLS: Mapping[published.Lists, Protocol] = {
+    "mini_imagenet": Protocol("miniImageNet", 60, 5, 5, 30_000, 10_000, 84, mini_imagenet.read),
+    "cifar100": Protocol("CIFAR-100", 60, 5, 5, 30_000, 10_000, 32, cifar100.read),
+    "cub200": Protocol("CUB-200", 100, 10, 5, 3_000, 5_794, 224, cub200.read),
+}
+
+
+@dataclass(kw_only=True, eq=False)
+class FSCIL(Parameters):
+    """A published benchmark: a base session with all images, then few-shot sessions.
 
     Args:
-        root: folder with `cifar-100-python/`.
-        base_classes: classes of session 0.
-        way: classes of each later session.
+        dataset: mini_imagenet (`root` has `images/` and `split/{train,test}.csv`), cifar100
+            (`cifar-100-python/`) or cub200 (the folder `CUB_200_2011`, or the one above it).
+        root: folder of the data set.
+        base_classes: classes of session 0; null: the protocol's (60, 60, 100).
+        way: classes of each later session; null: the protocol's (5, 5, 10).
         shots: training images of each later class.
-        base_shots: at most so many training images of a base class; None for all of them.
-        shot_selection: "published" takes the fixed lists that published figures rest on, "random"
-            draws the shots from `shot_seed`.
+        base_shots: most training images of a base class; null: all of them.
+        shot_selection: published (the fixed lists behind published figures) or random (drawn from
+            `shot_seed`).
         shot_seed: seed of the random shots.
-        augmentation: "autoaugment" adds the CIFAR policy and a cutout.
-        image_size: height and width of the model's input in pixels.
+        augmentation: standard, or autoaugment, which adds the data set's policy.
+        image_size: height and width of the model's input in pixels; null: 84, 32 or 224.
     """
 
-    protocol = Protocol("CIFAR-100", "cifar100", 60, 5, 5, 30_000, 10_000)
+    dataset: published.Lists
+    root: str
+    base_classes: Annotated[int, Within(1)] | None = None
+    way: Annotated[int, Within(1)] | None = None
+    shots: Annotated[int, Within(1)] = 5
+    base_shots: Annotated[int, Within(1)] | None = None
+    shot_selection: PublishedOrRandom = "published"
+    shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    augmentation: Augmentation = "standard"
+    image_size: Annotated[int, Within(1, 4096)] | None = None
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        base_classes: int = 60,
-        way: int = 5,
-        shots: int = 5,
-        base_shots: int | None = None,
-        shot_selection: PublishedOrRandom = "published",
-        shot_seed: int = 0,
-        augmentation: Augmentation = "standard",
-        image_size: int = 32,
-    ) -> None:
-        super().__init__(
-            root=root,
-            base_classes=base_classes,
-            way=way,
-            shots=shots,
-            base_shots=base_shots,
-            shot_selection=shot_selection,
-            shot_seed=shot_seed,
-            augmentation=augmentation,
-            image_size=image_size,
+    @property
+    def _base_classes(self) -> int:
+        given = self.base_classes
+        return PROTOCOLS[self.dataset].base_classes if given is None else given
+
+    @property
+    def _way(self) -> int:
+        return PROTOCOLS[self.dataset].way if self.way is None else self.way
+
+    def _read(self) -> Pool:
+        protocol = PROTOCOLS[self.dataset]
+        size = protocol.image_size if self.image_size is None else self.image_size
+        return protocol.read(self.root, image_size=size, augmentation=self.augmentation)
+
+    def build(self) -> Stream:
+        """Return the stream; raise `UserError` for data or parameters that do not fit."""
+        pool = self._read()
+        order = range(len(pool.class_names))  # no shuffling: the protocol has label order
+        sessions = cut_classes(order, base_classes=self._base_classes, way=self._way)
+        images = rows_by_class(pool.train.targets)
+        novel = self._novel_candidates(pool, images)
+        selection: Literal["first", "random"] = (
+            "first" if self.shot_selection == "published" else "random"
+        )
+        novel_rows = [
+            shot_rows(
+                novel,
+                classes,
+                shots=self.shots,
+                class_names=pool.class_names,
+                selection=selection,
+                seed=self.shot_seed,
+            )
+            for classes in sessions[1:]
+        ]
+        return pool.stream(
+            name=self.dataset,
+            sessions=sessions,
+            train_rows=[all_rows(images, sessions[0], self.base_shots), *novel_rows],
+            shots=self.shots,
+            notes=(*remainder_notes(sessions, self._way), *self._deviations(pool, images)),
         )
 
-    def read(self) -> Pool:
-        return cifar100.read(self.root, image_size=self.image_size, augmentation=self.augmentation)
-
-
-class CUB200(PublishedBenchmark):
-    """CUB-200-2011: 100 base classes, then 10 sessions of 10-way 5-shot; 224 x 224 pixels.
-
-    Args:
-        root: the folder `CUB_200_2011`, or the one above it.
-        base_classes: classes of session 0.
-        way: classes of each later session.
-        shots: training images of each later class.
-        base_shots: at most so many training images of a base class; None for all of them.
-        shot_selection: "published" takes the fixed lists that published figures rest on, "random"
-            draws the shots from `shot_seed`.
-        shot_seed: seed of the random shots.
-        augmentation: "autoaugment" adds the ImageNet policy.
-        image_size: height and width of the model's input in pixels.
-    """
-
-    protocol = Protocol("CUB-200", "cub200", 100, 10, 5, 3_000, 5_794)
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        base_classes: int = 100,
-        way: int = 10,
-        shots: int = 5,
-        base_shots: int | None = None,
-        shot_selection: PublishedOrRandom = "published",
-        shot_seed: int = 0,
-        augmentation: Augmentation = "standard",
-        image_size: int = 224,
-    ) -> None:
-        super().__init__(
-            root=root,
-            base_classes=base_classes,
-            way=way,
-            shots=shots,
-            base_shots=base_shots,
-            shot_selection=shot_selection,
-            shot_seed=shot_seed,
-            augmentation=augmentation,
-            image_size=image_size,
+    def _novel_candidates(
+        self, pool: Pool, images: Mapping[int, Sequence[int]]
+    ) -> Mapping[int, Sequence[int]]:
+        if self.shot_selection == "random":
+            return images
+        protocol = PROTOCOLS[self.dataset]
+        for parameter, value, limit, fits in (
+            ("base_classes", self._base_classes, "at least", protocol.base_classes),
+            ("shots", self.shots, "at most", protocol.shots),
+        ):
+            if value < fits if limit == "at least" else value > fits:
+                raise UserError(
+                    f"{parameter} must be {limit} {fits} for the published shots, got {value}; "
+                    "use shot_selection='random' for others"
+                )
+        return published.rows_of_shots(
+            published.load(self.dataset),
+            {entry: row for row, entry in enumerate(pool.entries)},
+            pool.train.targets,
+            first_novel_class=protocol.base_classes,
+            way=protocol.way,
+            shots=protocol.shots,
         )
 
-    def read(self) -> Pool:
-        return cub200.read(self.root, image_size=self.image_size, augmentation=self.augmentation)
+    def _deviations(self, pool: Pool, images: Mapping[int, Sequence[int]]) -> tuple[str, ...]:
+        protocol = PROTOCOLS[self.dataset]
+        base_images = len(all_rows(images, range(protocol.base_classes)))
+        cut = (self._base_classes, self._way, self.shots)
+        reasons = []
+        if self.shot_selection == "random":
+            reasons.append(f"the shots are drawn at random (shot_seed {self.shot_seed})")
+        if cut != (protocol.base_classes, protocol.way, protocol.shots):
+            reasons.append("base_classes, way or shots are not the protocol's")
+        if self.base_shots is not None:
+            reasons.append(f"a base class has at most {self.base_shots} images")
+        if (base_images, len(pool.test)) != (protocol.base_images, protocol.test_images):
+            reasons.append(
+                f"the data set has {base_images} instead of {protocol.base_images} training images "
+                f"of base classes, and {len(pool.test)} instead of {protocol.test_images} test "
+                "images"
+            )
+        return tuple(
+            f"not comparable with published {protocol.title} figures: {reason}"
+            for reason in reasons
+        )

@@ -18,13 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from cl_suite.data.cut import (
-    SHOT_SELECTIONS,
     ShotSelection,
-    check_at_least,
-    check_choice,
     cut_classes,
     remainder_notes,
     rows_by_class,
@@ -46,6 +43,7 @@ from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.errors import UserError
+from cl_suite.parameters import Parameters, Within
 
 Dataset = Literal[
     "caltech101",
@@ -101,7 +99,8 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-class FSCIT:
+@dataclass(kw_only=True, eq=False)
+class FSCIT(Parameters):
     """Any of the data sets in sessions of a few shots a class, the base session included.
 
     Args:
@@ -121,34 +120,19 @@ class FSCIT:
         augment: cut and flip the training images by a random draw each.
     """
 
-    def __init__(
-        self,
-        *,
-        dataset: Dataset,
-        root: str | None = None,
-        base_classes: int,
-        way: int,
-        shots: int = SHOTS,
-        shot_selection: ShotSelection = "random",
-        shot_seed: int = 0,
-        shot_list: str | None = None,
-        image_size: int = 224,
-        augment: bool = True,
-    ) -> None:
-        self.dataset = dataset
-        self.root = root
-        self.base_classes = base_classes
-        self.way = way
-        self.shots = shots
-        self.shot_selection = shot_selection
-        self.shot_seed = shot_seed
-        self.shot_list = shot_list
-        self.image_size = image_size
-        self.augment = augment
+    dataset: Dataset
+    root: str | None = None
+    base_classes: Annotated[int, Within(1)]
+    way: Annotated[int, Within(1)]
+    shots: Annotated[int, Within(1)] = SHOTS
+    shot_selection: ShotSelection = "random"
+    shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    shot_list: str | None = None
+    image_size: Annotated[int, Within(1, 4096)] = 224
+    augment: bool = True
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        self._check()
         pool = _read(self.dataset, self.root)
         order = range(len(pool.class_names))  # no shuffling: the protocol has label order
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
@@ -161,12 +145,6 @@ class FSCIT:
             shots=self.shots,
             notes=(*remainder_notes(sessions, self.way), *self._deviations(pool)),
         )
-
-    def _check(self) -> None:
-        check_choice("dataset", self.dataset, get_args(Dataset))
-        check_choice("shot_selection", self.shot_selection, SHOT_SELECTIONS)
-        check_at_least("shot_seed", self.shot_seed, 0)
-        check_at_least("image_size", self.image_size, 1)
 
     def _shots(self, pool: Pool, sessions: Sequence[Sequence[int]]) -> list[list[int]]:
         candidates: Mapping[int, Sequence[int]] = rows_by_class(pool.train.targets)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from cl_suite.data.cut import (
     all_rows,
@@ -16,9 +17,11 @@ from cl_suite.data.cut import (
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers import image_folder
 from cl_suite.data.stream import Stream
+from cl_suite.parameters import Above, Parameters, Within
 
 
-class ImageFolder:
+@dataclass(kw_only=True, eq=False)
+class ImageFolder(Parameters):
     """The classes of a folder of class folders: a base session, then sessions of a few shots.
 
     What is no image is skipped and said in the stream's notes. Deterministic in `seed`.
@@ -37,30 +40,16 @@ class ImageFolder:
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        base_classes: int,
-        way: int = 5,
-        shots: int = 5,
-        test_fraction: float = 0.3,
-        class_order: Literal["name", "random"] | list[str] = "name",
-        seed: int = 0,
-        image_size: int = 84,
-        augment: bool = True,
-        skip_unreadable: bool = False,
-    ) -> None:
-        self.root = root
-        self.base_classes = base_classes
-        self.way = way
-        self.shots = shots
-        self.test_fraction = test_fraction
-        self.class_order = class_order
-        self.seed = seed
-        self.image_size = image_size
-        self.augment = augment
-        self.skip_unreadable = skip_unreadable
+    root: str
+    base_classes: Annotated[int, Within(1)]
+    way: Annotated[int, Within(1)] = 5
+    shots: Annotated[int, Within(1)] = 5
+    test_fraction: Annotated[float, Above(0, 1, open_end=True)] = 0.3
+    class_order: Literal["name", "random"] | list[str] = "name"
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    image_size: Annotated[int, Within(1, 4096)] = 84
+    augment: bool = True
+    skip_unreadable: bool = False
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""

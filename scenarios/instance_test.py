@@ -13,14 +13,14 @@ Differences from the authors' benchmark:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cl_suite.data import class_images
-from cl_suite.data.cut import check_at_least, check_choice
 from cl_suite.data.few_shot_tasks import (
     check_draw,
     class_split,
@@ -31,11 +31,13 @@ from cl_suite.data.few_shot_tasks import (
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.errors import UserError
+from cl_suite.parameters import Parameters, Within
 
 Corruption = Literal["none", "noise", "occlusion", "square_occlusion"]
 
 
-class InstanceTest:
+@dataclass(kw_only=True, eq=False)
+class InstanceTest(Parameters):
     """Support sets of single images, each a class; tested on the same images, which may be spoiled.
 
     Args:
@@ -54,34 +56,19 @@ class InstanceTest:
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
-    drawn_by_seed: ClassVar[str] = "task"
+    root: str | None = None
+    support_sets: Annotated[int, Within(1)] = 4
+    set_size: Annotated[int, Within(1)] = 5
+    corruption: Corruption = "none"
+    amount: Annotated[float, Within(0, 1)] = 0.1
+    split: Literal["validation", "test"] = "test"
+    task: Annotated[int, Within(0, 2**32 - 1)] | None = None
+    instance_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    split_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    image_size: Annotated[int, Within(1, 4096)] = 84
+    skip_unreadable: bool = False
 
-    def __init__(
-        self,
-        *,
-        root: str | None = None,
-        support_sets: int = 4,
-        set_size: int = 5,
-        corruption: Corruption = "none",
-        amount: float = 0.1,
-        split: Literal["validation", "test"] = "test",
-        task: int | None = None,
-        instance_seed: int = 0,
-        split_seed: int = 0,
-        image_size: int = 84,
-        skip_unreadable: bool = False,
-    ) -> None:
-        self.root = root
-        self.support_sets = support_sets
-        self.set_size = set_size
-        self.corruption = corruption
-        self.amount = amount
-        self.split = split
-        self.task = task
-        self.instance_seed = instance_seed
-        self.split_seed = split_seed
-        self.image_size = image_size
-        self.skip_unreadable = skip_unreadable
+    drawn_by_seed: ClassVar[str] = "task"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
@@ -131,9 +118,6 @@ class InstanceTest:
 
     def _check(self) -> None:
         check_draw(self.split, self.task, self.instance_seed)
-        check_choice("corruption", self.corruption, get_args(Corruption))
-        for name in ("support_sets", "set_size"):
-            check_at_least(name, getattr(self, name), 1)
         most = 1 if self.corruption in ("none", "noise") else 0.49
         if not 0 <= self.amount <= most:
             raise UserError(

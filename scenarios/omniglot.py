@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 from cl_suite.data.cut import (
     ShotSelection,
     all_rows,
@@ -13,9 +16,11 @@ from cl_suite.data.cut import (
 )
 from cl_suite.data.readers import omniglot
 from cl_suite.data.stream import Stream
+from cl_suite.parameters import Parameters, Within
 
 
-class Omniglot:
+@dataclass(kw_only=True, eq=False)
+class Omniglot(Parameters):
     """242 characters of 8 alphabets: 122 base classes, then 12 sessions of 10-way 5-shot.
 
     A character's first ten drawings are for training, the other ten for testing. Classes arrive in
@@ -31,24 +36,13 @@ class Omniglot:
         augment: rotate, scale, shear and shift the training images by a random draw each.
     """
 
-    def __init__(
-        self,
-        *,
-        base_classes: int = 122,
-        way: int = 10,
-        shots: int = 5,
-        shot_selection: ShotSelection = "first",
-        shot_seed: int = 0,
-        class_order_seed: int = 0,
-        augment: bool = True,
-    ) -> None:
-        self.base_classes = base_classes
-        self.way = way
-        self.shots = shots
-        self.shot_selection = shot_selection
-        self.shot_seed = shot_seed
-        self.class_order_seed = class_order_seed
-        self.augment = augment
+    base_classes: Annotated[int, Within(1)] = 122
+    way: Annotated[int, Within(1)] = 10
+    shots: Annotated[int, Within(1)] = 5
+    shot_selection: ShotSelection = "first"
+    shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    class_order_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    augment: bool = True
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for a parameter that the data cannot serve."""

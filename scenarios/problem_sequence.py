@@ -31,7 +31,8 @@ Differences from the paper, so that a processor can train on it:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomAffine, ToFloat, Transform
 from cl_suite.errors import UserError
+from cl_suite.parameters import Parameters, Within
 from cl_suite.scenarios.picture_pairs import (
     NUM_CLASSES,
     NUM_MAPS,
@@ -75,7 +77,8 @@ Size = Literal["plus", "minus", "latent", "few", "images"]
 Problem = tuple[int, int | None, Size]  # which domain, which task (None: none), how much data
 
 
-class ProblemSequence:
+@dataclass(kw_only=True, eq=False)
+class ProblemSequence(Parameters):
     """Problems on pairs of handwritten characters, two classes a session: "no" and "yes".
 
     An item is a tensor `(2, 28, 28)` in [0, 1], a picture a channel. In the first two sessions of
@@ -95,34 +98,18 @@ class ProblemSequence:
         seed: of everything that is drawn.
     """
 
-    def __init__(
-        self,
-        *,
-        sequence: SequenceName = "S_pl",
-        length: int = 6,
-        patterns: list[PatternName] | None = None,
-        plus_items: int = 3000,
-        minus_items: int = 1000,
-        few_items: int = 20,
-        image_items: int = 800,
-        minus_drawings: int = 3,
-        validation_rate: float = 0.2,
-        test_items: int = 600,
-        augment: bool = True,
-        seed: int = 0,
-    ) -> None:
-        self.sequence = sequence
-        self.length = length
-        self.patterns = patterns
-        self.plus_items = plus_items
-        self.minus_items = minus_items
-        self.few_items = few_items
-        self.image_items = image_items
-        self.minus_drawings = minus_drawings
-        self.validation_rate = validation_rate
-        self.test_items = test_items
-        self.augment = augment
-        self.seed = seed
+    sequence: SequenceName = "S_pl"
+    length: Annotated[int, Within(1)] = 6
+    patterns: list[PatternName] | None = None
+    plus_items: Annotated[int, Within(2)] = 3000
+    minus_items: Annotated[int, Within(2)] = 1000
+    few_items: Annotated[int, Within(2)] = 20
+    image_items: Annotated[int, Within(1)] = 800
+    minus_drawings: Annotated[int, Within(1, 20)] = 3
+    validation_rate: Annotated[float, Within(0, 0.9)] = 0.2
+    test_items: Annotated[int, Within(2)] = 600
+    augment: bool = True
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for a parameter out of range."""
@@ -161,15 +148,10 @@ class ProblemSequence:
         )
 
     def _problems(self, num_domains: int) -> list[Problem]:
-        check_choice("sequence", self.sequence, list(OUTLINES))
-        for name in ("plus_items", "minus_items", "few_items", "test_items"):
-            check_at_least(name, getattr(self, name), 2)
         check_at_least("image_items", self.image_items, NUM_CLASSES)
         most = omniglot.TRAIN_DRAWINGS - VALIDATION_DRAWINGS
         if not 1 <= self.minus_drawings <= most:
             raise UserError(f"minus_drawings must lie in 1 to {most}, got {self.minus_drawings}")
-        if not 0 <= self.validation_rate <= 0.9:
-            raise UserError(f"validation_rate must lie in [0, 0.9], got {self.validation_rate}")
         longest = min(len(self._patterns()) * NUM_MAPS, num_domains)
         fitting = (6, 6) if self.sequence == "S_few" else (4, longest)
         if not fitting[0] <= self.length <= fitting[1]:

@@ -7,7 +7,8 @@ six digits and then sessions of 1-way 5-shot: `base_classes=6, way=1, shots=5`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 from cl_suite.data.cut import (
     all_rows,
@@ -22,9 +23,11 @@ from cl_suite.data.readers import sound
 from cl_suite.data.readers.sound import Features
 from cl_suite.data.readers.sound_split import Split
 from cl_suite.data.stream import Modality, Stream
+from cl_suite.parameters import Above, Parameters, Within
 
 
-class SpokenDigits:
+@dataclass(kw_only=True, eq=False)
+class SpokenDigits(Parameters):
     """Recordings of words, each a class: a base session, then sessions of full data or few shots.
 
     Every recording becomes one second (`seconds`) of sound: longer ones are cut to their loudest
@@ -51,38 +54,21 @@ class SpokenDigits:
         skip_unreadable: leave out files that cannot be read, instead of stopping at the first.
     """
 
-    modality: ClassVar[Modality] = "audio"
+    root: str
+    base_classes: Annotated[int, Within(1)] = 2
+    way: Annotated[int, Within(1)] = 2
+    shots: Annotated[int, Within(1)] | None = None
+    split: Split = "take"
+    test_fraction: Annotated[float, Above(0, 1, open_end=True)] = 0.2
+    test_speakers: list[str] | None = None
+    class_order: Literal["natural", "seeded"] | list[str] = "natural"
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    features: Features = "log_mel"
+    seconds: Annotated[float, Within(0.05, 60)] = 1.0
+    augment: bool = True
+    skip_unreadable: bool = False
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        base_classes: int = 2,
-        way: int = 2,
-        shots: int | None = None,
-        split: Split = "take",
-        test_fraction: float = 0.2,
-        test_speakers: list[str] | None = None,
-        class_order: Literal["natural", "seeded"] | list[str] = "natural",
-        seed: int = 0,
-        features: Features = "log_mel",
-        seconds: float = 1.0,
-        augment: bool = True,
-        skip_unreadable: bool = False,
-    ) -> None:
-        self.root = root
-        self.base_classes = base_classes
-        self.way = way
-        self.shots = shots
-        self.split = split
-        self.test_fraction = test_fraction
-        self.test_speakers = test_speakers
-        self.class_order = class_order
-        self.seed = seed
-        self.features = features
-        self.seconds = seconds
-        self.augment = augment
-        self.skip_unreadable = skip_unreadable
+    modality: ClassVar[Modality] = "audio"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for a parameter, folder or file that is no use."""

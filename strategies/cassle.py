@@ -23,17 +23,23 @@ Differences from the authors' code:
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from torch import Tensor
 
 from cl_suite.losses.sycon import cassle_loss
-from cl_suite.methods.self_supervised.plugin import Embedded, SelfSupervisedPlugin
-from cl_suite.methods.self_supervised.views import Augmentation
+from cl_suite.methods.self_supervised.plugin import (
+    Embedded,
+    MomentumParameters,
+    PredictorParameters,
+    SelfSupervisedPlugin,
+)
+from cl_suite.plugin import Within
 
 
-class CaSSLePlugin(SelfSupervisedPlugin):
+@dataclass(kw_only=True, eq=False)
+class CaSSLePlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin):
     """Learn from views as `base` does, and predict what the network was before the session.
 
     Args:
@@ -45,43 +51,9 @@ class CaSSLePlugin(SelfSupervisedPlugin):
         queue_size, first_momentum, last_momentum: of moco, see `MoCoPlugin`.
     """
 
-    choices = {"base": ("simclr", "moco")}  # noqa: RUF012
-    bounds = {  # noqa: RUF012
-        **SelfSupervisedPlugin.bounds,
-        **SelfSupervisedPlugin.momentum_bounds,
-        **SelfSupervisedPlugin.predictor_bounds,
-        "distill_weight": (0, math.inf),
-        "distill_temperature": (1e-3, math.inf),
-    }
-
-    def __init__(
-        self,
-        *,
-        base: Literal["simclr", "moco"] = "simclr",
-        distill_weight: float = 1.0,
-        distill_temperature: float = 0.2,
-        predictor_dim: int = 2048,
-        temperature: float = 0.2,
-        augmentation: Augmentation = "auto",
-        projector_dim: int = 2048,
-        projection_dim: int = 128,
-        queue_size: int = 4096,
-        first_momentum: float = 0.99,
-        last_momentum: float = 0.999,
-    ) -> None:
-        super().__init__(
-            temperature=temperature,
-            augmentation=augmentation,
-            projector_dim=projector_dim,
-            projection_dim=projection_dim,
-        )
-        self.base = base
-        self.distill_weight = distill_weight
-        self.distill_temperature = distill_temperature
-        self.predictor_dim = predictor_dim
-        self.queue_size = queue_size
-        self.first_momentum = first_momentum
-        self.last_momentum = last_momentum
+    base: Literal["simclr", "moco"] = "simclr"
+    distill_weight: Annotated[float, Within(0)] = 1.0
+    distill_temperature: Annotated[float, Within(1e-3)] = 0.2
 
     @property
     def has_momentum(self) -> bool:

@@ -25,16 +25,16 @@ Differences from the authors' code:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 
 from cl_suite.methods.replay.exemplars import Exemplars
-from cl_suite.plugin import Strategy, StrategyPlugin
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class CFSLPlugin(StrategyPlugin):
     """Full-batch steps on a support set, joined by images of the last sets in each.
 
@@ -43,38 +43,34 @@ class CFSLPlugin(StrategyPlugin):
         replayed: images drawn from them for each step, at most all.
     """
 
-    keeps_base_state = True  # the first set is remembered too
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "memory_sets": (0, math.inf),
-        "replayed": (0, math.inf),
-    }
+    memory_sets: Annotated[int, Within(0)] = 2
+    replayed: Annotated[int, Within(0)] = 10
+    memory_: Exemplars = field(default_factory=Exemplars, init=False)
+    # of the sets remembered, the oldest first
+    set_sizes_: list[int] = field(default_factory=list, init=False)
 
-    def __init__(self, *, memory_sets: int = 2, replayed: int = 10) -> None:
-        self.memory_sets = memory_sets
-        self.replayed = replayed
-        self.memory_ = Exemplars()
-        self.set_sizes_: list[int] = []  # of the sets remembered, the oldest first
+    requirements = Requirements(carries_base_state=True)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
-        self.memory_.bind(strategy.experience.dataset)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
+        self.memory_.bind(template.experience.dataset)
 
-    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_forward(self, template: Template, **kwargs: Any) -> None:
         if not (num := min(self.replayed, len(self.memory_))):
             return
         inputs, labels, _ = self.memory_.batch(torch.randperm(len(self.memory_))[:num])
         # a plain Avalanche batch has task labels too, which are all the same
-        others = [torch.cat([part, part[:1].expand(num)]) for part in strategy.mbatch[2:]]
-        strategy.mbatch = [
-            torch.cat([strategy.mb_x, inputs.to(strategy.device)]),
-            torch.cat([strategy.mb_y, labels.to(strategy.device)]),
+        others = [torch.cat([part, part[:1].expand(num)]) for part in template.mbatch[2:]]
+        template.mbatch = [
+            torch.cat([template.mb_x, inputs.to(template.device)]),
+            torch.cat([template.mb_y, labels.to(template.device)]),
             *others,
         ]
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         if not self.memory_sets:
             return
-        data = strategy.experience.dataset
+        data = template.experience.dataset
         self.memory_.append(data, range(len(data)))
         self.set_sizes_ = [*self.set_sizes_, len(data)]
         forgotten = sum(self.set_sizes_[: -self.memory_sets])
@@ -83,11 +79,3 @@ class CFSLPlugin(StrategyPlugin):
 
     def kept_data(self) -> tuple[int, int]:
         return len(self.memory_), self.memory_.num_bytes
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "memory_": self.memory_.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict({k: v for k, v in state.items() if k != "memory_"})
-        # into the present ones: they may have their transforms already
-        self.memory_.load_state_dict(state["memory_"])

@@ -40,10 +40,10 @@ Differences from the authors' code:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -57,9 +57,10 @@ from cl_suite.methods.pretext.tasks import PretextName, PretextTask, draw_labels
 from cl_suite.methods.replay.online import precision_of
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import classifier_of
-from cl_suite.plugin import Strategy, plain_of
+from cl_suite.plugin import Requirements, Template, Within, plain_of, requirements_of
 
 
+@dataclass(kw_only=True, eq=False)
 class CLERPlugin(WrappingPlugin):
     """A host that learns a pretext task along the way.
 
@@ -76,41 +77,32 @@ class CLERPlugin(WrappingPlugin):
         private_blocks: how many blocks count as the last one.
     """
 
-    bounds = {"weight": (0.0, math.inf), "private_blocks": (1, math.inf)}  # noqa: RUF012
-    plain_view = True
+    host: Any = "er_ace"
+    pretext: PretextName = "jigsaw"
+    patches: Annotated[int, Within(2)] = 4
+    angles: Literal[2, 4, 8] = 4
+    weight: Annotated[float, Within(0)] = 1.0
+    branch: Literal["last_block", "features"] = "last_block"
+    private_blocks: Annotated[int, Within(1)] = 1
+    # state of the pretext pass's own generator
+    random_: Tensor | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        *,
-        host: Any = "er_ace",
-        host_params: dict[str, Any] | None = None,
-        pretext: PretextName = "jigsaw",
-        patches: int = 4,
-        angles: int = 4,
-        weight: float = 1.0,
-        branch: Literal["last_block", "features"] = "last_block",
-        private_blocks: int = 1,
-    ) -> None:
-        super().__init__(host, host_params)
-        self.pretext = pretext
-        self.patches = patches
-        self.angles = angles
-        self.weight = weight
-        self.branch = branch
-        self.private_blocks = private_blocks
-        self.random_: Tensor | None = None  # state of the pretext pass's own generator
+    @property
+    def requirements(self) -> Requirements:  # type: ignore[override]  # the host decides
+        """What the host requires, and the batch by the evaluation transform."""
+        of_host = requirements_of(self.hosted)
+        return replace(of_host, batch=replace(of_host.batch, plain=True))
 
     def check_host(self, host: Any) -> None:
+        needs = requirements_of(host)
         reasons = {
-            "learns no classifier, which the pretext task could serve": not getattr(
-                host, "has_classifier", True
-            ),
-            "reads text, which no pretext task is for": getattr(host, "needs_text", False),
+            "learns no classifier, which the pretext task could serve": not needs.classifier,
+            "reads text, which no pretext task is for": needs.text_tower,
         }
         for reason, is_so in reasons.items():
             if is_so:
                 raise UserError(
-                    f"--strategy.host '{self.host_name}' {reason}; take one that trains a "
+                    f"host '{self.host_name}' {reason}; take one that trains a "
                     "classifier of images, such as er_ace"
                 )
 
@@ -154,13 +146,13 @@ class CLERPlugin(WrappingPlugin):
             seed = int(torch.randint(2**62, ()))
             self.random_ = torch.Generator().manual_seed(seed).get_state()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._hand_on("before_backward", strategy, **kwargs)
-        images = strategy.mb_x if self.has_own_loader else plain_of(strategy, self)
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        self._hand_on("before_backward", template, **kwargs)
+        images = template.mb_x if self.has_own_loader else plain_of(template, self)
         if (replayed := getattr(self.hosted, "replayed_plain", lambda: None)()) is not None:
             images = torch.cat([images, replayed.to(images)])
-        loss = self.pretext_loss(strategy.model, images, precision_of(strategy))
-        strategy.loss = strategy.loss + self.weight * loss
+        loss = self.pretext_loss(template.model, images, precision_of(template))
+        template.loss = template.loss + self.weight * loss
 
     def pretext_loss(
         self, model: nn.Module, images: Tensor, precision: torch.autocast | None = None

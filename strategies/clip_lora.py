@@ -30,20 +30,20 @@ Other differences from the authors' code:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from torch import nn
 
-from cl_suite.errors import UserError
 from cl_suite.models.hub.clip import ClipBody
-from cl_suite.plugin import Strategy, check_bounds
+from cl_suite.plugin import Template, Within
 from cl_suite.strategies.cpe_clip import refuse_frozen
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body, session_classes
 
 ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
+@dataclass(kw_only=True, eq=False)
 class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
     """Tune low-rank adapters of both towers on each session.
 
@@ -57,42 +57,19 @@ class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
         template, logit_scale, class_names: as of `ZeroShotCLIPPlugin`.
     """
 
-    strategy_name = "clip_lora"
-    adapts_backbone = True
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "rank": (1, math.inf),
-        "alpha": (0.0, math.inf),
-        "dropout": (0.0, 1.0),
-        "iterations_per_shot": (1, math.inf),
-        "logit_scale": (0.0, math.inf),
-    }
+    rank: Annotated[int, Within(1)] = 2
+    alpha: Annotated[float, Within(0)] = 1.0
+    dropout: Annotated[float, Within(0, 1)] = 0.25
+    iterations_per_shot: Annotated[int, Within(1)] = 500
+    min_lr: Annotated[float, Within(0)] | None = 1e-6
+    all_classes: bool = False
 
-    def __init__(
-        self,
-        *,
-        rank: int = 2,
-        alpha: float = 1.0,
-        dropout: float = 0.25,
-        iterations_per_shot: int = 500,
-        min_lr: float | None = 1e-6,
-        all_classes: bool = False,
-        template: str = "a photo of a {}.",
-        logit_scale: float = 100.0,
-        class_names: list[str] | None = None,
-    ) -> None:
-        super().__init__(template=template, logit_scale=logit_scale, class_names=class_names)
-        self.rank = rank
-        self.alpha = alpha
-        self.dropout = dropout
-        self.iterations_per_shot = iterations_per_shot
-        self.min_lr = min_lr
-        self.all_classes = all_classes
+    requirements = replace(ZeroShotCLIPPlugin.requirements, own_adapters=True)
+
+    strategy_name = "clip_lora"
 
     def prepare_model(self, model: nn.Module) -> None:
         super().prepare_model(model)
-        check_bounds(self)
-        if self.min_lr is not None and not 0 <= self.min_lr < math.inf:
-            raise UserError(f"--strategy.min_lr must be 0 or more, got {self.min_lr}")
         refuse_frozen(model, self.strategy_name)
         add_lora(
             clip_body(model, self.strategy_name),
@@ -101,34 +78,34 @@ class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
             dropout=self.dropout,
         )
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        classes, model = session_classes(strategy), strategy.model
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        classes, model = session_classes(template), template.model
         self.write_rows(model, classes)  # whoever evaluates within the session finds them
         live = model.head.classes if self.all_classes else classes
         model.head.live = self.live_rows(model, live)
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        if strategy.clock.train_exp_iterations >= self._num_steps(strategy):
-            strategy.stop_training()
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        if template.clock.train_exp_iterations >= self._num_steps(template):
+            template.stop_training()
 
-    def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_iteration(self, template: Template, **kwargs: Any) -> None:
         if self.min_lr is None:
             return
-        step, num_steps = strategy.clock.train_exp_iterations, self._num_steps(strategy)
-        for group in strategy.optimizer.param_groups:
+        step, num_steps = template.clock.train_exp_iterations, self._num_steps(template)
+        for group in template.optimizer.param_groups:
             full = group.setdefault("initial_lr", group["lr"])
             group["lr"] = cosine(full, self.min_lr, step / num_steps)
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        strategy.model.head.live = None
-        self.write_rows(strategy.model, strategy.model.head.classes)
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        template.model.head.live = None
+        self.write_rows(template.model, template.model.head.classes)
 
-    def _num_steps(self, strategy: Strategy) -> int:
-        shots = len(strategy.adapted_dataset) / len(session_classes(strategy))
+    def _num_steps(self, template: Template) -> int:
+        shots = len(template.adapted_dataset) / len(session_classes(template))
         return session_steps(
             shots,
-            len(strategy.dataloader),
-            strategy.train_epochs,
+            len(template.dataloader),
+            template.train_epochs,
             per_shot=self.iterations_per_shot,
         )
 

@@ -56,11 +56,10 @@ has hardly a positive but its own teacher, and the term pushes apart what pretra
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,9 +74,18 @@ from cl_suite.models.classifier import Classifier
 from cl_suite.models.encoder import Encoder, StudentPass, adapt
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.dot import DotHead
-from cl_suite.plugin import Strategy, StrategyPlugin, session_stats
+from cl_suite.plugin import (
+    BatchLayout,
+    Requirements,
+    StrategyPlugin,
+    Template,
+    Within,
+    session_stats,
+    warn_of_one_view,
+)
 
 
+@dataclass(kw_only=True, eq=False)
 class CoACTPlugin(StrategyPlugin):
     """Tune a pretrained network on the base session, later ones gently or not at all.
 
@@ -103,58 +111,28 @@ class CoACTPlugin(StrategyPlugin):
         classifier: scores by cosine, or by dot product as in the paper (at a lower rate).
     """
 
-    keeps_base_state = True  # the teacher
-    adapts_backbone = True
-    kinds = ("class",)  # rows and the base copy are of classes that come once
-    bounds = {  # noqa: RUF012
-        "lora_rank": (1, math.inf),
-        "lora_alpha": (0, math.inf),
-        "lora_dropout": (0, 0.99),
-        "adapt_blocks": (-1, math.inf),
-        "tune_lr_factor": (0, math.inf),
-        "contrastive_weight": (0, math.inf),
-        "consistency_weight": (0, math.inf),
-        "temperature": (1e-3, math.inf),
-        "ema": (0, 1),
-    }
+    lora_rank: Annotated[int, Within(1)] = 16
+    lora_alpha: Annotated[float, Within(0)] = 16.0
+    lora_dropout: Annotated[float, Within(0, 0.99)] = 0.1
+    adapt_blocks: Annotated[int, Within(-1)] = -1
+    tune_from_block: Annotated[int, Within(-1)] | None = 9
+    tune_from_epoch: Annotated[int, Within(0)] | None = None
+    tune_lr_factor: Annotated[float, Within(0)] = 0.1
+    contrastive_weight: Annotated[float, Within(0)] = 1.0
+    consistency_weight: Annotated[float, Within(0)] = 1.0
+    temperature: Annotated[float, Within(1e-3)] = 0.07
+    ema: Annotated[float, Within(0, 1)] = 0.999
+    incremental_layers: Literal["none", "classifier", "pet", "both"] = "pet"
+    classifier: Literal["cosine", "dot"] = "cosine"
+    classes_: list[int] = field(default_factory=list, init=False)  # of finished sessions
+    base_: dict[str, Any] = field(default_factory=dict, init=False)
+    teacher_: dict[str, Tensor] = field(default_factory=dict, init=False)
+    pretrained_: dict[str, Tensor] = field(default_factory=dict, init=False)
 
-    _encoder: Encoder  # of the session under way
-    _student: StudentPass  # of the latest batch
+    requirements = Requirements(carries_base_state=True, own_adapters=True, kinds=("class",))
 
-    def __init__(
-        self,
-        *,
-        lora_rank: int = 16,
-        lora_alpha: float = 16.0,
-        lora_dropout: float = 0.1,
-        adapt_blocks: int = -1,
-        tune_from_block: int | None = 9,
-        tune_from_epoch: int | None = None,
-        tune_lr_factor: float = 0.1,
-        contrastive_weight: float = 1.0,
-        consistency_weight: float = 1.0,
-        temperature: float = 0.07,
-        ema: float = 0.999,
-        incremental_layers: Literal["none", "classifier", "pet", "both"] = "pet",
-        classifier: Literal["cosine", "dot"] = "cosine",
-    ) -> None:
-        self.lora_rank = lora_rank
-        self.lora_alpha = lora_alpha
-        self.lora_dropout = lora_dropout
-        self.adapt_blocks = adapt_blocks
-        self.tune_from_block = tune_from_block
-        self.tune_from_epoch = tune_from_epoch
-        self.tune_lr_factor = tune_lr_factor
-        self.contrastive_weight = contrastive_weight
-        self.consistency_weight = consistency_weight
-        self.temperature = temperature
-        self.ema = ema
-        self.incremental_layers = incremental_layers
-        self.classifier = classifier
-        self.classes_: list[int] = []  # of finished sessions
-        self.base_: dict[str, Any] = {}
-        self.teacher_: dict[str, Tensor] = {}
-        self.pretrained_: dict[str, Tensor] = {}
+    _encoder: Encoder = field(init=False, repr=False)  # of the session under way
+    _student: StudentPass = field(init=False, repr=False)  # of the latest batch
 
     @property
     def in_base_session(self) -> bool:
@@ -184,15 +162,9 @@ class CoACTPlugin(StrategyPlugin):
         settings = LoRASettings(self.lora_rank, self.lora_alpha, self.lora_dropout)
         adapt(model, settings, None if self.adapt_blocks < 0 else self.adapt_blocks)
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        for name, low in (("tune_from_block", -1), ("tune_from_epoch", 0)):
-            if (value := getattr(self, name)) is not None and value < low:
-                raise UserError(f"--strategy.{name} must be at least {low} or null, got {value}")
-
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        encoder = self._encoder = Encoder(strategy.model)
-        stats = session_stats(strategy)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        encoder = self._encoder = Encoder(template.model)
+        stats = session_stats(template)
         new = stats.select(set(stats.classes) - set(self.classes_))
         encoder.set_rows(new.classes, new.mean)
         rows = list(encoder.classifier.parameters())
@@ -202,65 +174,67 @@ class CoACTPlugin(StrategyPlugin):
             self.pretrained_, self.teacher_ = encoder.snapshot(tuned), encoder.snapshot(tuned)
             learning = [*adapters.values(), *rows]
             if tuned:
-                lr = self.tune_lr_factor * strategy.optimizer.param_groups[0]["lr"]
-                own_group(strategy.optimizer, self._parameters(tuned), lr=lr)
+                lr = self.tune_lr_factor * template.optimizer.param_groups[0]["lr"]
+                own_group(template.optimizer, self._parameters(tuned), lr=lr)
         else:
             learning = list(adapters.values()) if self.tunes_encoder else []
             if self.incremental_layers in ("classifier", "both"):
                 learning += rows
-                own_group(strategy.optimizer, rows, weight_decay=0.0)
-        strategy.model.requires_grad_(False)
+                own_group(template.optimizer, rows, weight_decay=0.0)
+        template.model.requires_grad_(False)
         for parameter in learning:
             parameter.requires_grad_(True)
         if self.contrasts:
-            strategy.dataloader = batches(
-                strategy.adapted_dataset,
-                strategy.train_mb_size,
+            template.dataloader = batches(
+                template.adapted_dataset,
+                template.train_mb_size,
                 shuffle=True,
-                num_workers=getattr(strategy.dataloader, "num_workers", 0),
-                views=2,
+                num_workers=getattr(template.dataloader, "num_workers", 0),
+                layout=BatchLayout(views=2),
             )
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         if self.in_base_session:
             first = self.tune_from_epoch
-            first = strategy.train_epochs // 2 if first is None else first
-            if strategy.clock.train_exp_epochs >= first:
+            first = template.train_epochs // 2 if first is None else first
+            if template.clock.train_exp_epochs >= first:
                 for parameter in self._parameters(self.teacher_):
                     parameter.requires_grad_(True)
         elif self.incremental_layers == "none":
-            strategy.stop_training()
+            template.stop_training()
 
-    def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_iteration(self, template: Template, **kwargs: Any) -> None:
         if self.in_base_session:
             own = dict(self._encoder.body.named_parameters())
             moving = {name: own[name] for name in self.teacher_ if own[name].requires_grad}
             move_average(self.teacher_, moving, self.ema)
 
-    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_forward(self, template: Template, **kwargs: Any) -> None:
         first = self._encoder.first_stage(lora_parameters(self._encoder.body))
-        self._student = StudentPass(self._encoder, strategy.mb_x, first, dropout=self.tunes_encoder)
+        self._student = StudentPass(self._encoder, template.mb_x, first, dropout=self.tunes_encoder)
 
-    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_forward(self, template: Template, **kwargs: Any) -> None:
         self._student.end()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
         if self.contrasts:
-            if strategy.clock.train_exp_iterations == 0 and self.in_base_session:
-                warn_of_one_view(strategy.mb_x, strategy.mbatch[2])
-            vectors = [self._student.features, *self._teacher_features(strategy.mbatch[2])]
+            if template.clock.train_exp_iterations == 0 and self.in_base_session:
+                warn_of_one_view(
+                    template.mb_x, template.mbatch[2], "coact", "pass --model.bank_views"
+                )
+            vectors = [self._student.features, *self._teacher_features(template.mbatch[2])]
             rows = torch.cat([F.normalize(each.float()) for each in vectors])
-            loss = supcon(rows, strategy.mb_y.repeat(len(vectors)), temperature=self.temperature)
-            strategy.loss += self.contrastive_weight * loss
+            loss = supcon(rows, template.mb_y.repeat(len(vectors)), temperature=self.temperature)
+            template.loss += self.contrastive_weight * loss
         if self.consistency_weight > 0 and not self.in_base_session:
             known = self.base_["classes"]
-            logits = strategy.mb_output[:, known].float()
+            logits = template.mb_output[:, known].float()
             loss = F.mse_loss(logits, self._base_logits()[:, known].float())
-            strategy.loss += self.consistency_weight * loss
+            template.loss += self.consistency_weight * loss
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         encoder = self._encoder
-        session = sorted(int(c) for c in strategy.experience.classes_in_this_experience)
+        session = sorted(int(c) for c in template.experience.classes_in_this_experience)
         if self.in_base_session:
             state = encoder.classifier.state_dict()
             self.base_ = {
@@ -307,16 +281,6 @@ class CoACTPlugin(StrategyPlugin):
 
     def _parameters(self, names: Iterable[str]) -> list[nn.Parameter]:
         return [self._encoder.body.get_parameter(name) for name in names]
-
-
-def warn_of_one_view(first: Tensor, second: Tensor) -> None:
-    """Warn if the two views of a batch are the same."""
-    if first.equal(second):
-        warnings.warn(
-            "coact: both views of each image are the same, as the training transform is not "
-            "random; augment the training images, or give --model.bank_views",
-            stacklevel=2,
-        )
 
 
 @torch.no_grad()

@@ -42,22 +42,20 @@ and predictions are those of plain rehearsal.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
 from cl_suite.losses.nspt import Anchors, Denominator, multimodal_loss, nspt_loss
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin
-from cl_suite.methods.replay.selection import Selection
 from cl_suite.methods.self_supervised.projections import Projections
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap, classifier_of, feature_function
-from cl_suite.plugin import Strategy, views_of
+from cl_suite.plugin import BatchLayout, Requirements, Template, Within, views_of, warn_of_one_view
 from cl_suite.strategies.zero_shot_clip import clip_body, session_classes, session_names
 
 Modality = Literal["label", "view", "text", "none"]
@@ -72,6 +70,7 @@ CHOICES = {
 }
 
 
+@dataclass(kw_only=True, eq=False)
 class CoconutPlugin(RehearsalPlugin):
     """Cross-entropy on new and kept samples, and two contrastive terms on projected features.
 
@@ -91,47 +90,24 @@ class CoconutPlugin(RehearsalPlugin):
         class_names: of "text", name of each class, by class id; null: those the stream brings.
     """
 
+    nspt_weight: Annotated[float, Within(0)] | None = None
+    denominator: Denominator = "student_all"
+    anchors: Anchors = "rehearsal"
+    reduction: MeanOrSum = "mean"
+    multimodal_weight: Annotated[float, Within(0)] = 0.1
+    modality: Modality = "label"
+    multimodal_anchors: MultimodalAnchors = "current"
+    temperature: Annotated[float, Within(1e-3)] = 0.1
+    projection_dim: Annotated[int, Within(1)] = 256
+    template: str = "{}."
+    class_names: list[str] | None = None
+    # (dim,) of each class's name
+    texts_: dict[int, Tensor] = field(default_factory=dict, init=False)
+
     needs_teacher = True
-    bounds = {  # noqa: RUF012
-        "multimodal_weight": (0, math.inf),
-        "temperature": (1e-3, math.inf),
-        "projection_dim": (1, math.inf),
-    }
 
-    _tap: FeatureTap  # of the batch under way
-    _nspt_weight: float  # in the session under way
-
-    def __init__(
-        self,
-        *,
-        buffer: int | str = "1%",
-        selection: Selection = "random",
-        fixed_classes: int | None = None,
-        nspt_weight: float | None = None,
-        denominator: Denominator = "student_all",
-        anchors: Anchors = "rehearsal",
-        reduction: MeanOrSum = "mean",
-        multimodal_weight: float = 0.1,
-        modality: Modality = "label",
-        multimodal_anchors: MultimodalAnchors = "current",
-        temperature: float = 0.1,
-        projection_dim: int = 256,
-        template: str = "{}.",
-        class_names: list[str] | None = None,
-    ) -> None:
-        super().__init__(buffer=buffer, selection=selection, fixed_classes=fixed_classes)
-        self.nspt_weight = nspt_weight
-        self.denominator = denominator
-        self.anchors = anchors
-        self.reduction = reduction
-        self.multimodal_weight = multimodal_weight
-        self.modality = modality
-        self.multimodal_anchors = multimodal_anchors
-        self.temperature = temperature
-        self.projection_dim = projection_dim
-        self.template = template
-        self.class_names = class_names
-        self.texts_: dict[int, Tensor] = {}  # (dim,) of each class's name
+    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
+    _nspt_weight: float = field(init=False, repr=False)  # in the session under way
 
     @property
     def has_second(self) -> bool:
@@ -139,8 +115,10 @@ class CoconutPlugin(RehearsalPlugin):
         return self.modality != "none" and self.multimodal_weight > 0
 
     @property
-    def batch_views(self) -> int:
-        return 2 if self.has_second and self.modality == "view" else 1
+    def requirements(self) -> Requirements:  # type: ignore[override]  # parameters decide
+        """A second view, if that is the second modality."""
+        views = 2 if self.has_second and self.modality == "view" else 1
+        return Requirements(batch=BatchLayout(views=views))
 
     def prepare_model(self, model: nn.Module) -> None:
         if self.has_second and self.modality == "text":
@@ -161,56 +139,49 @@ class CoconutPlugin(RehearsalPlugin):
             labels=self.has_second and self.modality == "label",
         ).to(device)
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        for name, known in CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                raise UserError(
-                    f"--strategy.{name} '{value}' is unknown; known: {', '.join(known)}"
-                )
-        if self.nspt_weight is not None and not 0 <= self.nspt_weight < math.inf:
-            raise UserError(f"--strategy.nspt_weight must be 0 or more, got {self.nspt_weight}")
-        super().before_training(strategy, **kwargs)
+    def before_training(self, template: Template, **kwargs: Any) -> None:
+        super().before_training(template, **kwargs)
         if not self.old_classes:
-            warn_of_frozen(strategy.model)
+            warn_of_frozen(template.model)
 
-    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_train_dataset_adaptation(strategy, **kwargs)
+    def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        super().before_train_dataset_adaptation(template, **kwargs)
         if not self.has_second:
             return
         if self.modality == "label":
-            projections_of(strategy.model).labels.grow(session_classes(strategy))
+            projections_of(template.model).labels.grow(session_classes(template))
         elif self.modality == "text":
-            names = session_names(strategy, self.class_names, "coconut")
+            names = session_names(template, self.class_names, "coconut")
             new = [class_id for class_id in names if class_id not in self.texts_]
-            body = clip_body(strategy.model, "coconut")
+            body = clip_body(template.model, "coconut")
             rows = body.embed_names([names[class_id] for class_id in new], self.template)
             self.texts_ = {**self.texts_, **dict(zip(new, rows.cpu(), strict=True))}
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
-        session = session_classes(strategy)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
+        session = session_classes(template)
         self._nspt_weight = (
             default_nspt_weight(self.old_classes, session)
             if self.nspt_weight is None
             else self.nspt_weight
         )
 
-    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._tap = FeatureTap(strategy.model)
+    def before_forward(self, template: Template, **kwargs: Any) -> None:
+        self._tap = FeatureTap(template.model)
 
-    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_forward(self, template: Template, **kwargs: Any) -> None:
         self._tap.end()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        rehearsal = self.is_old(strategy.mb_y)
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        rehearsal = self.is_old(template.mb_y)
         with self._tap.autocast:
-            student = projections_of(strategy.model).first(self._tap.features)
-        teacher = self.teacher(strategy)
+            student = projections_of(template.model).first(self._tap.features)
+        teacher = self.teacher(template)
         if teacher is not None and self._nspt_weight > 0:
-            strategy.loss = strategy.loss + self._nspt_weight * nspt_loss(
+            template.loss = template.loss + self._nspt_weight * nspt_loss(
                 student,
-                self._teacher_projections(strategy, teacher, rehearsal),
-                labels=strategy.mb_y,
+                self._teacher_projections(template, teacher, rehearsal),
+                labels=template.mb_y,
                 rehearsal=rehearsal,
                 temperature=self.temperature,
                 denominator=self.denominator,
@@ -218,15 +189,15 @@ class CoconutPlugin(RehearsalPlugin):
                 reduction=self.reduction,
             )
         if self.has_second:
-            strategy.loss = strategy.loss + self.multimodal_weight * multimodal_loss(
+            template.loss = template.loss + self.multimodal_weight * multimodal_loss(
                 student,
-                self._second_projections(strategy),
+                self._second_projections(template),
                 anchors=~rehearsal if self.multimodal_anchors == "current" else None,
                 temperature=self.temperature,
             )
 
     def _teacher_projections(
-        self, strategy: Strategy, teacher: nn.Module, rehearsal: Tensor
+        self, template: Template, teacher: nn.Module, rehearsal: Tensor
     ) -> Tensor:
         """Return the teacher's projections `(batch, projection_dim)`, zeros where none is read."""
         reads_all = self.denominator == "teacher_all" and bool(rehearsal.any())
@@ -236,23 +207,23 @@ class CoconutPlugin(RehearsalPlugin):
         )
         if read.any():
             with torch.no_grad(), self._tap.autocast:
-                features = feature_function(teacher)(strategy.mb_x[read])
+                features = feature_function(teacher)(template.mb_x[read])
                 rows[read] = projections_of(teacher).first(features).to(rows)
         return rows
 
-    def _second_projections(self, strategy: Strategy) -> Tensor:
+    def _second_projections(self, template: Template) -> Tensor:
         """Return the projections `(batch, projection_dim)` of the batch in the second modality."""
-        projections = projections_of(strategy.model)
+        projections = projections_of(template.model)
         with self._tap.autocast:
             if self.modality == "label":
-                rows = projections.labels.embedding(strategy.mb_y)
+                rows = projections.labels.embedding(template.mb_y)
             elif self.modality == "view":
-                first, second = views_of(strategy, self)
-                if strategy.clock.train_exp_iterations == 0:
-                    warn_of_one_view(first, second)
-                rows = feature_function(strategy.model)(second)
+                first, second = views_of(template, self)
+                if template.clock.train_exp_iterations == 0:
+                    warn_of_one_view(first, second, "coconut", "choose modality label")
+                rows = feature_function(template.model)(second)
             else:
-                classes, place = strategy.mb_y.unique(return_inverse=True)
+                classes, place = torch.unique(template.mb_y, return_inverse=True)
                 texts = torch.stack([self.texts_[c] for c in classes.tolist()])
                 rows = texts.to(place.device)[place]
             projected: Tensor = projections.second(rows)
@@ -270,16 +241,6 @@ def default_nspt_weight(old_classes: Sequence[int], session_classes: Sequence[in
     """Return the number of old classes over that of new ones (over all, where none is new)."""
     new = set(session_classes) - set(old_classes)
     return len(old_classes) / (len(new) or len(session_classes))
-
-
-def warn_of_one_view(first: Tensor, second: Tensor) -> None:
-    """Warn if the two views of a batch are the same."""
-    if first.equal(second):
-        warnings.warn(
-            "coconut: both views of each sample are the same, as the training transform is not "
-            "random; augment the training samples, or give --strategy.modality label",
-            stacklevel=2,
-        )
 
 
 def warn_of_frozen(model: nn.Module) -> None:

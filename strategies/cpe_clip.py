@@ -38,9 +38,9 @@ Differences from the authors' code:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -49,12 +49,13 @@ from cl_suite.avalanche.loader import batches
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.hub.clip_prompts import PromptMode
-from cl_suite.plugin import Strategy, check_bounds
+from cl_suite.plugin import Template, Within
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body, session_classes
 
 WARM_UP = (0.001, 0.00298, 0.00496, 0.00694, 0.00892, 0.0109)
 
 
+@dataclass(kw_only=True, eq=False)
 class CPECLIPPlugin(ZeroShotCLIPPlugin):
     """Tune prompts of both towers on each session, the later the more gently.
 
@@ -73,44 +74,30 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
         template, logit_scale, class_names: as of `ZeroShotCLIPPlugin`.
     """
 
-    strategy_name = "cpe_clip"
-    adapts_backbone = True
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "prompt_length": (0, math.inf),
-        "prompt_depth": (1, math.inf),
-        "logit_scale": (0.0, math.inf),
-    }
+    template: str = "{}."
+    prompt_length: Annotated[int, Within(0)] = 2
+    prompt_depth: Annotated[int, Within(1)] = 12
+    text_mode: PromptMode = "replace"
+    vision_mode: PromptMode = "accumulate"
+    regularize: bool = True
+    vision_prompts: bool = True
+    lr_per_epoch: Sequence[Annotated[float, Within(0)]] | None = WARM_UP
+    incremental_batch_size: Annotated[int, Within(1)] | None = 4
+    augment: bool = False
 
-    def __init__(
-        self,
-        *,
-        prompt_length: int = 2,
-        prompt_depth: int = 12,
-        text_mode: PromptMode = "replace",
-        vision_mode: PromptMode = "accumulate",
-        regularize: bool = True,
-        vision_prompts: bool = True,
-        lr_per_epoch: tuple[float, ...] | None = WARM_UP,
-        incremental_batch_size: int | None = 4,
-        augment: bool = False,
-        template: str = "{}.",
-        logit_scale: float = 100.0,
-        class_names: list[str] | None = None,
-    ) -> None:
-        super().__init__(template=template, logit_scale=logit_scale, class_names=class_names)
-        self.prompt_length = prompt_length
-        self.prompt_depth = prompt_depth
-        self.text_mode = text_mode
-        self.vision_mode = vision_mode
-        self.regularize = regularize
-        self.vision_prompts = vision_prompts
-        self.lr_per_epoch = lr_per_epoch
-        self.incremental_batch_size = incremental_batch_size
-        self.augment = augment
+    requirements = replace(ZeroShotCLIPPlugin.requirements, own_adapters=True)
+
+    strategy_name = "cpe_clip"
+
+    def check(self) -> None:
+        super().check()
+        if self.lr_per_epoch is not None and not self.lr_per_epoch:
+            raise UserError(
+                "lr_per_epoch must hold a rate at least, got []; null takes the recipe's rate"
+            )
 
     def prepare_model(self, model: nn.Module) -> None:
         super().prepare_model(model)
-        self._check()
         body = clip_body(model, self.strategy_name)
         refuse_frozen(model, self.strategy_name)
         if self.prompt_length == 0:
@@ -124,58 +111,41 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
                 vision=self.vision_prompts,
             )
 
-    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         if not self.augment:
-            strategy.adapted_dataset = strategy.adapted_dataset.eval()
+            template.adapted_dataset = template.adapted_dataset.eval()
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        classes, model = session_classes(strategy), strategy.model
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        classes, model = session_classes(template), template.model
         self.write_rows(model, classes)  # whoever evaluates within the session finds them
         model.head.live = self.live_rows(model, classes)
         is_base = len(classes) == len(model.head.classes)
         if self.incremental_batch_size is not None and not is_base:
-            strategy.dataloader = batches(
-                strategy.adapted_dataset,
+            template.dataloader = batches(
+                template.adapted_dataset,
                 self.incremental_batch_size,
                 shuffle=True,
-                num_workers=getattr(strategy.dataloader, "num_workers", 0),
+                num_workers=getattr(template.dataloader, "num_workers", 0),
             )
-        scale_learning_rate(strategy.optimizer, self._gentleness(strategy))
+        scale_learning_rate(template.optimizer, self._gentleness(template))
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         if self.prompt_length == 0:
-            strategy.stop_training()  # nothing to train
+            template.stop_training()  # nothing to train
         elif self.lr_per_epoch is not None:
-            epoch = min(strategy.clock.train_exp_epochs, len(self.lr_per_epoch) - 1)
-            for group in strategy.optimizer.param_groups:
-                group["lr"] = self.lr_per_epoch[epoch] * self._gentleness(strategy)
+            epoch = min(template.clock.train_exp_epochs, len(self.lr_per_epoch) - 1)
+            for group in template.optimizer.param_groups:
+                group["lr"] = self.lr_per_epoch[epoch] * self._gentleness(template)
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        strategy.model.head.live = None
-        self.write_rows(strategy.model, strategy.model.head.classes)
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        template.model.head.live = None
+        self.write_rows(template.model, template.model.head.classes)
 
-    def _gentleness(self, strategy: Strategy) -> float:
+    def _gentleness(self, template: Template) -> float:
         if not self.regularize:
             return 1.0
-        seen = len(strategy.model.head.classes)
-        return share_of_new_classes(len(session_classes(strategy)), seen)
-
-    def _check(self) -> None:
-        check_bounds(self)
-        for name in ("text_mode", "vision_mode"):
-            if (mode := getattr(self, name)) not in get_args(PromptMode):
-                raise UserError(
-                    f"--strategy.{name} must be 'replace' or 'accumulate', got '{mode}'"
-                )
-        rates = self.lr_per_epoch
-        if rates is not None and (not rates or not all(0 <= lr < math.inf for lr in rates)):
-            raise UserError(
-                f"--strategy.lr_per_epoch must hold rates of 0 or more, got {list(rates)}; null "
-                "takes --training.lr"
-            )
-        size = self.incremental_batch_size
-        if size is not None and size < 1:
-            raise UserError(f"--strategy.incremental_batch_size must be at least 1, got {size}")
+        seen = len(template.model.head.classes)
+        return share_of_new_classes(len(session_classes(template)), seen)
 
 
 def share_of_new_classes(num_new: int, num_seen: int) -> float:

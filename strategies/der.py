@@ -23,17 +23,18 @@ Differences from the authors' code:
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch.nn.functional as F
 
 from cl_suite.methods.replay.exemplars import Extras
 from cl_suite.methods.replay.logits import LOGITS, logit_distance, padded, widen
 from cl_suite.methods.replay.online import OnlineReplayPlugin
-from cl_suite.plugin import Strategy
+from cl_suite.plugin import Template, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class DERPlugin(OnlineReplayPlugin):
     """Replay from a reservoir towards the logits of old, and towards the labels.
 
@@ -44,38 +45,30 @@ class DERPlugin(OnlineReplayPlugin):
         beta: weight of the cross-entropy of replayed samples; 0 is DER, above it is DER++.
     """
 
-    bounds = {  # noqa: RUF012
-        **OnlineReplayPlugin.bounds,
-        "alpha": (0.0, math.inf),
-        "beta": (0.0, math.inf),
-    }
+    buffer: Annotated[int, Within(1)] = 500
+    replay_batch: Annotated[int, Within(1)] = 10
+    alpha: Annotated[float, Within(0)] = 0.2
+    beta: Annotated[float, Within(0)] = 0.5
+    num_logits_: int = field(default=0, init=False)  # columns of the logits kept
 
-    def __init__(
-        self, *, buffer: int = 500, replay_batch: int = 10, alpha: float = 0.2, beta: float = 0.5
-    ) -> None:
-        super().__init__(buffer=buffer, replay_batch=replay_batch)
-        self.alpha = alpha
-        self.beta = beta
-        self.num_logits_ = 0  # columns of the logits kept
-
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        if not self.reservoir.num_samples:
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        if not self.buffer_.num_samples:
             return
         if self.alpha:
-            logits, _, extras = self.replay(strategy)
-            strategy.loss = strategy.loss + self.alpha * logit_distance(logits, extras[LOGITS])
+            logits, _, extras = self.replay(template)
+            template.loss = template.loss + self.alpha * logit_distance(logits, extras[LOGITS])
         if self.beta:
-            logits, labels, _ = self.replay(strategy)
-            strategy.loss = strategy.loss + self.beta * F.cross_entropy(logits, labels)
+            logits, labels, _ = self.replay(template)
+            template.loss = template.loss + self.beta * F.cross_entropy(logits, labels)
 
-    def is_offered(self, strategy: Strategy) -> bool:
-        last: bool = strategy.clock.train_exp_epochs == strategy.train_epochs - 1
+    def is_offered(self, template: Template) -> bool:
+        last: bool = template.clock.train_exp_epochs == template.train_epochs - 1
         return last
 
-    def extras(self, strategy: Strategy) -> Extras:
-        logits = strategy.mb_output.detach().float()
+    def extras(self, template: Template) -> Extras:
+        logits = template.mb_output.detach().float()
         if logits.shape[1] > self.num_logits_:
             # the head of a bare program widens on its way
             self.num_logits_ = logits.shape[1]
-            widen(self.reservoir.exemplars, self.num_logits_)
+            widen(self.buffer_.exemplars, self.num_logits_)
         return {LOGITS: padded(logits, self.num_logits_)}

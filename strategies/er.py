@@ -12,8 +12,11 @@ Differences from the paper:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin
 
 
+@dataclass(kw_only=True, eq=False)
 class ERPlugin(RehearsalPlugin):
     """Cross-entropy on new and kept samples alike; see `RehearsalPlugin` for what is kept."""

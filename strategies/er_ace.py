@@ -25,16 +25,18 @@ Differences from the authors' code:
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cl_suite.methods.replay.online import OnlineReplayPlugin
-from cl_suite.plugin import Strategy
+from cl_suite.plugin import Template, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class ERACEPlugin(OnlineReplayPlugin):
     """Replay from a reservoir; the stream's loss does not rate absent old classes.
 
@@ -43,23 +45,23 @@ class ERACEPlugin(OnlineReplayPlugin):
         replay_batch: samples drawn from them in a step, at most.
     """
 
-    def __init__(self, *, buffer: int = 500, replay_batch: int = 10) -> None:
-        super().__init__(buffer=buffer, replay_batch=replay_batch)
-        self.seen_: Tensor | None = None  # (class ids,) bool
+    buffer: Annotated[int, Within(1)] = 500
+    replay_batch: Annotated[int, Within(1)] = 10
+    seen_: Tensor | None = field(default=None, init=False)  # (class ids,) bool
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        logits, labels = strategy.mb_output.float(), strategy.mb_y
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        logits, labels = template.mb_output.float(), template.mb_y
         self.seen_ = with_seen(self.seen_, labels, logits.shape[1])
-        if strategy.experience.current_experience == 0:
+        if template.experience.current_experience == 0:
             return
         loss = F.cross_entropy(only_rated(logits, labels, self.seen_), labels)
-        if self.reservoir.num_samples:
-            old_logits, old_labels, _ = self.replay(strategy)
+        if self.buffer_.num_samples:
+            old_logits, old_labels, _ = self.replay(template)
             loss = loss + F.cross_entropy(old_logits, old_labels)
-        strategy.loss = loss
+        template.loss = loss
 
-    def is_offered(self, strategy: Strategy) -> bool:
-        first: bool = strategy.clock.train_exp_epochs == 0
+    def is_offered(self, template: Template) -> bool:
+        first: bool = template.clock.train_exp_epochs == 0
         return first
 
 

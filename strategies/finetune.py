@@ -6,8 +6,11 @@ the old classes is what the new gradient spares.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cl_suite.plugin import StrategyPlugin
 
 
+@dataclass(kw_only=True, eq=False)
 class FinetunePlugin(StrategyPlugin):
     """Plain training on each session; how long and how fast is the training recipe's matter."""

@@ -25,10 +25,10 @@ Differences from the paper (its code is not public):
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -40,7 +40,6 @@ from cl_suite.methods.partial_tuning import (
     Batch,
     Groups,
     balanced_rows,
-    check_groups,
     named_group,
     tune,
 )
@@ -48,9 +47,10 @@ from cl_suite.methods.replay.buffer import ReservoirBuffer, check_budget, parse_
 from cl_suite.methods.replay.exemplars import Exemplars
 from cl_suite.methods.replay.logits import LOGITS
 from cl_suite.models.dynamics import Dynamics, most_sensitive, sensitivities
-from cl_suite.plugin import Strategy
+from cl_suite.plugin import Template, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class FPFPlugin(WrappingPlugin):
     """Fine-tune the parameters that forget, at the end of each session of a host strategy.
 
@@ -68,47 +68,33 @@ class FPFPlugin(WrappingPlugin):
         buffer: samples kept where the host keeps none, as in `er`.
     """
 
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "budget": (0.0, 1.0),
-        "iterations": (0, math.inf),
-        "batch": (1, math.inf),
-        "momentum": (0.0, 1.0),
-        "distillation": (0.0, math.inf),
-    }
+    host: Any = "er"
+    groups: Groups = "bn+fc"
+    budget: Annotated[float, Within(0, 1)] = 0.01
+    iterations: Annotated[int, Within(0)] = 300
+    batch: Annotated[int, Within(1)] = 32
+    lr: Annotated[float, Within(0)] | None = None
+    momentum: Annotated[float, Within(0, 1)] = 0.0
+    distillation: Annotated[float, Within(0)] = 0.0
+    buffer: Annotated[int, Within(1)] | str = 500
+    buffer_: ReservoirBuffer = field(init=False, repr=False)  # filled if the host has none
+    sessions_: int = field(default=0, init=False)
+    # of the first two sessions
+    records_: list[dict[str, Any]] = field(default_factory=list, init=False)
+    positions_: dict[str, Tensor] = field(default_factory=dict, init=False)
+    chosen_: list[str] = field(default_factory=list, init=False)
+    tuned_samples_: int = field(default=0, init=False)  # what fine-tuning has read so far
 
-    def __init__(
-        self,
-        *,
-        host: Any = "er",
-        host_params: dict[str, Any] | None = None,
-        groups: Groups = "bn+fc",
-        budget: float = 0.01,
-        iterations: int = 300,
-        batch: int = 32,
-        lr: float | None = None,
-        momentum: float = 0.0,
-        distillation: float = 0.0,
-        buffer: int | str = 500,
-    ) -> None:
-        super().__init__(host, host_params)
-        self.groups = groups
-        self.budget = budget
-        self.iterations = iterations
-        self.batch = batch
-        self.lr = lr
-        self.momentum = momentum
-        self.distillation = distillation
-        self.buffer = buffer
-        self.buffer_: ReservoirBuffer | None = None  # where the host has none
-        self.sessions_ = 0
-        self.records_: list[dict[str, Any]] = []  # of the first two sessions
-        self.positions_: dict[str, Tensor] = {}
-        self.chosen_: list[str] = []
-        self.tuned_samples_ = 0  # what fine-tuning has read so far
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.buffer_ = ReservoirBuffer(self.buffer)
+
+    def check(self) -> None:
+        super().check()
+        parse_budget(self.buffer)
 
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
         super().check_stream(info, session_sizes)
-        check_groups(self.groups)
         if not hasattr(self.hosted, "num_logits_"):
             self._check_logits(None)
         if not keeps_samples(self.hosted):
@@ -116,41 +102,40 @@ class FPFPlugin(WrappingPlugin):
 
     def kept_data(self) -> tuple[int, int]:
         num, size = super().kept_data()
-        own = self.buffer_
-        return (num, size) if own is None else (num + own.num_samples, size + own.num_bytes)
+        return num + self.buffer_.num_samples, size + self.buffer_.num_bytes
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
-        if self.buffer_ is not None:
-            self.buffer_.bind(strategy.experience.dataset)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
+        if not keeps_samples(self.hosted):
+            self.buffer_.bind(template.experience.dataset)
         if self._measures:
-            self.positions_ = Dynamics(strategy.model).before
+            self.positions_ = Dynamics(template.model).before
 
-    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._hand_on("after_training_epoch", strategy, **kwargs)
+    def after_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        self._hand_on("after_training_epoch", template, **kwargs)
         if self._measures:
-            dynamics = Dynamics(strategy.model)
+            dynamics = Dynamics(template.model)
             dynamics.before, dynamics.records = self.positions_, self.records_
-            dynamics.epoch(self.sessions_, strategy.clock.train_exp_epochs)
+            dynamics.epoch(self.sessions_, template.clock.train_exp_epochs)
             self.records_, self.positions_ = dynamics.records, dynamics.before
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._hand_on("after_training_exp", strategy, **kwargs)
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        self._hand_on("after_training_exp", template, **kwargs)
         if host_samples(self.hosted) is None:
-            self._fill(strategy)
+            self._fill(template)
         self.sessions_ += 1
         if self.groups == "sensitive" and self.sessions_ == 2:
             self._choose()
-        names = self._names(strategy)
+        names = self._names(template)
         if self.sessions_ > 1 and names:
             lr = self.lr
             if lr is None:
-                group = strategy.optimizer.param_groups[0]
+                group = template.optimizer.param_groups[0]
                 lr = group.get("initial_lr", group["lr"])
             tune(
-                strategy.model,
+                template.model,
                 names,
-                lambda: self._draw(strategy),
+                lambda: self._draw(template),
                 iterations=self.iterations,
                 lr=lr,
                 momentum=self.momentum,
@@ -161,11 +146,11 @@ class FPFPlugin(WrappingPlugin):
     def _measures(self) -> bool:
         return self.groups == "sensitive" and self.sessions_ < 2
 
-    def _names(self, strategy: Strategy) -> set[str]:
+    def _names(self, template: Template) -> set[str]:
         if self.groups == "sensitive":
             return set(self.chosen_)
         # anew each time: the head has grown
-        return named_group(strategy.model, self.groups)
+        return named_group(template.model, self.groups)
 
     def _choose(self) -> None:
         try:
@@ -180,16 +165,13 @@ class FPFPlugin(WrappingPlugin):
             self.chosen_ = most_sensitive(found, self.budget)
         self.records_, self.positions_ = [], {}
 
-    def _fill(self, strategy: Strategy) -> None:
-        if self.buffer_ is None:
-            self.buffer_ = ReservoirBuffer(self.buffer)
-        data = strategy.experience.dataset
+    def _fill(self, template: Template) -> None:
+        data = template.experience.dataset
         self.buffer_.insert(data, torch.randperm(len(data)))
 
-    def _draw(self, strategy: Strategy) -> Batch:
+    def _draw(self, template: Template) -> Batch:
         kept = host_samples(self.hosted)
         if kept is None:
-            assert self.buffer_ is not None, "filled when the session ended"
             kept = self.buffer_.exemplars
         self.tuned_samples_ += self.batch
         logits: Tensor | None = None
@@ -203,9 +185,9 @@ class FPFPlugin(WrappingPlugin):
             labels = torch.tensor([int(item[1]) for item in items])
         self._check_logits(logits)
         return (
-            inputs.to(strategy.device),
-            labels.to(strategy.device),
-            None if logits is None else logits.to(strategy.device),
+            inputs.to(template.device),
+            labels.to(template.device),
+            None if logits is None else logits.to(template.device),
         )
 
     def _check_logits(self, logits: Tensor | None) -> None:
@@ -214,11 +196,6 @@ class FPFPlugin(WrappingPlugin):
                 f"--strategy.distillation needs logits that the host keeps, and "
                 f"{self.host_name} keeps none; take --strategy.host der, or the strategy kfpf"
             )
-
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        check_groups(self.groups)
-        parse_budget(self.buffer)
-        super().before_training(strategy, **kwargs)
 
     def session_note(self, session: int) -> str:
         notes = [super().session_note(session)]
@@ -229,17 +206,6 @@ class FPFPlugin(WrappingPlugin):
                 f"{', '.join(self.chosen_[:3])}{more}"
             )
         return "; ".join(filter(None, notes))
-
-    def state_dict(self) -> dict[str, Any]:
-        kept = None if self.buffer_ is None else self.buffer_.state_dict()
-        return {**super().state_dict(), "buffer_": kept}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict({k: v for k, v in state.items() if k != "buffer_"})
-        self.buffer_ = None
-        if state["buffer_"] is not None:
-            self.buffer_ = ReservoirBuffer(self.buffer)
-            self.buffer_.load_state_dict(state["buffer_"])
 
 
 def keeps_samples(host: Any) -> bool:

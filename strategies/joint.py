@@ -8,13 +8,15 @@ one training on the union, whatever came before.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from cl_suite.plugin import Strategy, StrategyPlugin
+from cl_suite.plugin import StrategyPlugin, Template
 
 
+@dataclass(kw_only=True, eq=False)
 class JointPlugin(StrategyPlugin):
     """Train on the data of all sessions so far.
 
@@ -22,26 +24,25 @@ class JointPlugin(StrategyPlugin):
         restart: begin each session from the weights the network had before the first one.
     """
 
-    def __init__(self, *, restart: bool = True) -> None:
-        self.restart = restart
-        self.kept_: list[Any] = []
-        self.initial_: dict[str, torch.Tensor] | None = None
+    restart: bool = True
+    kept_: list[Any] = field(default_factory=list, init=False)
+    initial_: dict[str, torch.Tensor] | None = field(default=None, init=False)
 
-    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         for kept in reversed(self.kept_):
-            strategy.adapted_dataset = kept.train().concat(strategy.adapted_dataset)
+            template.adapted_dataset = kept.train().concat(template.adapted_dataset)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         if not self.restart:
             return
         if self.initial_ is None:
-            state = strategy.model.state_dict()
+            state = template.model.state_dict()
             self.initial_ = {k: v.detach().clone() for k, v in state.items()}
         else:
-            restore(strategy.model, self.initial_)
+            restore(template.model, self.initial_)
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        self.kept_.append(strategy.experience.dataset)
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        self.kept_.append(template.experience.dataset)
 
 
 @torch.no_grad()

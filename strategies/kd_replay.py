@@ -30,17 +30,16 @@ Differences from the papers:
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin
-from cl_suite.methods.replay.selection import Selection
 from cl_suite.models.features import FeatureTap
-from cl_suite.plugin import Strategy
+from cl_suite.plugin import Template, Within
 
 Distill = Literal[
     "feature",
@@ -53,6 +52,7 @@ Distill = Literal[
 ]
 
 
+@dataclass(kw_only=True, eq=False)
 class KDReplayPlugin(RehearsalPlugin):
     """Cross-entropy on new and kept samples, and distillation on those of earlier classes.
 
@@ -62,59 +62,40 @@ class KDReplayPlugin(RehearsalPlugin):
         distill_temperature: `T`, of the logits.
     """
 
+    distill: Distill = "logit"
+    distill_temperature: Annotated[float, Within(1e-3)] = 2.0
+
     needs_teacher = True
-    bounds = {"distill_temperature": (1e-3, math.inf)}  # noqa: RUF012
 
-    _tap: FeatureTap  # of the batch under way
-
-    def __init__(
-        self,
-        *,
-        buffer: int | str = "1%",
-        selection: Selection = "random",
-        fixed_classes: int | None = None,
-        distill: Distill = "logit",
-        distill_temperature: float = 2.0,
-    ) -> None:
-        super().__init__(buffer=buffer, selection=selection, fixed_classes=fixed_classes)
-        self.distill = distill
-        self.distill_temperature = distill_temperature
+    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
 
     @property
     def terms(self) -> list[str]:
         """What is distilled."""
         return self.distill.split("+")
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        if self.distill not in get_args(Distill):
-            raise UserError(
-                f"--strategy.distill '{self.distill}' is unknown; known: "
-                f"{', '.join(get_args(Distill))}"
-            )
+    def before_forward(self, template: Template, **kwargs: Any) -> None:
+        self._tap = FeatureTap(template.model)
 
-    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._tap = FeatureTap(strategy.model)
-
-    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_forward(self, template: Template, **kwargs: Any) -> None:
         self._tap.end()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        teacher = self.teacher(strategy)
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        teacher = self.teacher(template)
         if teacher is None:
             return
-        session = {int(c) for c in strategy.experience.classes_in_this_experience}
+        session = {int(c) for c in template.experience.classes_in_this_experience}
         weight = distillation_weight(len(self.old_classes), len({*self.old_classes, *session}))
-        terms = self._terms(strategy, teacher)
-        strategy.loss = combined(strategy.loss, terms, weight)
+        terms = self._terms(template, teacher)
+        template.loss = combined(template.loss, terms, weight)
 
-    def _terms(self, strategy: Strategy, teacher: nn.Module) -> list[Tensor]:
-        rehearsed = self.is_old(strategy.mb_y)
+    def _terms(self, template: Template, teacher: nn.Module) -> list[Tensor]:
+        rehearsed = self.is_old(template.mb_y)
         if not rehearsed.any():
-            return [strategy.loss.new_zeros(()) for _ in self.terms]
+            return [template.loss.new_zeros(()) for _ in self.terms]
         with torch.no_grad(), self._tap.autocast:
-            features, logits = features_and_logits(teacher, strategy.mb_x[rehearsed])
-        own_features, own_logits = self._tap.features[rehearsed], strategy.mb_output[rehearsed]
+            features, logits = features_and_logits(teacher, template.mb_x[rehearsed])
+        own_features, own_logits = self._tap.features[rehearsed], template.mb_output[rehearsed]
         old = self.old_classes
         found = {
             "feature": lambda: feature_distillation(own_features, features),

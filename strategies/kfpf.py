@@ -21,16 +21,16 @@ Differences from the paper (its code is not public):
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from cl_suite.data.stream import StreamInfo
+from cl_suite.errors import UserError
 from cl_suite.methods.partial_tuning import (
     Batch,
     Groups,
     balanced_rows,
-    check_groups,
     named_group,
     phase_steps,
     tune,
@@ -38,9 +38,10 @@ from cl_suite.methods.partial_tuning import (
 from cl_suite.methods.replay.buffer import ReservoirBuffer, check_budget, parse_budget
 from cl_suite.methods.replay.exemplars import Extras
 from cl_suite.methods.replay.logits import LOGITS, widen
-from cl_suite.plugin import Strategy, StrategyPlugin, rows_of
+from cl_suite.plugin import BatchLayout, Requirements, StrategyPlugin, Template, Within, rows_of
 
 
+@dataclass(kw_only=True, eq=False)
 class KFPFPlugin(StrategyPlugin):
     """Plain training that stops for phases of partial fine-tuning on a reservoir.
 
@@ -55,127 +56,83 @@ class KFPFPlugin(StrategyPlugin):
         buffer: samples kept, as in `er`.
     """
 
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "phases": (0, math.inf),
-        "iterations": (0, math.inf),
-        "batch": (1, math.inf),
-        "momentum": (0.0, 1.0),
-        "distillation": (0.0, math.inf),
-    }
-    keeps_base_state = True  # the reservoir, which is filled step by step
-    row_numbers = True
+    phases: Annotated[int, Within(0)] = 5
+    iterations: Annotated[int, Within(0)] = 100
+    batch: Annotated[int, Within(1)] = 32
+    groups: Groups = "bn+fc"
+    lr: Annotated[float, Within(0)] | None = None
+    momentum: Annotated[float, Within(0, 1)] = 0.0
+    distillation: Annotated[float, Within(0)] = 0.0
+    buffer: Annotated[int, Within(1)] | str = 500
+    buffer_: ReservoirBuffer = field(init=False, repr=False)
+    num_logits_: int = field(default=0, init=False)  # columns of the logits kept
+    step_: int = field(default=0, init=False)  # of the session under way
+    tuned_samples_: int = field(default=0, init=False)  # what phases have read so far
 
-    def __init__(
-        self,
-        *,
-        phases: int = 5,
-        iterations: int = 100,
-        batch: int = 32,
-        groups: Groups = "bn+fc",
-        lr: float | None = None,
-        momentum: float = 0.0,
-        distillation: float = 0.0,
-        buffer: int | str = 500,
-    ) -> None:
-        self.phases = phases
-        self.iterations = iterations
-        self.batch = batch
-        self.groups = groups
-        self.lr = lr
-        self.momentum = momentum
-        self.distillation = distillation
-        self.buffer = buffer
-        self.buffer_: ReservoirBuffer | None = None
-        self.num_logits_ = 0  # columns of the logits kept
-        self.step_ = 0  # of the session under way
-        self.tuned_samples_ = 0  # what phases have read so far
+    requirements = Requirements(carries_base_state=True, batch=BatchLayout(rows=True))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.buffer_ = ReservoirBuffer(self.buffer)
+
+    def check(self) -> None:
+        parse_budget(self.buffer)
+        if self.groups == "sensitive":
+            raise UserError(
+                "groups sensitive needs sessions to be measured on, and phases come within the "
+                "first one; choose bn+fc, or the strategy fpf"
+            )
 
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
-        check_groups(self.groups)
-        self._refuse_sensitive()
         check_budget(self.buffer, info.session_classes, session_sizes)
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        check_groups(self.groups)
-        self._refuse_sensitive()
-        parse_budget(self.buffer)
-
     def kept_data(self) -> tuple[int, int]:
-        kept = self.buffer_
-        return (0, 0) if kept is None else (kept.num_samples, kept.num_bytes)
+        return self.buffer_.num_samples, self.buffer_.num_bytes
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
         self.step_ = 0
-        if self.buffer_ is None:
-            self.buffer_ = ReservoirBuffer(self.buffer)
-        self.buffer_.bind(strategy.experience.dataset)
+        self.buffer_.bind(template.experience.dataset)
 
-    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
-        assert self.buffer_ is not None, "made before the session"
+    def after_training_iteration(self, template: Template, **kwargs: Any) -> None:
         self.step_ += 1
-        if strategy.clock.train_exp_epochs == 0:
-            extras = self._extras(strategy) if self.distillation else None
-            self.buffer_.insert(strategy.adapted_dataset, rows_of(strategy, self), extras)
-        total = len(strategy.dataloader) * strategy.train_epochs
+        if template.clock.train_exp_epochs == 0:
+            extras = self._extras(template) if self.distillation else None
+            self.buffer_.insert(template.adapted_dataset, rows_of(template, self), extras)
+        total = len(template.dataloader) * template.train_epochs
         if self.step_ in phase_steps(total, self.phases) and self.buffer_.num_samples:
-            self._phase(strategy)
+            self._phase(template)
 
-    def _extras(self, strategy: Strategy) -> Extras:
+    def _extras(self, template: Template) -> Extras:
         """Return the batch's logits, and give those kept as many columns: an output may grow."""
-        assert self.buffer_ is not None, "made before the session"
-        logits = strategy.mb_output.detach().float()
+        logits = template.mb_output.detach().float()
         if logits.shape[1] > self.num_logits_:
             widen(self.buffer_.exemplars, logits.shape[1])
         self.num_logits_ = logits.shape[1]
         return {LOGITS: logits}
 
-    def _phase(self, strategy: Strategy) -> None:
-        group = strategy.optimizer.param_groups[0]
+    def _phase(self, template: Template) -> None:
+        group = template.optimizer.param_groups[0]
         # not the scheduled one: that of the last phase would be next to nothing
         lr = group.get("initial_lr", group["lr"]) if self.lr is None else self.lr
         tune(
-            strategy.model,
+            template.model,
             # anew each time: the head grows
-            named_group(strategy.model, self.groups),
-            lambda: self._draw(strategy),
+            named_group(template.model, self.groups),
+            lambda: self._draw(template),
             iterations=self.iterations,
             lr=lr,
             momentum=self.momentum,
             distillation=self.distillation,
         )
 
-    def _draw(self, strategy: Strategy) -> Batch:
-        assert self.buffer_ is not None, "made before the session"
+    def _draw(self, template: Template) -> Batch:
         kept = self.buffer_.exemplars
         self.tuned_samples_ += self.batch
         inputs, labels, extras = kept.batch(balanced_rows(kept.targets, self.batch))
         logits = extras.get(LOGITS)
         return (
-            inputs.to(strategy.device),
-            labels.to(strategy.device),
-            None if logits is None else logits.to(strategy.device),
+            inputs.to(template.device),
+            labels.to(template.device),
+            None if logits is None else logits.to(template.device),
         )
-
-    def _refuse_sensitive(self) -> None:
-        if self.groups == "sensitive":
-            from cl_suite.errors import UserError
-
-            raise UserError(
-                "--strategy.groups sensitive needs sessions to be measured on, and phases come "
-                "within the first one; take bn+fc, or the strategy fpf"
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        kept = None if self.buffer_ is None else self.buffer_.state_dict()
-        return {**super().state_dict(), "buffer_": kept}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict({k: v for k, v in state.items() if k != "buffer_"})
-        if state["buffer_"] is None:
-            self.buffer_ = None
-            return
-        if self.buffer_ is None:
-            self.buffer_ = ReservoirBuffer(self.buffer)
-        self.buffer_.load_state_dict(state["buffer_"])

@@ -15,10 +15,9 @@ Differences from the literature:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -37,13 +36,14 @@ from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import shrunk
 from cl_suite.models.heads.gaussian import GaussianHead, Shape
-from cl_suite.plugin import Strategy, check_bounds, session_features
+from cl_suite.plugin import Template, Within, session_features
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHIFTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 DEFAULTS = {"shrinkage": 0.5, "shift_weight": 0.5}
 
 
+@dataclass(kw_only=True, eq=False)
 class LDAPlugin(HeadPlugin):
     """One Gaussian a class in feature space; those of few-shot classes are calibrated.
 
@@ -60,38 +60,20 @@ class LDAPlugin(HeadPlugin):
         fake_shots: shots a new class has in a fake stream.
     """
 
-    head = None
-    bounds = {  # noqa: RUF012
-        "softmax_t": (0.0, math.inf),
-        "prior_count": (0.0, math.inf),
-        "choice_seed": (0, math.inf),
-        "fake_shots": (1, math.inf),
-    }
-
-    def __init__(
-        self,
-        *,
-        covariance: Shape = "shared",
-        shrinkage: float | None = None,
-        softmax_t: float = 16.0,
-        shift_weight: float | None = None,
-        prior_count: float = 5.0,
-        choice_seed: int = 0,
-        fake_shots: int = 5,
-    ) -> None:
-        super().__init__()
-        self.covariance = covariance
-        self.shrinkage = shrinkage
-        self.softmax_t = softmax_t
-        self.shift_weight = shift_weight
-        self.prior_count = prior_count
-        self.choice_seed = choice_seed
-        self.fake_shots = fake_shots
-        self.parameters_: dict[str, float] = {}  # shrinkage and shift_weight in use
-        self.choice_: dict[str, Any] = {}  # how the candidates fared
-        self.base_stats_: ClassStats | None = None
-        self.scatter_: Tensor | None = None  # (dim, dim) within all classes so far
-        self.freedom_ = 0.0
+    covariance: Shape = "shared"
+    shrinkage: Annotated[float, Within(0, 1)] | None = None
+    softmax_t: Annotated[float, Within(0)] = 16.0
+    shift_weight: Annotated[float, Within(0, 1)] | None = None
+    prior_count: Annotated[float, Within(0)] = 5.0
+    choice_seed: Annotated[int, Within(0)] = 0
+    fake_shots: Annotated[int, Within(1)] = 5
+    # shrinkage and shift_weight in use
+    parameters_: dict[str, float] = field(default_factory=dict, init=False)
+    choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
+    base_stats_: ClassStats | None = field(default=None, init=False)
+    # (dim, dim) within all classes so far
+    scatter_: Tensor | None = field(default=None, init=False)
+    freedom_: float = field(default=0.0, init=False)
 
     def session_note(self, session: int) -> str:
         return choice_note(self.choice_) if session == 0 else ""
@@ -99,14 +81,9 @@ class LDAPlugin(HeadPlugin):
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return GaussianHead(dim, num_classes, self.covariance, temperature)
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        given = {name: (0.0, 1.0) for name in DEFAULTS if getattr(self, name) is not None}
-        check_bounds(self, given)
-
-    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, GaussianHead)
-        features, labels = session_features(strategy)
+        features, labels = session_features(template)
         stats = class_stats(features, labels, kind=self.covariance)
         if self.base_stats_ is None:
             self._choose(features, labels)
@@ -151,17 +128,6 @@ class LDAPlugin(HeadPlugin):
             lambda task: lda_figures(candidates, self.softmax_t, features, labels, task),
         )
         self.parameters_, self.choice_ = choice.best, choice.state_dict()
-
-    def state_dict(self) -> dict[str, Any]:
-        state = super().state_dict()
-        base = self.base_stats_
-        state["base_stats_"] = None if base is None else base.state_dict()
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        if (base := state["base_stats_"]) is not None:
-            self.base_stats_ = ClassStats.from_state_dict(base)
 
 
 def _values(given: float | None, grid: tuple[float, ...]) -> tuple[float, ...]:

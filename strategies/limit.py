@@ -43,14 +43,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
 from cl_suite.methods.episodes.fake_sessions import FakeSessionLoader, draw_fake_session, meta_loss
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.methods.optimizer_groups import own_group
@@ -58,9 +58,10 @@ from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.set_attention import Score, SetHead
-from cl_suite.plugin import Strategy, session_stats
+from cl_suite.plugin import Above, Template, Within, session_stats
 
 
+@dataclass(kw_only=True, eq=False)
 class LIMITPlugin(HeadPlugin):
     """Class means, calibrated with each query by attention that rehearsed it on base classes.
 
@@ -82,57 +83,24 @@ class LIMITPlugin(HeadPlugin):
         overwrite_rows: false leaves base rows to training once stage 2 has begun.
     """
 
-    bounds = {  # noqa: RUF012
-        "meta_epochs": (0, math.inf),
-        "num_tasks": (1, math.inf),
-        "sample_way": (1, math.inf),
-        "sample_shot": (1, math.inf),
-        "num_phases": (1, math.inf),
-        "query_size": (1, math.inf),
-        "dropout": (0, 0.99),
-        "lr_backbone": (0, math.inf),
-        "lr_head": (0, math.inf),
-        "gamma": (0, 1),
-    }
+    meta_epochs: Annotated[int, Within(0)] = 20
+    num_tasks: Annotated[int, Within(1)] = 4
+    sample_way: Annotated[int, Within(1)] = 16
+    sample_shot: Annotated[int, Within(1)] = 1
+    num_phases: Annotated[int, Within(1)] = 1
+    query_size: Annotated[int, Within(1)] = 128
+    calibrate: bool = True
+    score: Score = "cosine"
+    temperature: Annotated[float, Above(0)] | None = None
+    dropout: Annotated[float, Within(0, 0.99)] = 0.0
+    lr_backbone: Annotated[float, Within(0)] = 2e-4
+    lr_head: Annotated[float, Within(0)] = 2e-4
+    milestones: Sequence[Annotated[int, Within(0)]] = (2, 4, 6)
+    gamma: Annotated[float, Within(0, 1)] = 0.3
+    overwrite_rows: bool = True
 
-    _rehearsed: CosineHead  # of the base session
-    _tap: FeatureTap  # of the batch under way
-
-    def __init__(
-        self,
-        *,
-        meta_epochs: int = 20,
-        num_tasks: int = 4,
-        sample_way: int = 16,
-        sample_shot: int = 1,
-        num_phases: int = 1,
-        query_size: int = 128,
-        calibrate: bool = True,
-        score: Score = "cosine",
-        temperature: float | None = None,
-        dropout: float = 0.0,
-        lr_backbone: float = 2e-4,
-        lr_head: float = 2e-4,
-        milestones: Sequence[int] = (2, 4, 6),
-        gamma: float = 0.3,
-        overwrite_rows: bool = True,
-    ) -> None:
-        super().__init__()
-        self.meta_epochs = meta_epochs
-        self.num_tasks = num_tasks
-        self.sample_way = sample_way
-        self.sample_shot = sample_shot
-        self.num_phases = num_phases
-        self.query_size = query_size
-        self.calibrate = calibrate
-        self.score = score
-        self.temperature = temperature
-        self.dropout = dropout
-        self.lr_backbone = lr_backbone
-        self.lr_head = lr_head
-        self.milestones = milestones
-        self.gamma = gamma
-        self.overwrite_rows = overwrite_rows
+    _rehearsed: CosineHead = field(init=False, repr=False)  # of the base session
+    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
 
     def extra_epochs(self, session: int) -> int:
         return self.meta_epochs if session == 0 else 0
@@ -145,79 +113,72 @@ class LIMITPlugin(HeadPlugin):
             scale = 16.0 if self.score == "cosine" else 0.5
         return SetHead(dim, num_classes, temperature, self.score, scale, self.dropout)
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
-            raise UserError(
-                f"--strategy.temperature must be above 0 and finite, or null, got "
-                f"{self.temperature}"
-            )
-
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
         if self.base_classes_:
             return
-        head, classes = self._head(strategy), strategy.experience.classes_in_this_experience
+        head, classes = self._head(template), template.experience.classes_in_this_experience
         assert isinstance(head, CosineHead), "as made by make_head"
         self._warn_of_few(len(classes))
         head.grow(sorted(int(c) for c in classes))
         head.requires_grad_(True)
         self._rehearsed = head
-        own_group(strategy.optimizer, list(head.parameters()))
+        own_group(template.optimizer, list(head.parameters()))
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_epoch(strategy, **kwargs)
-        first = max(0, strategy.train_epochs - self.extra_epochs(0))
-        epoch = strategy.clock.train_exp_epochs - first
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_epoch(template, **kwargs)
+        first = max(0, template.train_epochs - self.extra_epochs(0))
+        epoch = template.clock.train_exp_epochs - first
         if self.base_classes_ or epoch < 0:
             return
         head = self._rehearsed
         if epoch == 0:
-            strategy.optimizer.state.clear()
+            template.optimizer.state.clear()
         if epoch == 0 or self.overwrite_rows:
-            self._write_means(strategy, head)
-        if not self._rehearses(strategy):
-            strategy.dataloader = self._fake_sessions(strategy)
+            self._write_means(template, head)
+        if not self._rehearses(template):
+            template.dataloader = self._fake_sessions(template)
         # no statistics from so few steps, nor dropout that stage 1 did not ask for
-        _network(strategy.model).eval()
+        _network(template.model).eval()
         head.train()
-        self._set_rates(strategy, head, self.gamma ** sum(epoch >= m for m in self.milestones))
+        self._set_rates(template, head, self.gamma ** sum(epoch >= m for m in self.milestones))
 
-    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        if self._rehearses(strategy):
-            self._tap = FeatureTap(strategy.model)
+    def before_forward(self, template: Template, **kwargs: Any) -> None:
+        if self._rehearses(template):
+            self._tap = FeatureTap(template.model)
 
-    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        if self._rehearses(strategy):
+    def after_forward(self, template: Template, **kwargs: Any) -> None:
+        if self._rehearses(template):
             self._tap.end()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        if not self._rehearses(strategy):
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        loader = template.dataloader
+        if not isinstance(loader, FakeSessionLoader):
             return
-        head, loader = self._rehearsed, strategy.dataloader
-        class_ids = loader.class_ids.to(strategy.mb_y.device)
-        order = strategy.mbatch[2]
-        strategy.loss = meta_loss(
+        head = self._rehearsed
+        class_ids = loader.class_ids.to(template.mb_y.device)
+        order = template.mbatch[2]
+        template.loss = meta_loss(
             partial(scores_of, head),
             head.weight[head.index(loader.class_ids.tolist())],
             self._tap.features.float(),
-            torch.searchsorted(class_ids, strategy.mb_y),
+            torch.searchsorted(class_ids, template.mb_y),
             order,
             way=self._way(order.shape[1]),
             shot=self.sample_shot,
             num_phases=self.num_phases,
         )
 
-    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        if self._rehearses(strategy):
-            _network(strategy.model).train()
+    def after_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        if self._rehearses(template):
+            _network(template.model).train()
 
-    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
         if self.base_classes_ or self.overwrite_rows or not self.meta_epochs:
-            self._write_means(strategy, head)
+            self._write_means(template, head)
         if not self.base_classes_ and self.meta_epochs and isinstance(head, SetHead):
             head.calibrate()
-        return sorted(int(c) for c in strategy.experience.classes_in_this_experience)
+        return sorted(int(c) for c in template.experience.classes_in_this_experience)
 
     def _warn_of_few(self, num_classes: int) -> None:
         if (way := self._way(num_classes)) < self.sample_way:
@@ -230,16 +191,16 @@ class LIMITPlugin(HeadPlugin):
     def _way(self, num_classes: int) -> int:
         return max(1, min(self.sample_way, num_classes // 2))
 
-    def _rehearses(self, strategy: Strategy) -> bool:
-        return isinstance(strategy.dataloader, FakeSessionLoader)
+    def _rehearses(self, template: Template) -> bool:
+        return isinstance(template.dataloader, FakeSessionLoader)
 
-    def _write_means(self, strategy: Strategy, head: ClassHead) -> None:
-        stats = session_stats(strategy)
+    def _write_means(self, template: Template, head: ClassHead) -> None:
+        stats = session_stats(template)
         head.set_rows(stats.classes, stats.mean)
 
-    def _fake_sessions(self, strategy: Strategy) -> FakeSessionLoader:
-        data = strategy.adapted_dataset
-        num_classes = len(strategy.experience.classes_in_this_experience)
+    def _fake_sessions(self, template: Template) -> FakeSessionLoader:
+        data = template.adapted_dataset
+        num_classes = len(template.experience.classes_in_this_experience)
         draw = partial(
             draw_fake_session,
             way=self._way(num_classes),
@@ -247,12 +208,12 @@ class LIMITPlugin(HeadPlugin):
             num_queries=self.query_size,
             num_tasks=self.num_tasks,
         )
-        workers = getattr(strategy.dataloader, "num_workers", 0)
+        workers = getattr(template.dataloader, "num_workers", 0)
         return FakeSessionLoader(data, draw, math.ceil(len(data) / self.query_size), workers)
 
-    def _set_rates(self, strategy: Strategy, head: ClassHead, factor: float) -> None:
+    def _set_rates(self, template: Template, head: ClassHead, factor: float) -> None:
         of_head = {id(p) for p in head.parameters()}
-        for group in strategy.optimizer.param_groups:
+        for group in template.optimizer.param_groups:
             own = any(id(p) in of_head for p in group["params"])
             group["lr"] = factor * (self.lr_head if own else self.lr_backbone)
 

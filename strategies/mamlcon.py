@@ -53,9 +53,9 @@ the meta-training.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
@@ -73,9 +73,10 @@ from cl_suite.methods.episodes.meta_learning import (
 from cl_suite.methods.episodes.meta_training import MetaEpisodeLoader, outer_losses
 from cl_suite.methods.replay.exemplars import Exemplars
 from cl_suite.models.modes import evaluating
-from cl_suite.plugin import Strategy, StrategyPlugin
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class MAMLConPlugin(StrategyPlugin):
     """Meta-train on episodes of base classes; learn later classes as an episode does.
 
@@ -107,81 +108,38 @@ class MAMLConPlugin(StrategyPlugin):
             on a CPU it takes longer than one after another.
     """
 
-    kinds = ("class",)
-    choices = {  # noqa: RUF012
-        "first_stage": ("base", "drawn"),
-        "inner": ("all", "head"),
-        "template_every": ("end", "each"),
-        "unit_order": ("arrival", "drawn"),
-    }
-    bounds = {  # noqa: RUF012
-        "episode_classes": (1, math.inf),
-        "first_classes": (1, math.inf),
-        "way": (1, math.inf),
-        "shots": (1, math.inf),
-        "queries": (1, math.inf),
-        "initial_steps": (0, math.inf),
-        "steps": (0, math.inf),
-        "inner_lr": (0, math.inf),
-        "meta_epochs": (0, math.inf),
-        "meta_steps": (1, math.inf),
-        "meta_batch": (1, math.inf),
-        "outer_lr": (0, math.inf),
-        "base_weight": (0, math.inf),
-    }
+    episode_classes: Annotated[int, Within(1)] = 20
+    first_stage: Literal["base", "drawn"] = "base"
+    first_classes: Annotated[int, Within(1)] = 5
+    way: Annotated[int, Within(1)] = 5
+    shots: Annotated[int, Within(1)] = 5
+    queries: Annotated[int, Within(1)] = 5
+    initial_steps: Annotated[int, Within(0)] = 30
+    steps: Annotated[int, Within(0)] = 5
+    inner_lr: Annotated[float, Within(0)] = 1e-3
+    inner: Literal["all", "head"] = "all"
+    first_order: bool = False
+    templates: bool = True
+    template_every: Literal["end", "each"] = "end"
+    unit_order: Literal["arrival", "drawn"] = "arrival"
+    meta_epochs: Annotated[int, Within(0)] = 10
+    meta_steps: Annotated[int, Within(1)] = 100
+    meta_batch: Annotated[int, Within(1)] = 4
+    outer_lr: Annotated[float, Within(0)] = 1e-4
+    base_weight: Annotated[float, Within(0)] = 1.0
+    vectorized: bool = False
+    # of finished sessions, in order of arrival
+    classes_: list[int] = field(default_factory=list, init=False)
+    num_base_: int = field(default=0, init=False)
+    num_units_: int = field(default=0, init=False)  # that were meta-learned
+    templates_: Exemplars = field(default_factory=Exemplars, init=False)
 
-    _outer: torch.optim.Adam | None = None
-    _outer_state: Mapping[str, Any] | None = None  # waits for the optimiser
-    _plan: EpisodePlan  # of the base session
+    requirements = Requirements(kinds=("class",))
 
-    def __init__(
-        self,
-        *,
-        episode_classes: int = 20,
-        first_stage: Literal["base", "drawn"] = "base",
-        first_classes: int = 5,
-        way: int = 5,
-        shots: int = 5,
-        queries: int = 5,
-        initial_steps: int = 30,
-        steps: int = 5,
-        inner_lr: float = 1e-3,
-        inner: Literal["all", "head"] = "all",
-        first_order: bool = False,
-        templates: bool = True,
-        template_every: Literal["end", "each"] = "end",
-        unit_order: Literal["arrival", "drawn"] = "arrival",
-        meta_epochs: int = 10,
-        meta_steps: int = 100,
-        meta_batch: int = 4,
-        outer_lr: float = 1e-4,
-        base_weight: float = 1.0,
-        vectorized: bool = False,
-    ) -> None:
-        self.episode_classes = episode_classes
-        self.first_stage = first_stage
-        self.first_classes = first_classes
-        self.way = way
-        self.shots = shots
-        self.queries = queries
-        self.initial_steps = initial_steps
-        self.steps = steps
-        self.inner_lr = inner_lr
-        self.inner = inner
-        self.first_order = first_order
-        self.templates = templates
-        self.template_every = template_every
-        self.unit_order = unit_order
-        self.meta_epochs = meta_epochs
-        self.meta_steps = meta_steps
-        self.meta_batch = meta_batch
-        self.outer_lr = outer_lr
-        self.base_weight = base_weight
-        self.vectorized = vectorized
-        self.classes_: list[int] = []  # of finished sessions, in order of arrival
-        self.num_base_ = 0
-        self.num_units_ = 0  # that were meta-learned
-        self.templates_ = Exemplars()
+    _outer: torch.optim.Adam | None = field(default=None, init=False, repr=False)
+    # waits for the optimiser
+    _outer_state: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
+    _plan: EpisodePlan = field(init=False, repr=False)  # of the base session
 
     @property
     def uses_templates(self) -> bool:
@@ -204,28 +162,28 @@ class MAMLConPlugin(StrategyPlugin):
     def prepare_model(self, model: nn.Module) -> None:
         add_spare_units(model, self.episode_classes)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
         if not self.classes_:
-            self._plan = self._episode_plan(len(strategy.adapted_dataset.targets.uniques))
+            self._plan = self._episode_plan(len(template.adapted_dataset.targets.uniques))
             self.num_units_ = self._plan.num_classes
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         if self.classes_:
-            strategy.stop_training()  # a later session is a few steps, taken at its end
-        elif self._in_meta_training(strategy):
-            self._begin_meta_training(strategy)
+            template.stop_training()  # a later session is a few steps, taken at its end
+        elif self._in_meta_training(template):
+            self._begin_meta_training(template)
             # BatchNorm by its running statistics, and no dropout; back again after the epoch
-            strategy.model.eval()
+            template.model.eval()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        if self.classes_ or not self._in_meta_training(strategy):
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        if self.classes_ or not self._in_meta_training(template):
             return
-        strategy.loss = self.base_weight * strategy.loss
+        template.loss = self.base_weight * template.loss
         for loss in outer_losses(
-            UnitNetwork(strategy.model),
+            UnitNetwork(template.model),
             self._plan,
-            strategy.mbatch,
+            template.mbatch,
             lr=self.inner_lr,
             only_units=self.inner == "head",
             first_order=self.first_order,
@@ -233,52 +191,46 @@ class MAMLConPlugin(StrategyPlugin):
         ):
             # at once, so that no two episodes' graphs are held
             loss.backward()  # type: ignore[no-untyped-call]  # no types there
-            strategy.loss = strategy.loss + loss.detach()
+            template.loss = template.loss + loss.detach()
 
-    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_update(self, template: Template, **kwargs: Any) -> None:
         if self._outer is not None:
             self._outer.step()
             # nothing is left to do for the recipe's own optimiser
-            strategy.optimizer.zero_grad(set_to_none=True)
+            template.optimizer.zero_grad(set_to_none=True)
 
-    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_training_epoch(self, template: Template, **kwargs: Any) -> None:
         if self._outer is None:
             return
-        strategy.model.train()
-        if not strategy.loss.isfinite().all():
+        template.model.train()
+        if not template.loss.isfinite().all():
             raise UserError(
-                f"mamlcon: the inner loop diverges at --strategy.inner_lr {self.inner_lr}; lower it"
+                f"mamlcon: the inner loop diverges at inner_lr {self.inner_lr}; lower it"
             )
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         self._outer = None
-        session = sorted(int(c) for c in strategy.experience.classes_in_this_experience)
+        session = sorted(int(c) for c in template.experience.classes_in_this_experience)
         new = [c for c in session if c not in self.classes_]
         if not self.classes_:
             self.num_base_ = len(new)
         elif new:
             first = len(self.classes_) - self.num_base_
             places = [i % self.num_units_ for i in range(first, first + len(new))]
-            take_spare_units(strategy.model, new, places)
+            take_spare_units(template.model, new, places)
         is_later, self.classes_ = bool(self.classes_), [*self.classes_, *new]
-        data = strategy.experience.dataset
+        data = template.experience.dataset
         if self.uses_templates:
             self._keep_templates(data, new)
         if is_later:
-            self._learn(strategy, data)
+            self._learn(template, data)
 
     def state_dict(self) -> dict[str, Any]:
         outer = None if self._outer is None else self._outer.state_dict()
-        return {
-            **super().state_dict(),
-            "templates_": self.templates_.state_dict(),
-            "outer_": outer,
-        }
+        return {**super().state_dict(), "outer_": outer}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        own = {k: v for k, v in state.items() if k not in ("templates_", "outer_")}
-        super().load_state_dict(own)
-        self.templates_.load_state_dict(state["templates_"])
+        super().load_state_dict({k: v for k, v in state.items() if k != "outer_"})
         self._outer, self._outer_state = None, state["outer_"]
 
     def _episode_plan(self, num_base: int) -> EpisodePlan:
@@ -298,21 +250,21 @@ class MAMLConPlugin(StrategyPlugin):
             mixed_units=self.unit_order == "drawn",
         )
 
-    def _in_meta_training(self, strategy: Strategy) -> bool:
-        return bool(strategy.clock.train_exp_epochs >= strategy.train_epochs - self.meta_epochs)
+    def _in_meta_training(self, template: Template) -> bool:
+        return bool(template.clock.train_exp_epochs >= template.train_epochs - self.meta_epochs)
 
-    def _begin_meta_training(self, strategy: Strategy) -> None:
+    def _begin_meta_training(self, template: Template) -> None:
         if self._outer is not None:
             return
-        trained = [p for p in strategy.model.parameters() if p.requires_grad]
+        trained = [p for p in template.model.parameters() if p.requires_grad]
         self._outer = torch.optim.Adam(trained, lr=self.outer_lr)
         if self._outer_state is not None:
             self._outer.load_state_dict(dict(self._outer_state))
             self._outer_state = None
-        strategy.dataloader = MetaEpisodeLoader(
-            strategy.adapted_dataset,
+        template.dataloader = MetaEpisodeLoader(
+            template.adapted_dataset,
             self._plan,
-            UnitNetwork(strategy.model),
+            UnitNetwork(template.model),
             num_batches=self.meta_steps,
             batch_size=self.meta_batch,
             num_spare=self.episode_classes,
@@ -324,14 +276,14 @@ class MAMLConPlugin(StrategyPlugin):
         self.templates_.bind(data)
         self.templates_.append(data, [labels.index(class_id) for class_id in new])
 
-    def _learn(self, strategy: Strategy, data: Any) -> None:
+    def _learn(self, template: Template, data: Any) -> None:
         """Take the steps of a later session."""
-        network, size = UnitNetwork(strategy.model), strategy.train_mb_size
+        network, size = UnitNetwork(template.model), template.train_mb_size
         adapted = network.unit_names if self.inner == "head" else list(network.tensors())
         stages = [data.eval()] * self.steps
         if self.uses_templates:
             stages.append(self.templates_.dataset().eval())
-        with evaluating(strategy.model):
+        with evaluating(template.model):
             for samples in stages:
                 full_batch_step(
                     network,
@@ -339,5 +291,5 @@ class MAMLConPlugin(StrategyPlugin):
                     self.classes_,
                     lr=self.inner_lr,
                     adapted=adapted,
-                    device=strategy.device,
+                    device=template.device,
                 )

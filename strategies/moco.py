@@ -22,11 +22,16 @@ Differences from the paper and from CaSSLe's and Sy-CON's programs:
 
 from __future__ import annotations
 
-from cl_suite.methods.self_supervised.plugin import SelfSupervisedPlugin
-from cl_suite.methods.self_supervised.views import Augmentation
+from dataclasses import dataclass
+
+from cl_suite.methods.self_supervised.plugin import (
+    MomentumParameters,
+    SelfSupervisedPlugin,
+)
 
 
-class MoCoPlugin(SelfSupervisedPlugin):
+@dataclass(kw_only=True, eq=False)
+class MoCoPlugin(MomentumParameters, SelfSupervisedPlugin):
     """Tell a view by the momentum copy's projection of the other one, among those of a queue.
 
     Args:
@@ -37,25 +42,3 @@ class MoCoPlugin(SelfSupervisedPlugin):
     """
 
     has_momentum = True  # type: ignore[assignment]  # a property of the base
-    bounds = {**SelfSupervisedPlugin.bounds, **SelfSupervisedPlugin.momentum_bounds}  # noqa: RUF012
-
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.2,
-        augmentation: Augmentation = "auto",
-        projector_dim: int = 2048,
-        projection_dim: int = 128,
-        queue_size: int = 4096,
-        first_momentum: float = 0.99,
-        last_momentum: float = 0.999,
-    ) -> None:
-        super().__init__(
-            temperature=temperature,
-            augmentation=augmentation,
-            projector_dim=projector_dim,
-            projection_dim=projection_dim,
-        )
-        self.queue_size = queue_size
-        self.first_momentum = first_momentum
-        self.last_momentum = last_momentum

@@ -34,14 +34,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from cl_suite.data.holdout import held_out
-from cl_suite.data.stream import Kind, Modality, StreamInfo
+from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.methods.modular import layers
 from cl_suite.methods.modular.head import FOREIGN, ModularHead, has_own_head, modular_head
@@ -52,9 +53,10 @@ from cl_suite.methods.modular.path_search import Outcome, Path, PathSearch, Prob
 from cl_suite.methods.modular.searches import SearchName, make_search
 from cl_suite.methods.modular.session import bench_modules, layout_of, make_problem, read_items
 from cl_suite.models.classifier import Classifier
-from cl_suite.plugin import Strategy, StrategyPlugin
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class PICLEPlugin(StrategyPlugin):
     """Solve each session by the best of few paths through a library of modules.
 
@@ -74,58 +76,30 @@ class PICLEPlugin(StrategyPlugin):
         shortest_suffix: layers that a re-used suffix has at least, `l_min`.
     """
 
-    needs_task: ClassVar[bool] = True
-    keeps_base_state: ClassVar[bool] = True
-    kinds: ClassVar[tuple[Kind, ...]] = ("class",)
-    modalities: ClassVar[tuple[Modality, ...]] = ("image",)
-    bounds = {  # noqa: RUF012
-        "path_epochs": (1, math.inf),
-        "patience": (1, math.inf),
-        "validation_rate": (0.0, 0.9),
-        "maps": (1, math.inf),
-        "hidden": (1, math.inf),
-        "code": (1, math.inf),
-        "temperature": (1e-6, math.inf),
-        "soft_type_dim": (1, math.inf),
-        "stored_inputs": (1, math.inf),
-        "shortest_suffix": (1, 5),
-    }
+    search: SearchName = "picle"
+    path_epochs: Annotated[int, Within(1)] = 40
+    patience: Annotated[int, Within(1)] = 10
+    validation_rate: Annotated[float, Within(0, 0.9)] = 0.2
+    maps: Annotated[int, Within(1)] = 64
+    hidden: Annotated[int, Within(1)] = 64
+    code: Annotated[int, Within(1)] = 8
+    flat_sessions: Sequence[Annotated[int, Within(0)]] | None = None
+    temperature: Annotated[float, Within(1e-6)] = 0.001
+    soft_type_dim: Annotated[int, Within(1)] = 20
+    stored_inputs: Annotated[int, Within(1)] = 40
+    shortest_suffix: Annotated[int, Within(1, 5)] = 3
+    ledger_: Ledger = field(default_factory=Ledger, init=False)
+    # of this session's new modules, the same for every path
+    seed_: int = field(default=0, init=False)
+    kept_: tuple[int, int] = field(default=(0, 0), init=False)
+
+    requirements = Requirements(
+        session_told=True, carries_base_state=True, kinds=("class",), modalities=("image",)
+    )
 
     # neither is saved: a resumed session makes them again, and tells the search the outcomes
-    searching: PathSearch | None = None
-    problem: Problem | None = None
-
-    def __init__(
-        self,
-        *,
-        search: SearchName = "picle",
-        path_epochs: int = 40,
-        patience: int = 10,
-        validation_rate: float = 0.2,
-        maps: int = 64,
-        hidden: int = 64,
-        code: int = 8,
-        flat_sessions: list[int] | None = None,
-        temperature: float = 0.001,
-        soft_type_dim: int = 20,
-        stored_inputs: int = 40,
-        shortest_suffix: int = 3,
-    ) -> None:
-        self.search = search
-        self.path_epochs = path_epochs
-        self.patience = patience
-        self.validation_rate = validation_rate
-        self.maps = maps
-        self.hidden = hidden
-        self.code = code
-        self.flat_sessions = flat_sessions
-        self.temperature = temperature
-        self.soft_type_dim = soft_type_dim
-        self.stored_inputs = stored_inputs
-        self.shortest_suffix = shortest_suffix
-        self.ledger_ = Ledger()
-        self.seed_ = 0  # of this session's new modules, the same for every path
-        self.kept_ = (0, 0)
+    searching: PathSearch | None = field(default=None, init=False, repr=False)
+    problem: Problem | None = field(default=None, init=False, repr=False)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"ledger_": dict(vars(self.ledger_))}
@@ -177,64 +151,64 @@ class PICLEPlugin(StrategyPlugin):
 
     # --- a session ---
 
-    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_train_dataset_adaptation(strategy, **kwargs)
-        model = strategy.model
+    def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        super().before_train_dataset_adaptation(template, **kwargs)
+        model = template.model
         if not has_own_head(model):
             if not hasattr(model, FOREIGN):
-                item = strategy.experience.dataset.eval()[0][0]
+                item = template.experience.dataset.eval()[0][0]
                 model.add_module(FOREIGN, self.make_head(item.numel(), 0, 1.0))
-            getattr(model, FOREIGN).grow(sorted(strategy.experience.classes_in_this_experience))
+            getattr(model, FOREIGN).grow(sorted(template.experience.classes_in_this_experience))
 
-    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        head, data = modular_head(strategy.model), strategy.adapted_dataset
-        head.to(strategy.device)
+    def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        head, data = modular_head(template.model), template.adapted_dataset
+        head.to(template.device)
         kept, out = held_out([int(t) for t in data.targets], self.validation_rate)
         plain = data.eval()
-        train = read_items(plain.subset(kept), head, strategy.device)
-        held = read_items(plain.subset(out or kept), head, strategy.device)
-        flat = strategy.experience.current_experience in (self.flat_sessions or [])
+        train = read_items(plain.subset(kept), head, template.device)
+        held = read_items(plain.subset(out or kept), head, template.device)
+        flat = template.experience.current_experience in (self.flat_sessions or [])
         layout = layout_of(head, train[0], flat=flat)
         head.open_problem(layout)
         self.searching, self.problem = None, make_problem(head, layout, train, held)
-        strategy.adapted_dataset = data.subset(kept)
+        template.adapted_dataset = data.subset(kept)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
         self.ledger_ = Ledger()
         self.seed_ = int(torch.randint(2**31, ()))
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        for group in strategy.optimizer.param_groups:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        for group in template.optimizer.param_groups:
             group["lr"] = group.get("initial_lr", group["lr"])  # paths are trained alike
-        head = modular_head(strategy.model)
+        head = modular_head(template.model)
         path = self._next_path(head)
         if path is None:
-            strategy.stop_training()
+            template.stop_training()
         elif self.ledger_.epoch == 0:
             layers.initialise(head.bench.items(), self.seed_)
-            strategy.optimizer.state.clear()
+            template.optimizer.state.clear()
         head.set_live(path, self._of_session.layout)
 
-    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        if not has_own_head(strategy.model):
-            strategy.mb_output = modular_head(strategy.model)(strategy.mb_x.flatten(1))
+    def after_forward(self, template: Template, **kwargs: Any) -> None:
+        if not has_own_head(template.model):
+            template.mb_output = modular_head(template.model)(template.mb_x.flatten(1))
 
-    def after_eval_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        if not has_own_head(strategy.model):
-            head = modular_head(strategy.model)
-            head.widen(max(strategy.experience.classes_in_this_experience) + 1)
-            strategy.mb_output = head(strategy.mb_x.flatten(1))
+    def after_eval_forward(self, template: Template, **kwargs: Any) -> None:
+        if not has_own_head(template.model):
+            head = modular_head(template.model)
+            head.widen(max(template.experience.classes_in_this_experience) + 1)
+            template.mb_output = head(template.mb_x.flatten(1))
 
-    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        head, ledger = modular_head(strategy.model), self.ledger_
+    def after_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        head, ledger = modular_head(template.model), self.ledger_
         ledger.epoch += 1
         self._look(head)
         if ledger.epoch >= self.path_epochs or ledger.idle >= self.patience:
             self._close_path(head)
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        head, problem, ledger = modular_head(strategy.model), self._of_session, self.ledger_
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        head, problem, ledger = modular_head(template.model), self._of_session, self.ledger_
         if ledger.trial is not None or not ledger.outcomes:
             # the budget ended within a path, or there was none
             if ledger.trial is None:

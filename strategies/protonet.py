@@ -21,26 +21,25 @@ Differences from the papers or their code:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.data.cut import check_choice
-from cl_suite.data.stream import Kind
 from cl_suite.features.stats import ClassStats
 from cl_suite.methods.episodes.fake_sessions import FakeSession, FakeSessionLoader
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.features import FeatureTap
 from cl_suite.models.heads.class_head import ClassHead, CosineHead, LinearHead
 from cl_suite.models.heads.dot import DotHead
-from cl_suite.plugin import Strategy, session_stats
+from cl_suite.plugin import Requirements, Template, Within, session_stats
 
 Similarity = Literal["dot", "cosine", "euclid"]
 
 
+@dataclass(kw_only=True, eq=False)
 class ProtoNetPlugin(HeadPlugin):
     """Train by episodes in the first session; after each, write the running class means.
 
@@ -51,68 +50,53 @@ class ProtoNetPlugin(HeadPlugin):
         queries: query images of each.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("class", "data", "domain", "mixed")
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "way": (2, math.inf),
-        "shots": (1, math.inf),
-        "queries": (1, math.inf),
-    }
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"similarity": get_args(Similarity)}
-    _tap: FeatureTap  # of the batch under way
+    similarity: Similarity = "dot"
+    way: Annotated[int, Within(2)] = 20
+    shots: Annotated[int, Within(1)] = 1
+    queries: Annotated[int, Within(1)] = 5
+    stats_: ClassStats | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        *,
-        similarity: Similarity = "dot",
-        way: int = 20,
-        shots: int = 1,
-        queries: int = 5,
-    ) -> None:
-        super().__init__()
-        self.similarity = similarity
-        self.way = way
-        self.shots = shots
-        self.queries = queries
-        self.stats_: ClassStats | None = None
+    requirements = Requirements(rewrites_rows=True)  # any kind: running sums take classes again
+
+    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
-        check_choice("--strategy.similarity", self.similarity, get_args(Similarity))
         if self.similarity == "dot":
             return DotHead(dim, num_classes)
         if self.similarity == "cosine":
             return CosineHead(dim, num_classes, temperature)
         return LinearHead(dim, num_classes)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
         if self.base_classes_:
             return
-        self._tap = FeatureTap(strategy.model)
-        steps = math.ceil(len(strategy.adapted_dataset) / strategy.train_mb_size)
-        strategy.dataloader = FakeSessionLoader(
-            strategy.adapted_dataset,
+        self._tap = FeatureTap(template.model)
+        steps = math.ceil(len(template.adapted_dataset) / template.train_mb_size)
+        template.dataloader = FakeSessionLoader(
+            template.adapted_dataset,
             lambda labels: draw_episode(
                 labels, way=self.way, shots=self.shots, queries=self.queries
             ),
             steps,
-            getattr(strategy.dataloader, "num_workers", 0),
+            getattr(template.dataloader, "num_workers", 0),
         )
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        head = getattr(strategy.model, "head", None)
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        head = getattr(template.model, "head", None)
         temperature = head.temperature if isinstance(head, CosineHead) else 16.0
-        way = strategy.mbatch[2].shape[1]
-        strategy.loss = episode_loss(
+        way = template.mbatch[2].shape[1]
+        template.loss = episode_loss(
             self._tap.features.float(), way, self.shots, self.similarity, temperature
         )
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         if not self.base_classes_:
             self._tap.end()
-        super().after_training_exp(strategy, **kwargs)
+        super().after_training_exp(template, **kwargs)
 
-    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
-        new = session_stats(strategy)
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
+        new = session_stats(template)
         self.stats_ = new if self.stats_ is None else self.stats_.merge(new)
         mean = self.stats_.select(new.classes).mean
         if self.similarity == "euclid":
@@ -120,15 +104,6 @@ class ProtoNetPlugin(HeadPlugin):
             mean = torch.cat([2 * mean, -(mean**2).sum(1, keepdim=True)], dim=1)
         head.set_rows(new.classes, mean)
         return new.classes
-
-    def state_dict(self) -> dict[str, Any]:
-        stats = None if self.stats_ is None else self.stats_.state_dict()
-        return {**super().state_dict(), "stats_": stats}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict({k: v for k, v in state.items() if k != "stats_"})
-        stats = state["stats_"]
-        self.stats_ = None if stats is None else ClassStats.from_state_dict(stats)
 
 
 def draw_episode(

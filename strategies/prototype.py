@@ -7,16 +7,17 @@ the mean of its training features; a query goes to the class with the largest co
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import torch
 
 from cl_suite.features.stats import ClassStats
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.plugin import Strategy, session_stats
+from cl_suite.plugin import Template, session_stats
 
 
+@dataclass(kw_only=True, eq=False)
 class PrototypePlugin(HeadPlugin):
     """Replace the classifier's rows by class means after each session; train in the first alone.
 
@@ -24,17 +25,15 @@ class PrototypePlugin(HeadPlugin):
         normalize_features: average features of unit length instead of raw ones.
     """
 
-    head: ClassVar[str | None] = "cosine"
+    normalize_features: bool = False
 
-    def __init__(self, *, normalize_features: bool = False) -> None:
-        super().__init__()
-        self.normalize_features = normalize_features
+    requirements = replace(HeadPlugin.requirements, head="cosine")
 
     def class_vectors(self, stats: ClassStats, head: ClassHead) -> torch.Tensor:
         """Return the rows `(num_new, dim)` to write for the classes of `stats`."""
         return stats.mean
 
-    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
-        stats = session_stats(strategy, normalize=self.normalize_features)
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
+        stats = session_stats(template, normalize=self.normalize_features)
         head.set_rows(stats.classes, self.class_vectors(stats, head))
         return stats.classes

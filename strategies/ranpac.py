@@ -20,8 +20,8 @@ Differences from the paper:
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +31,13 @@ from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.ridge import RidgeHead, ridge_factor
-from cl_suite.plugin import Strategy, session_features
+from cl_suite.plugin import Template, Within, session_features
 
 RIDGES = [10 ** (exponent / 2) for exponent in range(-4, 5)]
 DEFAULT_RIDGE = 1.0
 
 
+@dataclass(kw_only=True, eq=False)
 class RanPACPlugin(HeadPlugin):
     """Balanced ridge regression on random features, exact in a stream.
 
@@ -50,33 +51,14 @@ class RanPACPlugin(HeadPlugin):
         fake_shots: shots a new class has in a fake stream.
     """
 
-    head = None
-    bounds = {  # noqa: RUF012
-        "num_projections": (0, math.inf),
-        "projection_seed": (0, math.inf),
-        "choice_seed": (0, math.inf),
-        "fake_shots": (1, math.inf),
-    }
-
-    def __init__(
-        self,
-        *,
-        num_projections: int = 2048,
-        ridge: float | None = None,
-        balanced: bool = True,
-        projection_seed: int = 0,
-        choice_seed: int = 0,
-        fake_shots: int = 5,
-    ) -> None:
-        super().__init__()
-        self.num_projections = num_projections
-        self.ridge = ridge
-        self.balanced = balanced
-        self.projection_seed = projection_seed
-        self.choice_seed = choice_seed
-        self.fake_shots = fake_shots
-        self.ridge_ = DEFAULT_RIDGE  # the one in use
-        self.choice_: dict[str, Any] = {}  # how the candidates fared
+    num_projections: Annotated[int, Within(0)] = 2048
+    ridge: Annotated[float, Within(0)] | None = None
+    balanced: bool = True
+    projection_seed: Annotated[int, Within(0)] = 0
+    choice_seed: Annotated[int, Within(0)] = 0
+    fake_shots: Annotated[int, Within(1)] = 5
+    ridge_: float = field(default=DEFAULT_RIDGE, init=False)  # the one in use
+    choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
 
     def session_note(self, session: int) -> str:
         return choice_note(self.choice_) if session == 0 else ""
@@ -91,9 +73,9 @@ class RanPACPlugin(HeadPlugin):
             temperature,
         )
 
-    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, RidgeHead)
-        features, labels = session_features(strategy)
+        features, labels = session_features(template)
         if not self.base_classes_:
             self._choose_ridge(head, features, labels)
         head.learn(features, labels)

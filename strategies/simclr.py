@@ -19,28 +19,15 @@ Differences from the paper:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cl_suite.methods.self_supervised.plugin import SelfSupervisedPlugin
-from cl_suite.methods.self_supervised.views import Augmentation
 
 
+@dataclass(kw_only=True, eq=False)
 class SimCLRPlugin(SelfSupervisedPlugin):
     """Tell the two views of a sample among all views of the batch.
 
     Args:
         temperature, augmentation, projector_dim, projection_dim: see `SelfSupervisedPlugin`.
     """
-
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.2,
-        augmentation: Augmentation = "auto",
-        projector_dim: int = 2048,
-        projection_dim: int = 128,
-    ) -> None:
-        super().__init__(
-            temperature=temperature,
-            augmentation=augmentation,
-            projector_dim=projector_dim,
-            projection_dim=projection_dim,
-        )

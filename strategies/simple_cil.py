@@ -10,6 +10,7 @@ images and stays: later sessions bring too few to move it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -17,10 +18,11 @@ from torch import Tensor
 from cl_suite.features.stats import ClassStats
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.feature_transform import FeatureTransform
-from cl_suite.plugin import Strategy
+from cl_suite.plugin import Template
 from cl_suite.strategies.prototype import PrototypePlugin
 
 
+@dataclass(kw_only=True, eq=False)
 class SimpleCILPlugin(PrototypePlugin):
     """Class means of frozen features as prototypes; the network is never trained.
 
@@ -29,17 +31,15 @@ class SimpleCILPlugin(PrototypePlugin):
         normalize_features: average features of unit length instead of raw ones (and centre those).
     """
 
-    head = None
+    centre: bool = False
 
-    def __init__(self, *, centre: bool = False, normalize_features: bool = False) -> None:
-        super().__init__(normalize_features=normalize_features)
-        self.centre = centre
+    requirements = replace(PrototypePlugin.requirements, head=None)
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return CosineHead(dim, num_classes, temperature, FeatureTransform())
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        strategy.stop_training()
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        template.stop_training()
 
     def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
         assert head.transform is not None

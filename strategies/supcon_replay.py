@@ -25,22 +25,21 @@ how it runs, the plugin holds it.
 
 from __future__ import annotations
 
-import math
-import warnings
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from cl_suite.errors import UserError
 from cl_suite.losses.supcon import supcon_loss
 from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin
-from cl_suite.methods.replay.selection import Selection
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap, classifier_of, feature_function
-from cl_suite.plugin import Strategy, views_of
+from cl_suite.plugin import BatchLayout, Requirements, Template, Within, views_of, warn_of_one_view
 
 
+@dataclass(kw_only=True, eq=False)
 class SupConReplayPlugin(RehearsalPlugin):
     """Cross-entropy and the supervised contrastive loss on new and kept samples.
 
@@ -51,34 +50,18 @@ class SupConReplayPlugin(RehearsalPlugin):
         projection_dim: width of `z`.
     """
 
-    keeps_base_state = True  # the projector
-    bounds = {  # noqa: RUF012
-        "contrastive_weight": (0, math.inf),
-        "temperature": (1e-3, math.inf),
-        "projection_dim": (1, math.inf),
-    }
+    contrastive_weight: Annotated[float, Within(0)] = 1.0
+    temperature: Annotated[float, Within(1e-3)] = 0.1
+    projection_dim: Annotated[int, Within(1)] = 128
+    projector_: nn.Module | None = field(default=None, init=False)  # of a foreign network
 
-    _tap: FeatureTap  # of the batch under way
-
-    def __init__(
-        self,
-        *,
-        buffer: int | str = "1%",
-        selection: Selection = "random",
-        fixed_classes: int | None = None,
-        contrastive_weight: float = 1.0,
-        temperature: float = 0.1,
-        projection_dim: int = 128,
-    ) -> None:
-        super().__init__(buffer=buffer, selection=selection, fixed_classes=fixed_classes)
-        self.contrastive_weight = contrastive_weight
-        self.temperature = temperature
-        self.projection_dim = projection_dim
-        self.projector_: nn.Module | None = None  # of a foreign network
+    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
 
     @property
-    def batch_views(self) -> int:
-        return 2 if self.contrastive_weight > 0 else 1
+    def requirements(self) -> Requirements:  # type: ignore[override]  # parameters decide
+        """Two views for the contrastive term."""
+        views = 2 if self.contrastive_weight > 0 else 1
+        return Requirements(carries_base_state=True, batch=BatchLayout(views=views))
 
     def prepare_model(self, model: nn.Module) -> None:
         if not isinstance(model, Classifier):
@@ -91,34 +74,34 @@ class SupConReplayPlugin(RehearsalPlugin):
         if not hasattr(model, "projector"):
             model.projector = make_projector(model.feature_dim, self.projection_dim)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
-        if isinstance(strategy.model, Classifier):
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
+        if isinstance(template.model, Classifier):
             return
         if self.projector_ is None:
-            last = classifier_of(strategy.model)
+            last = classifier_of(template.model)
             assert isinstance(last, nn.Linear), "as it is of every foreign network"
             projector = make_projector(last.in_features, self.projection_dim)
-            self.projector_ = projector.to(strategy.device)
-        own_group(strategy.optimizer, list(self.projector_.parameters()))
+            self.projector_ = projector.to(template.device)
+        own_group(template.optimizer, list(self.projector_.parameters()))
 
-    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._tap = FeatureTap(strategy.model)
+    def before_forward(self, template: Template, **kwargs: Any) -> None:
+        self._tap = FeatureTap(template.model)
 
-    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_forward(self, template: Template, **kwargs: Any) -> None:
         self._tap.end()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
         if self.contrastive_weight > 0:
-            first, second = views_of(strategy, self)
-            if strategy.clock.train_exp_iterations == 0:
-                warn_of_one_view(first, second)
-            projector = self._projector_of(strategy.model)
+            first, second = views_of(template, self)
+            if template.clock.train_exp_iterations == 0:
+                warn_of_one_view(first, second, "supcon_replay", "pass --model.bank_views")
+            projector = self._projector_of(template.model)
             with self._tap.autocast:
-                vectors = [self._tap.features, feature_function(strategy.model)(second)]
+                vectors = [self._tap.features, feature_function(template.model)(second)]
                 z1, z2 = (projector(features) for features in vectors)
-            loss = supcon_loss(z1, z2, labels=strategy.mb_y, temperature=self.temperature)
-            strategy.loss += self.contrastive_weight * loss
+            loss = supcon_loss(z1, z2, labels=template.mb_y, temperature=self.temperature)
+            template.loss += self.contrastive_weight * loss
 
     def _projector_of(self, model: nn.Module) -> nn.Module:
         found = model.projector if isinstance(model, Classifier) else self.projector_
@@ -129,13 +112,3 @@ class SupConReplayPlugin(RehearsalPlugin):
 def make_projector(width: int, projection_dim: int) -> nn.Module:
     """Return the projector: a hidden layer as wide as the features, and a linear one."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection_dim))
-
-
-def warn_of_one_view(first: Tensor, second: Tensor) -> None:
-    """Warn if the two views of a batch are the same."""
-    if first.equal(second):
-        warnings.warn(
-            "supcon_replay: both views of each sample are the same, as the training transform is "
-            "not random; augment the training samples, or give --model.bank_views",
-            stacklevel=2,
-        )

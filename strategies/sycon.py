@@ -27,16 +27,24 @@ Differences from the authors' code:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
 from cl_suite.losses.sycon import sycon_loss, sycon_moco_loss
-from cl_suite.methods.self_supervised.plugin import Embedded, Pair, Queued, SelfSupervisedPlugin
-from cl_suite.methods.self_supervised.views import Augmentation
+from cl_suite.methods.self_supervised.plugin import (
+    Embedded,
+    MomentumParameters,
+    Pair,
+    PredictorParameters,
+    Queued,
+    SelfSupervisedPlugin,
+)
 
 
-class SyCONPlugin(SelfSupervisedPlugin):
+@dataclass(kw_only=True, eq=False)
+class SyCONPlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin):
     """Tell views from new and old embeddings alike, and predict what the network was.
 
     Args:
@@ -50,42 +58,11 @@ class SyCONPlugin(SelfSupervisedPlugin):
             of the past are of the same size.
     """
 
-    has_past = True  # type: ignore[assignment]  # a property of the base
-    choices = {"form": ("moco", "simclr")}  # noqa: RUF012
-    bounds = {  # noqa: RUF012
-        **SelfSupervisedPlugin.bounds,
-        **SelfSupervisedPlugin.momentum_bounds,
-        **SelfSupervisedPlugin.predictor_bounds,
-    }
+    form: Literal["moco", "simclr"] = "moco"
+    l2_include_positive: bool = True
+    detach_negatives: bool = False
 
-    def __init__(
-        self,
-        *,
-        form: Literal["moco", "simclr"] = "moco",
-        l2_include_positive: bool = True,
-        detach_negatives: bool = False,
-        predictor_dim: int = 2048,
-        temperature: float = 0.2,
-        augmentation: Augmentation = "auto",
-        projector_dim: int = 2048,
-        projection_dim: int = 128,
-        queue_size: int = 4096,
-        first_momentum: float = 0.99,
-        last_momentum: float = 0.999,
-    ) -> None:
-        super().__init__(
-            temperature=temperature,
-            augmentation=augmentation,
-            projector_dim=projector_dim,
-            projection_dim=projection_dim,
-        )
-        self.form = form
-        self.l2_include_positive = l2_include_positive
-        self.detach_negatives = detach_negatives
-        self.predictor_dim = predictor_dim
-        self.queue_size = queue_size
-        self.first_momentum = first_momentum
-        self.last_momentum = last_momentum
+    has_past = True  # type: ignore[assignment]  # a property of the base
 
     @property
     def has_momentum(self) -> bool:

@@ -23,19 +23,22 @@ Differences from the authors' code, none of which changes a row for given featur
 
 from __future__ import annotations
 
-import math
 import warnings
+from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from cl_suite.features.calibrators import calibrate_directions as calibrate
 from cl_suite.features.stats import ClassStats
 from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.plugin import Within
 from cl_suite.strategies.prototype import PrototypePlugin
 
 __all__ = ["TEENPlugin", "calibrate"]
 
 
+@dataclass(kw_only=True, eq=False)
 class TEENPlugin(PrototypePlugin):
     """Class means as prototypes, those of few-shot sessions calibrated by the base classes.
 
@@ -46,20 +49,9 @@ class TEENPlugin(PrototypePlugin):
         normalize_features: average features of unit length instead of raw ones.
     """
 
-    bounds = {"softmax_t": (0.0, math.inf), "shift_weight": (0.0, 1.0)}  # noqa: RUF012
-
-    def __init__(
-        self,
-        *,
-        softmax_t: float = 16.0,
-        shift_weight: float = 0.5,
-        normalize_delta: bool = True,
-        normalize_features: bool = False,
-    ) -> None:
-        super().__init__(normalize_features=normalize_features)
-        self.softmax_t = softmax_t
-        self.shift_weight = shift_weight
-        self.normalize_delta = normalize_delta
+    softmax_t: Annotated[float, Within(0)] = 16.0
+    shift_weight: Annotated[float, Within(0, 1)] = 0.5
+    normalize_delta: bool = True
 
     def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
         if not self.base_classes_:

@@ -33,10 +33,10 @@ number of classes seen. The whitening matrix, `dim^2` numbers, is saved with the
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ from cl_suite.models.heads.feature_transform import (
 )
 from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.models.modes import evaluating
-from cl_suite.plugin import Strategy, check_bounds, session_features
+from cl_suite.plugin import Template, Within, session_features
 
 # candidates of what is not given, and what serves where the base session is too small to choose
 GRID: dict[str, tuple[float, ...]] = {
@@ -71,6 +71,7 @@ DEFAULTS = {"power": 0.5, "shrinkage": 0.3, "softmax_t": 8.0, "shift_weight": 0.
 Grid = dict[str, Sequence[float]]
 
 
+@dataclass(kw_only=True, eq=False)
 class TEENWhitenedPlugin(HeadPlugin):
     """Calibrated prototypes in a space whitened by the base session.
 
@@ -88,39 +89,17 @@ class TEENWhitenedPlugin(HeadPlugin):
         fake_shots: shots a new class has in a fake stream.
     """
 
-    head = None
-    bounds = {  # noqa: RUF012
-        "views": (0, math.inf),
-        "num_tasks": (1, math.inf),
-        "choice_seed": (0, math.inf),
-        "fake_shots": (1, math.inf),
-    }
-
-    def __init__(
-        self,
-        *,
-        power: float | None = None,
-        shrinkage: float | None = None,
-        softmax_t: float | None = None,
-        shift_weight: float | None = None,
-        margin: float | None = None,
-        views: int = 0,
-        num_tasks: int = 5,
-        choice_seed: int = 0,
-        fake_shots: int = 5,
-    ) -> None:
-        super().__init__()
-        self.power = power
-        self.shrinkage = shrinkage
-        self.softmax_t = softmax_t
-        self.shift_weight = shift_weight
-        self.margin = margin
-        self.views = views
-        self.num_tasks = num_tasks
-        self.choice_seed = choice_seed
-        self.fake_shots = fake_shots
-        self.parameters_: dict[str, float] = {}  # those in use
-        self.choice_: dict[str, Any] = {}  # how the candidates fared
+    power: Annotated[float, Within(0.01, 10)] | None = None
+    shrinkage: Annotated[float, Within(0, 1)] | None = None
+    softmax_t: Annotated[float, Within(0)] | None = None
+    shift_weight: Annotated[float, Within(0, 1)] | None = None
+    margin: Annotated[float, Within(-2, 2)] | None = None
+    views: Annotated[int, Within(0)] = 0
+    num_tasks: Annotated[int, Within(1)] = 5
+    choice_seed: Annotated[int, Within(0)] = 0
+    fake_shots: Annotated[int, Within(1)] = 5
+    parameters_: dict[str, float] = field(default_factory=dict, init=False)  # those in use
+    choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
 
     def session_note(self, session: int) -> str:
         return choice_note(self.choice_) if session == 0 else ""
@@ -128,20 +107,14 @@ class TEENWhitenedPlugin(HeadPlugin):
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return OffsetCosineHead(dim, num_classes, temperature, FeatureTransform())
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        limits = {"power": (0.01, 10.0), "softmax_t": (0.0, math.inf), "margin": (-2.0, 2.0)}
-        limits |= {"shrinkage": (0.0, 1.0), "shift_weight": (0.0, 1.0)}
-        check_bounds(self, {n: limits[n] for n in DEFAULTS if getattr(self, n) is not None})
-
-    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, OffsetCosineHead)
-        features, labels = session_features(strategy)
+        features, labels = session_features(template)
         if not self.base_classes_:
             self._choose(features, labels)
             self._whiten(head, features, labels)
         elif self.views:
-            features, labels = self._with_views(strategy, features, labels)
+            features, labels = self._with_views(template, features, labels)
         stats = class_stats(head.transformed(features), labels)
         head.set_rows(stats.classes, stats.mean)
         if self.base_classes_:
@@ -192,16 +165,16 @@ class TEENWhitenedPlugin(HeadPlugin):
         )
 
     def _with_views(
-        self, strategy: Strategy, features: Tensor, labels: Tensor
+        self, template: Template, features: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the features and labels together with those of randomly drawn views."""
-        data = strategy.experience.dataset.train()
+        data = template.experience.dataset.train()
         parts = [(features, labels)]
-        with evaluating(strategy.model), torch.no_grad():
+        with evaluating(template.model), torch.no_grad():
             for _ in range(self.views):
-                loader = batches(data, strategy.eval_mb_size)
-                network = feature_function(strategy.model)
-                parts.append(extract(network, loader, device=strategy.device))
+                loader = batches(data, template.eval_mb_size)
+                network = feature_function(template.model)
+                parts.append(extract(network, loader, device=template.device))
         return torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts])
 
 

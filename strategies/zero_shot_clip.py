@@ -17,10 +17,9 @@ and which changes no prediction; underscores in a name are read as spaces.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -30,9 +29,10 @@ from cl_suite.models.heads.text import TextHead
 from cl_suite.models.hub.clip import ClipBody, fill
 from cl_suite.models.hub.clip_files import EXAMPLE
 from cl_suite.models.hub.clip_prompts import TextTokens
-from cl_suite.plugin import Strategy, StrategyPlugin
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class ZeroShotCLIPPlugin(StrategyPlugin):
     """Take the text embeddings of the classes' names as the rows of the classifier.
 
@@ -42,49 +42,41 @@ class ZeroShotCLIPPlugin(StrategyPlugin):
         class_names: name of each class, by class id; None for those that the stream brings.
     """
 
-    needs_text = True
-    kinds = ("class",)  # a session's names make its rows
-    modalities = ("image",)
-    strategy_name: ClassVar[str] = "zero_shot_clip"
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"logit_scale": (0.0, math.inf)}
+    template: str = "a photo of a {}."
+    logit_scale: Annotated[float, Within(0)] = 100.0
+    class_names: list[str] | None = None
+    names_: dict[int, str] = field(default_factory=dict, init=False)
 
-    def __init__(
-        self,
-        *,
-        template: str = "a photo of a {}.",
-        logit_scale: float = 100.0,
-        class_names: list[str] | None = None,
-    ) -> None:
-        self.template = template
-        self.logit_scale = logit_scale
-        self.class_names = class_names
-        self.names_: dict[int, str] = {}
+    requirements = Requirements(text_tower=True, kinds=("class",), modalities=("image",))
+
+    strategy_name: ClassVar[str] = "zero_shot_clip"
+
+    def check(self) -> None:
+        if "{}" not in self.template:
+            raise UserError(
+                f"template must have {{}} where the class's name goes, got '{self.template}'"
+            )
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> TextHead:
         return TextHead(dim, num_classes, self.logit_scale)
 
     def prepare_model(self, model: nn.Module) -> None:
         body = clip_body(model, self.strategy_name)
-        if "{}" not in self.template:
-            raise UserError(
-                f"--strategy.template must have {{}} where the class's name goes, got "
-                f"'{self.template}'"
-            )
         assert isinstance(model, Classifier)
         if not isinstance(model.head, TextHead):
             # a bare Avalanche program's classifier comes with another one
             head = self.make_head(model.feature_dim, model.head.num_outputs, 1.0)
             model.head = head.to(body.clip.logit_scale.device)
 
-    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        self.names_.update(session_names(strategy, self.class_names, self.strategy_name))
-        super().before_train_dataset_adaptation(strategy, **kwargs)
+    def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        self.names_.update(session_names(template, self.class_names, self.strategy_name))
+        super().before_train_dataset_adaptation(template, **kwargs)
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        strategy.stop_training()
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        template.stop_training()
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        self.write_rows(strategy.model, session_classes(strategy))
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        self.write_rows(template.model, session_classes(template))
 
     def write_rows(self, model: Classifier, class_ids: Sequence[int]) -> None:
         """Store the text embeddings of these classes, as the towers are now, in the head."""
@@ -122,13 +114,13 @@ def clip_body(model: nn.Module, strategy_name: str) -> ClipBody:
     return body
 
 
-def session_classes(strategy: Strategy) -> list[int]:
+def session_classes(template: Template) -> list[int]:
     """Return the class ids of the current session, ascending."""
-    return sorted(int(c) for c in strategy.experience.classes_in_this_experience)
+    return sorted(int(c) for c in template.experience.classes_in_this_experience)
 
 
 def session_names(
-    strategy: Strategy, class_names: Sequence[str] | None, strategy_name: str
+    template: Template, class_names: Sequence[str] | None, strategy_name: str
 ) -> dict[int, str]:
     """Return the names of the current session's classes by class id.
 
@@ -142,8 +134,8 @@ def session_names(
     if class_names is not None:
         known = dict(enumerate(class_names))
     else:
-        known = getattr(strategy.experience, "class_names", None) or {}
-    classes = session_classes(strategy)
+        known = getattr(template.experience, "class_names", None) or {}
+    classes = session_classes(template)
     names = {class_id: str(known[class_id]) for class_id in classes if class_id in known}
     if missing := [c for c in classes if not names.get(c, "").strip()]:
         raise UserError(

@@ -28,18 +28,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (
             ["omniglot", "teen", "--strategy.shift_weight", "half"],
-            "--strategy.shift_weight: expected float, got 'half'",
+            "--strategy.shift_weight must be a number, got 'half'",
         ),
         (
             ["omniglot", "teen", "--strategy.shift_weight", "1.5"],
             "--strategy.shift_weight must be in [0, 1], got 1.5",
         ),
-        (["omniglot", "teen", "--training.base_epochs", "1.5"], "expected int, got '1.5'"),
+        (
+            ["omniglot", "teen", "--training.base_epochs", "1.5"],
+            "--training.base_epochs must be a whole number, got '1.5'",
+        ),
         (
             ["omniglot", "teen", "--training.batch_size", "0"],
             "--training.batch_size must be at least 1, got 0",
         ),
-        (["omniglot", "teen", "--training.schedule", "linear"], "one of 'cosine', 'step'"),
+        (
+            ["omniglot", "teen", "--training.schedule", "linear"],
+            "--training.schedule must be one of cosine, step, constant, got 'linear'",
+        ),
         (["omniglot", "teen", "--model.head", "linear"], "needs a cosine head, got 'linear'"),
         (["omniglot", "teen", "--model.backbone", "conv44"], "backbone 'conv44' is unknown"),
         (["omniglot", "teen", "--device", "cuda:99"], "--device cuda:99 cannot be used"),
@@ -140,12 +146,12 @@ def test_a_folder_of_other_settings_is_not_touched(
     ("command", "sentence"),
     [
         ("class_incremental simclr --training.batch_size 1", "needs batches of 2 samples or more"),
-        ("class_incremental simclr --evaluation.probes []", "so that a probe must measure"),
+        ("class_incremental simclr --evaluation.probes []", "so a probe must measure it"),
         ("class_incremental er --strategy.buffer 3", "less than one sample for each of"),
         ("class_incremental cler --strategy.host simclr", "learns no classifier"),
         ("class_incremental cler --strategy.host nosuch", "strategy 'nosuch' is unknown"),
         ("class_incremental cler --strategy.host fpf", "wraps a host itself"),
-        ("data_incremental teen", "it learns from streams of new classes alone"),
+        ("data_incremental teen", "it learns only from streams of new classes"),
         (
             "data_incremental finetune --scenario.unlabelled_fraction 0.5",
             "learns from labels, and",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -12,9 +14,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = '''
-from cl_suite.plugin import StrategyPlugin
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from cl_suite.plugin import StrategyPlugin, Within
 
 
+@dataclass(kw_only=True, eq=False)
 class CountingPlugin(StrategyPlugin):
     """Counts epochs.
 
@@ -24,19 +30,12 @@ class CountingPlugin(StrategyPlugin):
 
     default_config = {"training": {"base_epochs": 1, "incremental_epochs": 1}}
 
-    def __init__(self, *, step: int = 1) -> None:
-        self.step = step
-        self.count_ = 0
+    step: Annotated[int, Within(1)] = 1
+    count_: int = field(default=0, init=False)
 
-    def after_training_epoch(self, strategy, **kwargs):
+    def after_training_epoch(self, template, **kwargs):
         self.count_ += self.step
         print("epochs counted:", self.count_)
-
-    def state_dict(self):
-        return {"count": self.count_}
-
-    def load_state_dict(self, state):
-        self.count_ = state["count"]
 '''
 PROJECT = """
 [build-system]
@@ -53,18 +52,17 @@ few_characters = "third_party_scenario:FewCharacters"
 py-modules = ["third_party", "third_party_scenario"]
 """
 SCENARIO = '''
+from dataclasses import dataclass
+
 from cl_suite.scenarios.omniglot import Omniglot
 
 
+@dataclass(kw_only=True, eq=False)
 class FewCharacters(Omniglot):
-    """Omniglot in three sessions.
+    """Omniglot in three sessions."""
 
-    Args:
-        shots: training drawings of each later class.
-    """
-
-    def __init__(self, *, shots: int = 5) -> None:
-        super().__init__(base_classes=12, way=115, shots=shots)
+    base_classes: int = 12
+    way: int = 115
 '''
 
 
@@ -82,11 +80,48 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> str
     return result.stdout
 
 
+def copy_of_checkout(target: Path) -> Path:
+    """Copy what belongs to the project: left-overs of builds would end up in the wheel."""
+    everywhere = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        at_the_top = {"build", "dist", "runs", "site"} if Path(folder) == ROOT else set()
+        return set(everywhere(folder, names)) | at_the_top
+
+    return Path(shutil.copytree(ROOT, target, symlinks=True, ignore=ignored))
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
-    return next(folder.glob("*.whl"))
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    source = copy_of_checkout(tmp_path_factory.mktemp("source") / "checkout")
+    call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    return next(built.glob("*.whl"))
+
+
+def test_the_wheel_has_the_modules_of_the_checkout_and_no_others(wheel: Path) -> None:
+    names = {n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".py")}
+    folders = {"cl_suite": ""} | dict.fromkeys(("strategies", "scenarios", "configs"), "cl_suite/")
+    expected = {
+        f"{prefix}{path.relative_to(ROOT).as_posix()}"
+        for folder, prefix in folders.items()
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert names == expected
+
+
+def test_the_source_distribution_has_settings_and_data_too(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    assert "cl_suite/configs/strategy/teen.yaml" in names
+    assert "cl_suite/data/assets/omniglot_small.npz" in names
+    assert "README.md" in names
 
 
 def test_the_wheel_has_one_top_level_package(wheel: Path) -> None:
@@ -111,19 +146,43 @@ def test_the_wheel_holds_modules_settings_data_and_licences(wheel: Path) -> None
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of a clean environment with the wheel and the few packages that `list` needs."""
+    folder = tmp_path_factory.mktemp("clean") / "env"
+    venv.create(folder, with_pip=True)
+    programs = folder / "bin"
+    call(programs / "python", "-m", "pip", "install", "--quiet", "pyyaml", "rich")
+    call(programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel)
+    return programs
+
+
 @pytest.mark.slow
-def test_the_wheel_lists_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env/bin/python"
-    # what `list` needs; the heavy rest would take minutes and is not imported by it
-    call(python, "-m", "pip", "install", "--quiet", "pyyaml", "rich")
-    call(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
-    out = call(tmp_path / "env/bin/cl-suite", "list", cwd=tmp_path)
+def test_the_wheel_lists_in_a_clean_environment(installed: Path, tmp_path: Path) -> None:
+    out = call(installed / "cl-suite", "list", cwd=tmp_path)
     assert "omniglot" in out
     assert "teen" in out
     missing = "import importlib.util as u; print([u.find_spec(n) for n in "
     missing += "('strategies', 'scenarios', 'configs')])"
-    assert call(python, "-c", missing, cwd=tmp_path).strip() == "[None, None, None]"
+    assert call(installed / "python", "-c", missing, cwd=tmp_path).strip() == "[None, None, None]"
+
+
+WHERE = """
+import importlib.util, os
+for name in ("cl_suite", "cl_suite.strategies.teen", "cl_suite.scenarios.omniglot"):
+    print(os.path.realpath(importlib.util.find_spec(name).origin))
+"""
+
+
+@pytest.mark.slow
+def test_a_checkout_uses_its_own_files_beside_an_installed_wheel(
+    installed: Path, tmp_path: Path
+) -> None:
+    first, second = (copy_of_checkout(tmp_path / name) for name in ("first", "second"))
+    for checkout in (first, second):
+        found = call(installed / "python", "-c", WHERE, cwd=checkout).split()
+        assert all(Path(path).is_relative_to(checkout.resolve()) for path in found), found
+        assert "teen" in call(installed / "python", "-m", "cl_suite.cli", "list", cwd=checkout)
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ SECTIONS = {"scenario", "strategy", "model", "training", "evaluation"}
 def test_a_yaml_file_has_no_key_that_nobody_reads(kind: registry.Kind) -> None:
     for name, entry in registry.entries(kind).items():
         known = {"params", "bounds", "model", "training", "evaluation"}
-        known |= {"for_scenario"} if kind == "strategy" else set()
+        known |= {"for_scenario", "tiny"} if kind == "strategy" else set()
         assert set(entry.settings) <= known, name
         for scenario, settings in entry.settings.get("for_scenario", {}).items():
             assert scenario in registry.entries("scenario"), name

@@ -34,11 +34,20 @@ Leaf = tuple[Any, Rows, tuple[Any, ...]]
 
 
 class SampleTransforms(TransformGroups):  # type: ignore[misc]  # avalanche has no types
-    """Transform groups that remember the transforms themselves, so whole batches can use them."""
+    """Transform groups that remember the transforms themselves, so whole batches can use them.
+
+    Attributes:
+        inputs: the transforms by group; without a group whose transform was replaced since.
+    """
 
     def __init__(self, train: Transform, eval: Transform) -> None:
         self.inputs = {"train": train, "eval": eval}
         super().__init__({"train": (train, None), "eval": (eval, None)})
+
+    def __setitem__(self, group: str, transform: Any) -> None:
+        # the library changes a copy, which shares `inputs` with its original
+        self.inputs = {name: t for name, t in self.inputs.items() if name != group}
+        super().__setitem__(group, transform)
 
 
 def transform_group(data: AvalancheDataset[Any]) -> str:
@@ -64,15 +73,15 @@ def with_train_transform(
 
 def _with_train_transform(node: FlatData[Any], transform: Transform) -> FlatData[Any]:
     changed = copy.copy(node)
-    if isinstance(node, _FlatDataWithTransform) and isinstance(
-        node._transform_groups, SampleTransforms
-    ):
+    own = node._transform_groups if isinstance(node, _FlatDataWithTransform) else None
+    if isinstance(own, SampleTransforms) and "eval" in own.inputs:
         # what lies below has no transforms of its own: see `resolve`
-        groups = SampleTransforms(transform, node._transform_groups.inputs["eval"])
-        groups.current_group = node._transform_groups.current_group
+        groups = SampleTransforms(transform, own.inputs["eval"])
+        groups.current_group = own.current_group
         changed._transform_groups = groups
         return changed
-    if not all(isinstance(part, FlatData) for part in node._datasets):
+    known = own is None or _is_empty(own)
+    if not known or not all(isinstance(part, FlatData) for part in node._datasets):
         raise ValueError("the data set was not made by cl-suite: its transforms are unknown")
     changed._datasets = [_with_train_transform(part, transform) for part in node._datasets]
     return changed
@@ -114,7 +123,7 @@ def raw_rows(
     transforms: tuple[Transform, Transform] | None = None
     for samples, within, nodes in _leaves(data._flat_data, np.asarray(rows, dtype=np.int64)):
         groups = _only_groups(nodes)
-        if groups is None or not _is_ours(samples):
+        if groups is None or len(groups.inputs) < 2 or not _is_ours(samples):
             return None
         own = groups.inputs["train"], groups.inputs["eval"]
         # equal transforms may be different objects
@@ -148,7 +157,7 @@ def _transform_in_force(nodes: Sequence[Any], group: str) -> Transform | None:
     if any(not _is_empty(node._frozen_transform_groups) for node in nodes):
         return None
     groups = _only_groups(nodes)
-    return None if groups is None else groups.inputs[group]
+    return None if groups is None else groups.inputs.get(group)
 
 
 def _only_groups(nodes: Sequence[Any]) -> SampleTransforms | None:
@@ -163,7 +172,8 @@ def _only_groups(nodes: Sequence[Any]) -> SampleTransforms | None:
 
 
 def _is_empty(groups: Any) -> bool:
-    return type(groups) is EmptyTransformGroups
+    # the library sets a transform even in these
+    return type(groups) is EmptyTransformGroups and not any(groups.transform_groups.values())
 
 
 def _is_ours(leaf: Any) -> bool:

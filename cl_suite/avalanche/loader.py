@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import Transform
+from cl_suite.requirements import BatchLayout
+
+PLAIN_BATCHES = BatchLayout()  # inputs and class ids alone
 
 
 class BatchLoader(Protocol):
@@ -27,10 +30,9 @@ class TensorLoader:
     Args:
         parts: (samples, transform, rows) that make up the data, in order.
         shuffle: draw a new order each epoch, from torch's global generator.
-        views: how often each sample is transformed; what lies beyond the first follows the ids.
-        plain: the transform of each part that makes one more view, behind these.
-        rows: whether the samples' places in the data come last.
-        smallest: samples that a last batch must have, or be left out.
+        layout: what a batch holds besides inputs and class ids.
+        plain: the evaluation transform of each part, if the layout asks for plain views.
+        source: the data set that the parts make up.
     """
 
     def __init__(
@@ -39,15 +41,13 @@ class TensorLoader:
         batch_size: int,
         *,
         shuffle: bool,
-        views: int = 1,
+        layout: BatchLayout = PLAIN_BATCHES,
         plain: Sequence[Transform] = (),
-        rows: bool = False,
-        smallest: int = 1,
+        source: Any = None,
     ) -> None:
-        self.views = views
+        self.layout = layout
         self.plain = list(plain)
-        self.rows = rows
-        self.smallest = smallest
+        self.source = source
         self.parts = [
             (_take(samples.inputs, rows), torch.tensor(samples.targets)[rows], transform)
             for samples, transform, rows in parts
@@ -60,7 +60,7 @@ class TensorLoader:
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.row_of), self.batch_size)
-        return full + (rest >= self.smallest and rest > 0)
+        return full + (rest >= self.layout.smallest and rest > 0)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         num = len(self.row_of)
@@ -82,11 +82,11 @@ class TensorLoader:
         # a view after the other, so that the first is drawn as if it were the only one
         views = [
             torch.cat([transform(images) for images, transform, _ in parts])
-            for _ in range(self.views)
+            for _ in range(self.layout.views)
         ]
         if self.plain:
             views.append(torch.cat([self.plain[part](images) for images, _, part in parts]))
-        last = [torch.cat(places)] if self.rows else []
+        last = [torch.cat(places)] if self.layout.rows else []
         return [views[0], torch.cat(labels), *views[1:], *last]
 
 
@@ -96,11 +96,11 @@ class _Views(Dataset[Any]):
     Each view is an access of its own, so that random transforms draw anew.
     """
 
-    def __init__(self, dataset: Any, views: int, plain: bool, rows: bool) -> None:
+    def __init__(self, dataset: Any, layout: BatchLayout) -> None:
         self.dataset = dataset
-        self.views = views
-        self.plain = dataset.eval() if plain else None
-        self.rows = rows
+        self.views = layout.views
+        self.plain = dataset.eval() if layout.plain else None
+        self.rows = layout.rows
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -113,57 +113,70 @@ class _Views(Dataset[Any]):
         return (first, label, *others, *([index] if self.rows else rest))
 
 
+class FileLoader(DataLoader[Any]):
+    """Batches of data that lies in files, loaded a sample at a time."""
+
+    def __init__(self, source: Any, layout: BatchLayout, **options: Any) -> None:
+        several = layout.views > 1 or layout.plain or layout.rows
+        super().__init__(
+            _Views(source, layout) if several else source,
+            collate_fn=getattr(source, "collate_fn", None),
+            **options,
+        )
+        self.layout = layout
+        self.source = source
+
+
 def batches(
     dataset: Any,
     batch_size: int,
     *,
     shuffle: bool = False,
     num_workers: int = 0,
-    views: int = 1,
-    plain: bool = False,
-    rows: bool = False,
-    smallest: int = 1,
+    layout: BatchLayout = PLAIN_BATCHES,
 ) -> BatchLoader:
     """Return batches `[inputs, class ids, ...]` of an Avalanche data set, transforms applied.
 
-    Without `shuffle` no random number is drawn from the global generator by the loader itself.
+    Without `shuffle` the loader itself draws no random number from the global generator.
 
     Args:
         dataset: an Avalanche data set.
         batch_size: samples a batch.
         shuffle: draw a new order each epoch.
         num_workers: processes that load samples which do not lie in memory.
-        views: how often each sample is transformed; the views beyond the first follow the ids.
-        plain: put one more view behind these, by the evaluation transform.
-        rows: put the samples' places in the data last, `(batch,)`.
-        smallest: samples that a last batch must have, or be left out.
+        layout: what a batch holds besides inputs and class ids.
     """
     from cl_suite.avalanche import internals
 
     parts = internals.resolve(dataset)
-    plain_parts = internals.resolve(dataset.eval()) if plain else []
+    plain_parts = internals.resolve(dataset.eval()) if layout.plain else []
     if parts and plain_parts is not None:
         return TensorLoader(
             parts,
             batch_size,
             shuffle=shuffle,
-            views=views,
+            layout=layout,
             # by part of the training data: the same samples, cut at the same places
             plain=_plain_transforms(parts, plain_parts),
-            rows=rows,
-            smallest=smallest,
+            source=dataset,
         )
-    several = views > 1 or plain or rows
-    return DataLoader(
-        _Views(dataset, views, plain, rows) if several else dataset,
+    return FileLoader(
+        dataset,
+        layout,
         batch_size=batch_size,
         shuffle=shuffle,
         num_workers=num_workers,
-        drop_last=0 < len(dataset) % batch_size < smallest,
-        collate_fn=getattr(dataset, "collate_fn", None),
+        drop_last=0 < len(dataset) % batch_size < layout.smallest,
         # its own generator: an unshuffled pass must not move the training's random numbers
         generator=None if shuffle else torch.Generator().manual_seed(0),
     )
+
+
+def serves(loader: Any, dataset: Any, layout: BatchLayout) -> bool:
+    """Return whether a loader of `batches` goes through this data set and covers this layout."""
+    if not isinstance(loader, (TensorLoader, FileLoader)):
+        return False
+    return loader.source is dataset and loader.layout.covers(layout)
 
 
 Part = tuple[TensorSamples, Transform, Tensor]

@@ -6,6 +6,7 @@ The training loop is Avalanche's; two plugins of the engine enclose the strategy
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,22 +14,23 @@ import torch
 from torch import Tensor
 
 from cl_suite.avalanche import api, plugin_state
-from cl_suite.data.samples import UNLABELLED, Samples
+from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import Stream
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.measuring import Measuring, measures
-from cl_suite.engine.plugins import (
+from cl_suite.engine.plugins import make_template
+from cl_suite.engine.session import (
+    BaseArtefact,
     EngineCalls,
     EpochRecord,
     SessionContext,
     SessionState,
-    make_template,
 )
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.features.kept import KeptFeatures
+from cl_suite.features.source import FeatureSource, Part
 from cl_suite.models.classifier import Classifier
 from cl_suite.randomness import random_state, set_random_state
-from cl_suite.runs.base_session import BaseArtefact
+from cl_suite.requirements import requirements_of
 
 
 class Engine:
@@ -61,6 +63,7 @@ class Engine:
         self.stream = stream
         self.model = model.to(device)
         self.plugin = plugin
+        self.requirements = requirements_of(plugin)
         self.training = training
         self.device = torch.device(device)
         self.on_batch = on_batch
@@ -74,11 +77,12 @@ class Engine:
             model=self.model,
             training=training,
             device=self.device,
-            calls=EngineCalls(self),
+            calls=EngineCalls(
+                _weakly(self.restore_pending), _weakly(self._tell_batch), _weakly(self._tell_epoch)
+            ),
+            requirements=self.requirements,
             start=start,
             state=SessionState(session=-1, finished=True),
-            rewrites_rows=getattr(plugin, "rewrites_rows", False),
-            has_classifier=getattr(plugin, "has_classifier", True),
             extra_epochs=getattr(plugin, "extra_epochs", lambda session: 0),
         )
         with api.quiet():
@@ -113,7 +117,10 @@ class Engine:
         self.closing.lap()
         with api.quiet():
             self.template.train([experience])
-        del self.template.session_cache
+        # labels may have been withheld from the strategy, and probes need them
+        if self.requirements.labels and (self.measure != "classifier" or self.probes):
+            self.measuring.features.take_over(self.template.feature_source, session)
+        del self.template.feature_source
         self.state.seconds += self.closing.lap()
         self.state.finished = True
 
@@ -141,33 +148,38 @@ class Engine:
     @property
     def shows_labels(self) -> bool:
         """Whether the strategy sees labels."""
-        return getattr(self.plugin, "needs_labels", True)
+        return self.requirements.labels
 
     def _measuring(self, settings: EvaluationConfig) -> Measuring:
-        info = self.stream.info
+        info, sets = self.stream.info, {"train": self.stream.train, "test": self.stream.test}
 
-        def kept(sets: Sequence[Samples]) -> KeptFeatures:
-            def data(session: int) -> Any:
-                samples = sets[session]
-                transform = info.eval_transform
-                return api.dataset(samples, transform, transform, range(len(samples)))
+        def data(session: int, part: Part) -> Any:
+            samples = sets[part][session]
+            transform = info.eval_transform
+            return api.dataset(samples, transform, transform, range(len(samples)))
 
-            return KeptFeatures(
-                self.model,
-                data,
-                batch_size=self.training.eval_batch_size,
-                num_workers=self.training.num_workers,
-                device=self.device,
-            )
-
+        source = FeatureSource(
+            self.model,
+            data,
+            batch_size=self.training.eval_batch_size,
+            num_workers=self.training.num_workers,
+            device=self.device,
+        )
         return Measuring(
             self.model,
-            kept(self.stream.train),
-            kept(self.stream.test),
+            source,
             settings,
             num_classes=info.num_classes,
             session_classes=info.session_classes,
         )
+
+    def _tell_batch(self, step: int, steps: int) -> None:
+        if self.on_batch is not None:
+            self.on_batch(self.state.session, self.state.epochs_done, step, steps)
+
+    def _tell_epoch(self, record: EpochRecord) -> None:
+        if self.on_epoch is not None:
+            self.on_epoch(record)
 
     def session_data(self, session: int, rows: Sequence[int] | None = None) -> Any:
         """Return (some of) a session's training data, holding no sample beside these.
@@ -253,3 +265,18 @@ class Engine:
         self.template.clock.__dict__.update(state["clock"])
         self.template._stop_training = state["stop"]
         set_random_state(state["random"])
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a call of a bound method that holds no reference to its object.
+
+    A strategy can reach the engine's plugins, and by references all that they hold.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        found = reference()
+        assert found is not None, "the engine lives as long as its template trains"
+        found(*arguments)
+
+    return call

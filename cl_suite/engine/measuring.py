@@ -12,9 +12,10 @@ from torch import Tensor
 from cl_suite.data.samples import UNLABELLED
 from cl_suite.engine.evaluation import confusion_matrix
 from cl_suite.engine.evaluation_config import EvaluationConfig
-from cl_suite.features.kept import KeptFeatures
+from cl_suite.features.source import FeatureSource
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import evaluating
+from cl_suite.requirements import requirements_of
 
 Predict = Callable[[Tensor], Tensor]  # from features (batch, dim) to class ids (batch,)
 
@@ -23,20 +24,19 @@ class Measuring:
     """Measures a classifier, or the features under it, on each session's test data.
 
     Args:
-        train, test: features of each session's training and test data, labels included.
+        features: of each session's training and test data, labels included.
     """
 
     def __init__(
         self,
         model: Classifier,
-        train: KeptFeatures,
-        test: KeptFeatures,
+        features: FeatureSource,
         settings: EvaluationConfig,
         *,
         num_classes: int,
         session_classes: Sequence[Sequence[int]],
     ) -> None:
-        self.model, self.train, self.test = model, train, test
+        self.model, self.features = model, features
         self.settings = settings
         self.num_classes, self.session_classes = num_classes, session_classes
 
@@ -47,7 +47,7 @@ class Measuring:
             session: the last one trained on.
             measure: classifier, linear or knn.
         """
-        parts = self.test.of(range(session + 1))
+        parts = self.features.batches(range(session + 1), "test")
         if measure == "classifier":
             with evaluating(self.model):
                 return [self._matrix(self._classify(i), part) for i, part in enumerate(parts)]
@@ -55,7 +55,7 @@ class Measuring:
         return [self._matrix(predict, part) for part in parts]
 
     def _matrix(self, predict: Predict, batches: Sequence[list[Tensor]]) -> Tensor:
-        return confusion_matrix(predict, batches, self.num_classes, self.train.device)
+        return confusion_matrix(predict, batches, self.num_classes, self.features.device)
 
     def _classify(self, session: int) -> Predict:
         """Return the classifier, told that its inputs are of this session where that is known."""
@@ -77,7 +77,7 @@ class Measuring:
 
         settings = self.settings
         last = len(self.session_classes) if settings.sessions == "all" else session + 1
-        seen = [batch for part in self.train.of(range(last)) for batch in part]
+        seen = [batch for part in self.features.batches(range(last)) for batch in part]
         features = torch.cat([batch[0] for batch in seen])
         labels = torch.cat([batch[1] for batch in seen])
         known = labels != UNLABELLED
@@ -93,7 +93,7 @@ class Measuring:
 
 def measures(plugin: Any, settings: EvaluationConfig) -> tuple[str, list[str]]:
     """Return what the figures of a run are of, and what is measured besides."""
-    if getattr(plugin, "has_classifier", True):
+    if requirements_of(plugin).classifier:
         return "classifier", list(settings.probes)
     first, *others = settings.probes or ["linear"]
     return first, list(others)

@@ -9,113 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import batches
-from cl_suite.engine.training import TrainingConfig
+from cl_suite.avalanche.template import Template
+from cl_suite.engine.session import BaseArtefact, EpochRecord, SessionContext
+from cl_suite.features.source import FeatureSource, own_session
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import batchnorms
-from cl_suite.runs.base_session import BaseArtefact
-
-if TYPE_CHECKING:
-    from cl_suite.engine.engine import Engine
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch leaves in the log; times in seconds."""
-
-    session: int
-    epoch: int
-    loss: float | None
-    learning_rate: float
-    num_samples: int
-    seconds: float
-
-
-@dataclass
-class SessionState:
-    """What of a session in progress must survive a stop."""
-
-    session: int
-    epochs_done: int = 0
-    finished: bool = False
-    seconds: float = 0.0
-    rows_at_start: int = 0
-    random_at_start: dict[str, Any] = field(default_factory=dict)
-
-
-class EngineCalls:
-    """Calls into the engine by a weak reference, so that following references ends here."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = weakref.ref(engine)
-
-    def _get(self) -> Engine:
-        engine = self._engine()
-        assert engine is not None, "the engine lives as long as its template trains"
-        return engine
-
-    def restore_pending(self) -> None:
-        """Restore a state captured within this session, if one waits."""
-        self._get().restore_pending()
-
-    def batch(self, step: int, steps: int) -> None:
-        """Tell of a training step."""
-        engine = self._get()
-        if engine.on_batch is not None:
-            engine.on_batch(engine.state.session, engine.state.epochs_done, step, steps)
-
-    def epoch(self, record: EpochRecord) -> None:
-        """Tell of an epoch; the engine's state may be captured now."""
-        engine = self._get()
-        if engine.on_epoch is not None:
-            engine.on_epoch(record)
-
-
-@dataclass
-class SessionContext:
-    """What the template and the engine's plugins know; nothing of it leads to other data."""
-
-    model: Classifier
-    training: TrainingConfig
-    device: torch.device
-    calls: EngineCalls
-    start: BaseArtefact | None
-    state: SessionState
-    artefact: BaseArtefact | None = None
-    rewrites_rows: bool = False
-    has_classifier: bool = True
-    extra_epochs: Callable[[int], int] = lambda session: 0
-
-    def recipe_epochs(self, session: int) -> int:
-        """Return a session's epochs by the recipe.
-
-        None for a base session taken from another run, or where the strategy would throw away all
-        that is trained.
-        """
-        if (session == 0 and self.start is not None) or (
-            self.rewrites_rows and self.model.backbone.frozen
-        ):
-            return 0
-        return self.training.epochs(session)
-
-    def num_epochs(self, session: int) -> int:
-        """Return a session's epochs, those that the strategy adds included."""
-        return self.recipe_epochs(session) + self.extra_epochs(session)
 
 
 class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types there
     """Avalanche's loop, with autocast, and able to begin a session at a later epoch."""
 
     context: SessionContext
+    feature_source: FeatureSource  # of the session under way
     _stop_training: bool
 
     def forward(self) -> Tensor:
@@ -128,6 +41,17 @@ class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types 
         with autocast:
             logits: Tensor = super().forward()
             return logits
+
+    def make_train_dataloader(self, **kwargs: Any) -> None:
+        # the only loader of the session: it brings what the strategy asks for
+        training = self.context.training
+        self.dataloader = batches(
+            self.adapted_dataset,
+            training.batch_size,
+            shuffle=True,
+            num_workers=training.num_workers,
+            layout=self.context.requirements.batch,
+        )
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         # `train_epochs` stays the full number after a resume: plugins compute with it
@@ -165,45 +89,39 @@ class OpeningPlugin:
     def __init__(self, context: SessionContext) -> None:
         self.context = context
 
-    def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        if self.context.has_classifier:
-            self.context.model.head.grow(sorted(strategy.experience.classes_in_this_experience))
+    def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        if self.context.requirements.classifier:
+            self.context.model.head.grow(sorted(template.experience.classes_in_this_experience))
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        training = self.context.training
-        strategy.dataloader = batches(
-            strategy.adapted_dataset,
-            training.batch_size,
-            shuffle=True,
-            num_workers=training.num_workers,
-        )
-        self._still_batchnorm(strategy.model)
+    def before_training_exp(self, template: Any, **kwargs: Any) -> None:
+        # features of this session's data, computed once for all who ask
+        template.feature_source = own_session(template)
+        self._still_batchnorm(template.model)
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         self.context.calls.restore_pending()
         context = self.context
         epoch, last = context.state.epochs_done, context.recipe_epochs(context.state.session)
         factor = context.training.factor(epoch, last) if epoch < last else 1.0
-        for group in strategy.optimizer.param_groups:
+        for group in template.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor
-        self._still_batchnorm(strategy.model)
+        self._still_batchnorm(template.model)
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, template: Any, **kwargs: Any) -> None:
         context = self.context
         context.calls.restore_pending()
-        # features of this session: computed at most once for all who ask in this callback
-        strategy.session_cache = {}
         if context.state.session > 0:
             return
-        start = context.start
-        # those of another run's network, which epochs of the strategy's own have moved on
+        start, source = context.start, template.feature_source
+        # not after epochs of the strategy's own: they have moved the other run's network on
         if start is not None and start.stats is not None and not context.num_epochs(0):
-            strategy.session_cache["stats"] = start.stats
+            source.put_stats(0, start.stats)
         # the weights as training left them, before any strategy acts on them
         state = context.model.trained_state()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         context.artefact = BaseArtefact(weights, None)
+        context.trained_digest = source.backbone_digest()
 
     def _still_batchnorm(self, model: nn.Module) -> None:
         # the template puts the whole model in train mode before a session
@@ -253,29 +171,33 @@ class ClosingPlugin:
         seconds, self.clock_start = now - self.clock_start, now
         return seconds
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         # last of all, so that a strategy finds the untrained network where it looks for one
         if self.context.state.session == 0 and self.context.start is not None:
             load_base_weights(self.context.model, self.context.start.model)
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         self.loss_sum, self.num_samples, self.step = None, 0, 0
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        num = len(strategy.mb_x)
-        loss = strategy.loss.detach().sum() * num
+    def after_training_iteration(self, template: Template, **kwargs: Any) -> None:
+        num = len(template.mb_x)
+        loss = template.loss.detach().sum() * num
         # summed on the device: a look at every step would wait for it
         self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
         self.num_samples += num
         self.step += 1
-        self.context.calls.batch(self.step, len(strategy.dataloader))
+        self.context.calls.batch(self.step, len(template.dataloader))
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        # class statistics travel with a base session if its strategy wanted them
-        if self.context.state.session == 0 and self.context.artefact is not None:
-            self.context.artefact.stats = strategy.session_cache.get("stats")
+    def after_training_exp(self, template: Any, **kwargs: Any) -> None:
+        # class statistics travel with a base session if its strategy wanted them, and if they are
+        # those of the weights that travel too
+        context, source = self.context, template.feature_source
+        if context.state.session == 0 and context.artefact is not None:
+            known = source.known_stats(0)
+            if source.backbone_digest() == context.trained_digest:
+                context.artefact.stats = known
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_epoch(self, template: Template, **kwargs: Any) -> None:
         state = self.context.state
         mean_loss = None
         if self.loss_sum is not None:
@@ -285,7 +207,7 @@ class ClosingPlugin:
             session=state.session,
             epoch=state.epochs_done,
             loss=mean_loss,
-            learning_rate=strategy.optimizer.param_groups[0]["lr"],
+            learning_rate=template.optimizer.param_groups[0]["lr"],
             num_samples=self.num_samples,
             seconds=seconds,
         )

@@ -95,25 +95,3 @@ def calibrate_directions(
     if normalize_delta:
         delta = F.normalize(delta)
     return shifted(F.normalize(new), delta, shift_weight)
-
-
-def draw(
-    mean: Tensor, covariance: Tensor, num: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Return `num` virtual features a class from its Gaussian, `(num_classes, num, dim)`.
-
-    Args:
-        mean: `(num_classes, dim)`.
-        covariance: `(num_classes, dim)` diagonal or `(num_classes, dim, dim)`.
-    """
-    noise = torch.randn(len(mean), num, mean.shape[1], generator=generator, dtype=mean.dtype)
-    noise = noise.to(mean.device)
-    if covariance.dim() == 2:
-        return mean[:, None] + noise * covariance.clamp(min=0).sqrt()[:, None]
-    # a hair of the mean variance: a covariance of few samples has no Cholesky factor otherwise
-    scale = covariance.diagonal(dim1=1, dim2=2).mean(1)
-    jitter = 1e-4 * scale[:, None, None] * torch.eye(mean.shape[1]).to(mean)
-    known = scale > 0
-    factors = torch.zeros_like(covariance)
-    factors[known] = torch.linalg.cholesky((covariance + jitter)[known])
-    return mean[:, None] + noise @ factors.transpose(1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -166,22 +165,6 @@ def class_stats(
         parts = [(x[row == i] * w[row == i, None]).T @ x[row == i] for i in range(num)]
         scatter = torch.stack(parts)
     return ClassStats(class_ids, total, count, scatter, kind)
-
-
-def typical(features: Tensor, labels: Tensor, *, rate: float = 0.9, least: int = 10) -> Tensor:
-    """Return the rows `(num_kept,)` of samples that are not outliers of their class, ascending.
-
-    Per class, the `rate` of the samples nearest to the coordinate-wise median; all of a class with
-    fewer than `least`, of which too little is known.
-    """
-    kept = []
-    for class_id in torch.unique(labels):
-        rows = torch.nonzero(labels == class_id)[:, 0]
-        if len(rows) >= least:
-            distances = (features[rows] - features[rows].median(dim=0).values).norm(dim=1)
-            rows = rows[distances.argsort()[: math.ceil(rate * len(rows))]]
-        kept.append(rows)
-    return torch.cat(kept).sort().values
 
 
 def _sum_rows(values: Tensor, row: Tensor, num: int) -> Tensor:

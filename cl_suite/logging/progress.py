@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -15,22 +14,23 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-if TYPE_CHECKING:
-    from cl_suite.engine.plugins import EpochRecord
-    from cl_suite.runs.folder import SessionRecord
+from cl_suite.engine.evaluation_config import IN_WORDS
+from cl_suite.engine.session import EpochRecord
+from cl_suite.runs.folder import SessionRecord
+from cl_suite.runs.listener import Listener, WatchedRun
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class ConsoleProgress:
-    """Tells what a run is doing.
+class ConsoleProgress(Listener):
+    """Tells on the console what a run is doing.
 
     On a terminal one bar counts the steps of the session under way; elsewhere a line comes every
     ten seconds. Either way each session ends with a line of its figures.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = Console() if console is None else console
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.last_line = time.monotonic()
@@ -38,15 +38,17 @@ class ConsoleProgress:
         self.epochs_at_start = 0
         self.images_done = 0
 
-    def say(self, text: str) -> None:
-        """Print one line, above the bar if there is one."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+    def says(self, text: str) -> None:
+        # above the bar if there is one; names of files may have brackets
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def session_starts(self, session: int, num_sessions: int, epochs: int, done: int) -> None:
-        """Begin to count `epochs` epochs, `done` of them behind us after a resume."""
-        self.num_epochs, self.epochs_at_start, self.num_sessions = epochs, done, num_sessions
+    def starts(self, run: WatchedRun) -> None:
+        self.run = run
+
+    def session_starts(self, session: int, num_epochs: int, epochs_done: int) -> None:
+        self.num_epochs, self.epochs_at_start = num_epochs, epochs_done
         self.started = self.last_line = time.monotonic()
-        if not self.console.is_terminal or epochs == done:
+        if not self.console.is_terminal or num_epochs == epochs_done:
             return
         self.bar = Progress(
             TextColumn("session {task.fields[session]}"),
@@ -57,16 +59,17 @@ class ConsoleProgress:
             console=self.console,
             transient=True,
         )
-        name = f"{session}/{num_sessions - 1}"
-        self.task = self.bar.add_task("", total=epochs, completed=done, session=name, detail="")
+        name = f"{session}/{self.run.info.num_sessions - 1}"
+        self.task = self.bar.add_task(
+            "", total=num_epochs, completed=epochs_done, session=name, detail=""
+        )
         self.bar.start()
 
     def images(self, done: int, total: int) -> None:
-        """Show how many images the feature bank has run through the network."""
         if done == total:
-            self.stop()
+            self.stops()
             self.images_done = done
-            self.say(f"features of {total:,} images computed, and kept for other runs")
+            self.says(f"features of {total:,} images computed, and kept for other runs")
             return
         now = time.monotonic()
         if done <= self.images_done:
@@ -77,7 +80,7 @@ class ConsoleProgress:
             if now - self.last_line >= SECONDS_BETWEEN_LINES:
                 self.last_line = now
                 left = (now - self.started) / done * (total - done)
-                self.say(f"features of {done:,}/{total:,} images, {left:.0f} s left")
+                self.says(f"features of {done:,}/{total:,} images, {left:.0f} s left")
             return
         if self.bar is None:
             self.bar = Progress(
@@ -94,13 +97,11 @@ class ConsoleProgress:
         if self.task is not None:
             self.bar.update(self.task, completed=done, total=total)
 
-    def batch(self, session: int, epoch: int, step: int, steps: int) -> None:
-        """Count one training step."""
+    def batch(self, session: int, epoch: int, step: int, num_steps: int) -> None:
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=epoch + step / steps)
+            self.bar.update(self.task, completed=epoch + step / num_steps)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Show an epoch's loss and rate."""
         rate = record.num_samples / record.seconds if record.seconds > 0 else 0.0
         loss = "  -  " if record.loss is None else f"{record.loss:.3f}"
         detail = f"loss {loss}  {rate:,.0f} images/s"
@@ -113,14 +114,24 @@ class ConsoleProgress:
             done = record.epoch + 1
             pace = (now - self.started) / (done - self.epochs_at_start)
             left = pace * (self.num_epochs - done)
-            self.say(
+            self.says(
                 f"session {record.session}: epoch {done}/{self.num_epochs}  {detail}  "
                 f"{left:.0f} s left"
             )
 
-    def session_ends(self, record: SessionRecord) -> None:
-        """Print the session's figures."""
-        self.stop()
+    def session_ends(self, session: int) -> None:
+        self.stops()
+        self._print_figures(self.run.log.records[session])
+        for name, log in self.run.probes.items():
+            accuracy = _percent(log.records[session].accuracy)
+            self.says(f"  {IN_WORDS[name]}: all {accuracy} %")
+
+    def stops(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = self.task = None
+
+    def _print_figures(self, record: SessionRecord) -> None:
         parts = [f"all {_percent(record.accuracy)}"]
         if record.new is not None:
             parts += [
@@ -129,23 +140,13 @@ class ConsoleProgress:
                 f"harmonic {_percent(record.harmonic)}",
             ]
         line = (
-            f"session {record.session:>2}/{self.num_sessions - 1}"
+            f"session {record.session:>2}/{self.run.info.num_sessions - 1}"
             f"{record.seen_classes:>5} classes  {'  '.join(parts)} %"
         )
         times = f"  (train {record.seconds_train:.1f} s, test {record.seconds_eval:.1f} s)"
         # a narrow terminal would break the line within a number
         fits = not self.console.is_terminal or len(line + times) <= self.console.width
-        self.say(line + times if fits else line)
-
-    def probe(self, name: str, record: SessionRecord) -> None:
-        """Print what a probe measured after the session."""
-        self.say(f"  {name}: all {_percent(record.accuracy)} %")
-
-    def stop(self) -> None:
-        """Take the bar off the screen."""
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = self.task = None
+        self.says(line + times if fits else line)
 
 
 def _percent(fraction: float | None) -> str:

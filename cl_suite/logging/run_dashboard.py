@@ -1,68 +1,51 @@
-"""A run's part of the dashboard; all of it can be shown again from what a checkpoint holds."""
+"""The dashboard as a listener; it can show a run again from what a checkpoint holds."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import yaml
 
 from cl_suite.data.stream import StreamInfo
-from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.session import EpochRecord
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.metrics.headline import headline
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.runs.checks import flatten
 from cl_suite.runs.config import RunConfig
-from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.measure_log import MeasureLog
+from cl_suite.runs.flat import flatten
+from cl_suite.runs.listener import Listener, WatchedRun
 from cl_suite.storage import checkpoint
 
 SECONDS_BETWEEN_PICTURES = 5.0
 
 
-class RunDashboard:
-    """Shows a run's epochs, sessions and outcome.
+class RunDashboard(Listener):
+    """Shows a run's epochs, sessions and outcome in TensorBoard."""
 
-    Args:
-        folder: the run's.
-        info: of its stream.
-        log: its main figures.
-        probes: figures of probes besides, by name.
-    """
+    run: WatchedRun
+    dashboard: Dashboard
 
-    def __init__(
-        self, folder: RunFolder, info: StreamInfo, log: MeasureLog, probes: dict[str, MeasureLog]
-    ) -> None:
-        self.folder, self.info, self.log, self.probes = folder, info, log, probes
-        self.dashboard = Dashboard.fresh(folder.path)
+    def starts(self, run: WatchedRun) -> None:
+        self.run = run
+        self.dashboard = Dashboard.fresh(run.folder.path)
         self.last_picture = time.monotonic()
+        # what was shown before a stop is shown again
+        for step, record in enumerate(run.epochs):
+            self._show_epoch(step, record)
+        for session in range(len(run.log.records)):
+            self.session_ends(session)
 
-    def replay(self, epochs: Sequence[EpochRecord]) -> None:
-        """Show again what was shown before a stop."""
-        for step, epoch in enumerate(epochs):
-            self.epoch(step, epoch)
-        for session in range(len(self.log.records)):
-            self.session(session)
+    def epoch(self, record: EpochRecord) -> None:
+        self._show_epoch(len(self.run.epochs) - 1, record)
 
-    def epoch(self, step: int, record: EpochRecord) -> None:
-        """Show an epoch of training."""
-        self.dashboard.epoch(
-            step=step,
-            session=record.session,
-            loss=math.nan if record.loss is None else record.loss,
-            learning_rate=record.learning_rate,
-            images_per_second=record.num_samples / record.seconds if record.seconds else 0.0,
-        )
-
-    def session(self, session: int) -> None:
-        """Show a session's figures, whose confusion matrix lies in the folder."""
-        info = self.info
-        confusion = checkpoint.load(self.folder.confusion_file(session))["confusion"]
+    def session_ends(self, session: int) -> None:
+        run, info = self.run, self.run.info
+        # a session's confusion matrix lies in the folder
+        confusion = checkpoint.load(run.folder.confusion_file(session))["confusion"]
         last = session == info.num_sessions - 1
         # a run of short sessions would spend most of its time on drawing
         drawn = last or time.monotonic() - self.last_picture > SECONDS_BETWEEN_PICTURES
@@ -70,26 +53,36 @@ class RunDashboard:
             self.last_picture = time.monotonic()
         seen = list(info.seen_classes(session))
         self.dashboard.session(
-            self.log.records[session],
-            self.log.hits.until(session),
+            run.log.records[session],
+            run.log.hits.until(session),
             confusion[np.ix_(seen, seen)],
             [info.class_names[c] for c in seen],
             _arrivals(info, session),
             pictures=drawn,
         )
-        for name, log in self.probes.items():
+        for name, log in run.probes.items():
             self.dashboard.probe(name, log.records[session])
 
-    def finish(self, config: RunConfig, head: ClassHead) -> None:
-        """Show the prototypes, and the outcome beside the settings."""
-        of_class = {c: s for s, new in enumerate(_arrivals(self.info)) for c in new}
+    def ends(self, head: ClassHead) -> None:
+        info = self.run.info
+        of_class = {c: s for s, new in enumerate(_arrivals(info)) for c in new}
         self.dashboard.prototypes(
             head.rows(head.classes).cpu().numpy(),
-            [self.info.class_names[c] for c in head.classes],
+            [info.class_names[c] for c in head.classes],
             [of_class[c] for c in head.classes],
         )
-        self.dashboard.finish(_hyperparameters(config), _final_figures(self.log.hits))
+        figures = _final_figures(self.run.log.hits)
+        self.dashboard.finish(_hyperparameters(self.run.config), figures)
         self.dashboard.close()
+
+    def _show_epoch(self, step: int, record: EpochRecord) -> None:
+        self.dashboard.epoch(
+            step=step,
+            session=record.session,
+            loss=math.nan if record.loss is None else record.loss,
+            learning_rate=record.learning_rate,
+            images_per_second=record.num_samples / record.seconds if record.seconds else 0.0,
+        )
 
 
 def _arrivals(info: StreamInfo, until: int | None = None) -> list[list[int]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
-from cl_suite.data.stream import Kind
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.modes import evaluating
-from cl_suite.plugin import Strategy, StrategyPlugin, session_features
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, session_features
 
 
+@dataclass(kw_only=True, eq=False)
 class HeadPlugin(StrategyPlugin):
     """Train in the first session alone; after each, write what its features tell into a head.
 
@@ -22,37 +23,36 @@ class HeadPlugin(StrategyPlugin):
     in the place of the network's output in evaluation.
     """
 
-    rewrites_rows = True
-    kinds: ClassVar[tuple[Kind, ...]] = ("class",)  # a class's row is made once
+    base_classes_: list[int] = field(default_factory=list, init=False)
+    own_head_: ClassHead | None = field(default=None, init=False)
+    own_dim_: int = field(default=0, init=False)  # width of the features that `own_head_` scores
 
-    def __init__(self) -> None:
-        self.base_classes_: list[int] = []
-        self.own_head_: ClassHead | None = None
-        self.own_dim_ = 0  # width of the features that `own_head_` scores
+    # a class's row is made once
+    requirements = Requirements(rewrites_rows=True, kinds=("class",))
 
-    def learn(self, strategy: Strategy, head: ClassHead) -> list[int]:
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
         """Write what the session's training data tells into `head`; return the session's classes.
 
         `base_classes_` is empty in the base session.
         """
         raise NotImplementedError
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         if self.base_classes_:
-            strategy.stop_training()
+            template.stop_training()
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        classes = self.learn(strategy, self._head(strategy))
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        classes = self.learn(template, self._head(template))
         if not self.base_classes_:
             self.base_classes_ = classes
 
-    def after_eval_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_eval_forward(self, template: Template, **kwargs: Any) -> None:
         if self.own_head_ is None:
             return
-        with evaluating(strategy.model):
-            features = feature_function(strategy.model)(strategy.mb_x)
-        self.own_head_.widen(max(strategy.experience.classes_in_this_experience) + 1)
-        strategy.mb_output = self.own_head_.to(features.device)(features)
+        with evaluating(template.model):
+            features = feature_function(template.model)(template.mb_x)
+        self.own_head_.widen(max(template.experience.classes_in_this_experience) + 1)
+        template.mb_output = self.own_head_.to(features.device)(features)
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
@@ -68,8 +68,8 @@ class HeadPlugin(StrategyPlugin):
             self.own_head_ = self._new_head(self.own_dim_)
             self.own_head_.load_state_dict(own)
 
-    def _head(self, strategy: Strategy) -> ClassHead:
-        model = strategy.model
+    def _head(self, template: Template) -> ClassHead:
+        model = template.model
         if self.own_head_ is None:
             if isinstance(model, Classifier):
                 own = self._new_head(model.feature_dim)
@@ -77,7 +77,7 @@ class HeadPlugin(StrategyPlugin):
                     own.transform is None or model.head.transform is not None
                 ):
                     return model.head
-            features, _ = session_features(strategy)
+            features, _ = session_features(template)
             self.own_dim_ = features.shape[1]
             self.own_head_ = self._new_head(self.own_dim_).to(features.device)
         return self.own_head_

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler
 
 from cl_suite import registry
-from cl_suite.avalanche.loader import TensorLoader
+from cl_suite.avalanche.loader import serves
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, suggestion
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.plugin import Strategy, StrategyPlugin, check_bounds
+from cl_suite.parameters import check_parameters, check_ranges
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, requirements_of
 
 
-class _OfHost:
-    """An attribute that an instance takes from its host, where the host has it."""
-
-    def __init__(self, default: Any) -> None:
-        self.default = default
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: WrappingPlugin | None, owner: type) -> Any:
-        # the class itself has no host: what is true of any strategy
-        if instance is None:
-            return self.default
-        return getattr(instance.hosted, self.name, self.default)
-
-
+@dataclass(kw_only=True, eq=False)
 class WrappingPlugin(StrategyPlugin):
     """Hands every callback on to a host, and is to the engine what the host is.
 
@@ -50,28 +36,15 @@ class WrappingPlugin(StrategyPlugin):
         has_own_loader: whether the session's batches come from a loader of the host's making.
     """
 
-    host_: Any
-    has_own_loader: bool = False
+    host: Any
+    host_params: dict[str, Any] | None = None
+    host_: Any = field(default=None, init=False, repr=False)  # made when it is first asked for
+    has_own_loader = False
 
-    head = _OfHost(None)
-    needs_text = _OfHost(False)
-    adapts_backbone = _OfHost(False)
-    rewrites_rows = _OfHost(False)
-    keeps_base_state = _OfHost(False)
-    has_classifier = _OfHost(True)
-    needs_labels = _OfHost(True)
-    needs_task = _OfHost(False)
-    kinds = _OfHost(("class", "data", "domain", "mixed"))
-    modalities = _OfHost(("image", "audio"))
-    batch_views = _OfHost(1)  # type: ignore[assignment]  # a property of the base
-    plain_view = _OfHost(False)  # type: ignore[assignment]  # a property of the base
-    row_numbers = _OfHost(False)  # type: ignore[assignment]  # a property of the base
-    smallest_batch = _OfHost(1)  # type: ignore[assignment]  # a property of the base
-
-    def __init__(self, host: Any, host_params: dict[str, Any] | None = None) -> None:
-        self.host = host
-        self.host_params = host_params
-        self.host_ = None  # made when it is first asked for
+    @property
+    def requirements(self) -> Requirements:  # type: ignore[override]  # known once there is a host
+        """What the host requires; a wrapper that needs more uses `dataclasses.replace`."""
+        return requirements_of(self.hosted)
 
     @property
     def hosted(self) -> Any:
@@ -90,6 +63,10 @@ class WrappingPlugin(StrategyPlugin):
     def host_name(self) -> str:
         """What to call the host in a message."""
         return self.host if isinstance(self.host, str) else type(self.host).__name__
+
+    def check(self) -> None:
+        super().check()
+        _ = self.hosted  # a host that cannot be one is refused at once
 
     def check_host(self, host: Any) -> None:
         """Raise `UserError` if the wrapper can do nothing for this host."""
@@ -136,28 +113,31 @@ class WrappingPlugin(StrategyPlugin):
 
     # --- callbacks of the base class, the host's after them ---
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        self._hand_on("before_training", strategy, **kwargs)
+    def before_training(self, template: Template, **kwargs: Any) -> None:
+        super().before_training(template, **kwargs)
+        self._hand_on("before_training", template, **kwargs)
 
-    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_train_dataset_adaptation(strategy, **kwargs)
-        self._hand_on("before_train_dataset_adaptation", strategy, **kwargs)
+    def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        super().before_train_dataset_adaptation(template, **kwargs)
+        self._hand_on("before_train_dataset_adaptation", template, **kwargs)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._hand_on("before_training_exp", strategy, **kwargs)
-        loader, num = strategy.dataloader, len(strategy.adapted_dataset)
-        self.has_own_loader = not is_usual(loader, num, self.batch_views, self.row_numbers)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        before = template.dataloader
+        self._hand_on("before_training_exp", template, **kwargs)
+        asked = requirements_of(self.hosted).batch
+        self.has_own_loader = template.dataloader is not before and not serves(
+            template.dataloader, template.adapted_dataset, asked
+        )
         if not self.has_own_loader:
-            super().before_training_exp(strategy, **kwargs)
+            super().before_training_exp(template, **kwargs)
 
-    def before_eval_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_eval_dataset_adaptation(strategy, **kwargs)
-        self._hand_on("before_eval_dataset_adaptation", strategy, **kwargs)
+    def before_eval_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        super().before_eval_dataset_adaptation(template, **kwargs)
+        self._hand_on("before_eval_dataset_adaptation", template, **kwargs)
 
-    def _hand_on(self, callback: str, strategy: Strategy, **kwargs: Any) -> None:
+    def _hand_on(self, callback: str, template: Template, **kwargs: Any) -> None:
         if (method := getattr(self.hosted, callback, None)) is not None:
-            method(strategy, **kwargs)
+            method(template, **kwargs)
 
 
 def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
@@ -169,10 +149,10 @@ def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
     if not isinstance(host, str):
         if parameters:
             raise UserError(
-                f"--strategy.host_params {dict(parameters)} are for a host given by name; give "
-                f"them to {type(host).__name__} itself"
+                f"host_params {dict(parameters)} are for a host given by name; give them to "
+                f"{type(host).__name__} itself"
             )
-        made, entry = host, None
+        made = host
     else:
         entry = registry.get("strategy", host)
         made_of = entry.load()
@@ -181,15 +161,8 @@ def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
     if made is None or isinstance(made, WrappingPlugin):
         name = host if isinstance(host, str) else type(host).__name__
         raise UserError(
-            f"--strategy.host '{name}' wraps a host itself; name the strategy within, such as "
-            "er_ace"
+            f"host '{name}' wraps a host itself; name the strategy within, such as er_ace"
         )
-    try:
-        check_bounds(made)
-        if entry is not None:
-            check_bounds(made, entry.settings.get("bounds", {}))
-    except UserError as error:
-        raise UserError(str(error).replace("--strategy.", "--strategy.host_params.")) from error
     return made
 
 
@@ -198,34 +171,18 @@ def _check_parameters(name: str, cls: type, parameters: Mapping[str, Any]) -> No
     for parameter in parameters:
         if parameter not in known:
             raise UserError(
-                f"parameter --strategy.host_params.{parameter} of host '{name}' is "
-                f"unknown{suggestion(parameter, known)}"
+                f"host_params.{parameter} of host '{name}' is unknown{suggestion(parameter, known)}"
             )
 
 
 def _construct(entry: registry.Entry, parameters: Mapping[str, Any]) -> Any:
     given = {**(entry.settings.get("params") or {}), **parameters}
+    check_parameters(entry.load(), given, "host_params.")
+    check_ranges(entry.load(), given, entry.settings.get("bounds", {}), "host_params.")
     try:
         return entry.load()(**given)
     except TypeError as error:
         raise UserError(f"host '{entry.name}' cannot be made of {given} ({error})") from error
-
-
-def is_usual(loader: Any, num: int, views: int, rows: bool) -> bool:
-    """Return whether a loader goes through `num` samples in random order, and nothing else.
-
-    Args:
-        views, rows: as in `batches`; a loader that brings others is the host's own.
-    """
-    if isinstance(loader, TensorLoader):
-        brings = (len(loader.row_of), loader.views, loader.rows)
-        return loader.shuffle and brings in ((num, views, rows), (num, 1, False))
-    # what Avalanche's template makes, or `batches` of data that lies in files
-    if type(loader) is not DataLoader or type(loader.sampler) is not RandomSampler:
-        return False
-    data = loader.dataset
-    brings = (len(loader.sampler), getattr(data, "views", 1), getattr(data, "rows", False))
-    return brings in ((num, views, rows), (num, 1, False))
 
 
 def host_state(host: Any) -> Any:

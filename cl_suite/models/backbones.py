@@ -91,10 +91,6 @@ class Backbone(nn.Module):
         """Whether features come in finished, so that no frozen tensor has a part in them."""
         return self.frozen and self._entry is not None
 
-    def enter_at_images(self) -> None:
-        """Take images again."""
-        self._entry = None
-
     def _freeze_below(self, trained_blocks: int) -> None:
         stages = cut(self.body)
         if not 0 <= trained_blocks <= stages.num_blocks:

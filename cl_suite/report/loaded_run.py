@@ -10,6 +10,7 @@ from typing import Any
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits
+from cl_suite.runs.flat import flatten
 from cl_suite.runs.folder import RunFolder, SessionRecord
 
 
@@ -57,7 +58,7 @@ class LoadedRun:
 
         Where each seed is a draw of its own, only what the draws share.
         """
-        parameters = _flat(self.config.get("scenario"))
+        parameters = flatten(self.config.get("scenario"))
         if self.drawn_by_seed is not None:
             parameters.pop(self.drawn_by_seed, None)
             return parameters
@@ -68,7 +69,7 @@ class LoadedRun:
     def method(self) -> dict[str, Any]:
         """Everything else that decides the result, but the seed."""
         sections = ("strategy", "model", "training", "evaluation")
-        settings = _flat({name: self.config.get(name) for name in sections})
+        settings = flatten({name: self.config.get(name) for name in sections})
         if start := self.config.get("start_from"):
             # the folder above the seed: seeds of one comparison start from runs of other seeds
             settings["start_from"] = str(Path(str(start)).parent)
@@ -128,14 +129,3 @@ def _seed(folder: RunFolder, value: object) -> int:
             f"'{folder.config_file}' has seed {value!r}, not a number; is it a run's file?"
         )
     return value
-
-
-def _flat(content: object, prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted names."""
-    if not isinstance(content, dict):
-        return {}
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat

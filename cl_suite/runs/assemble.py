@@ -6,22 +6,22 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from cl_suite.runs.config import RunConfig
-from cl_suite.runs.saved_model import prepares_as_backbone, starting_state
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
 from cl_suite.errors import UserError
 from cl_suite.features.bank import banked_stream
 from cl_suite.models.classifier import Classifier, build_classifier
-from cl_suite.models.settings import ModelConfig
 from cl_suite.models.preprocessing import (
     Preprocessing,
     backbone_preprocessing,
     takes_images,
     with_preprocessing,
 )
+from cl_suite.models.settings import ModelConfig
 from cl_suite.models.stages import cut
 from cl_suite.randomness import seed_everything
+from cl_suite.runs.config import RunConfig
+from cl_suite.runs.saved_model import prepares_as_backbone, starting_state
 
 Progress = Callable[[int, int], None]
 

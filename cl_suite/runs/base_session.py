@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from cl_suite.runs.config import RunConfig
 from cl_suite.data.stream import Stream, fingerprint
+from cl_suite.engine.session import BaseArtefact
 from cl_suite.errors import UserError
 from cl_suite.features.stats import ClassStats
 from cl_suite.models.backbones import Backbone
+from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
-
-
-@dataclass
-class BaseArtefact:
-    """A finished base session, before any strategy acted on it.
-
-    Attributes:
-        model: the weights that differ from published ones.
-        stats: class statistics of its features, None if its strategy did not ask for any.
-    """
-
-    model: dict[str, Tensor]
-    stats: ClassStats | None
 
 
 def base_identity(config: RunConfig, stream: Stream, backbone: Backbone) -> dict[str, Any]:

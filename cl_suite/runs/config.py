@@ -6,8 +6,6 @@ scenario, a file given by `--config`, options.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,8 @@ from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError, suggestion
 from cl_suite.models.settings import ModelConfig
+from cl_suite.parameters import check_given, check_ranges
+from cl_suite.runs.parse_errors import clear_errors
 
 SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
 
@@ -149,7 +149,7 @@ def resolve(
     parser = build_parser(scenario, strategy)
     known = set(parser.get_defaults().keys(branches=True))
     _refuse_unknown(arguments, known)
-    with _clear_errors():
+    with clear_errors():
         settings = parser.parse_args(list(arguments))
     for kind, entry in (("scenario", scenario), ("strategy", strategy)):
         if (named := settings[f"{kind}_name"]) != entry.name:
@@ -162,23 +162,35 @@ def resolve(
     seeds = settings.seed
     if not seeds or len(set(seeds)) != len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**32:
         raise UserError(f"--seed must be distinct numbers from 0 to 2**32 - 1, got {seeds}")
-    return [_one(parser, settings, seed) for seed in settings.seed], options
+    return [_one(parser, scenario, strategy, settings, seed) for seed in seeds], options
 
 
-def _one(parser: ArgumentParser, settings: Namespace, seed: int) -> RunConfig:
+def _one(
+    parser: ArgumentParser,
+    scenario: registry.Entry,
+    strategy: registry.Entry,
+    settings: Namespace,
+    seed: int,
+) -> RunConfig:
     resolved = settings.clone()
     resolved.seed = [seed]
     if resolved.start_from is not None:
         resolved.start_from = resolved.start_from.replace("{seed}", str(seed))
     if resolved.model.weights is not None:
         resolved.model.weights = resolved.model.weights.replace("{seed}", str(seed))
-    drawn = getattr(registry.get("scenario", settings.scenario_name).load(), "drawn_by_seed", None)
+    drawn = getattr(scenario.load(), "drawn_by_seed", None)
     if drawn is not None and resolved.scenario[drawn] is None:
         resolved.scenario[drawn] = seed
+    for kind, entry in (("scenario", scenario), ("strategy", strategy)):
+        # a class without parameters has no section
+        given = resolved[kind].as_dict() if kind in resolved else {}
+        check_given(entry.load(), given, f"--{kind}.")
+        # a class of another library has no annotations of ours; its YAML file states ranges
+        check_ranges(entry.load(), given, entry.settings.get("bounds", {}), f"--{kind}.")
     whole = resolved.clone()
     for key in ("config", "out", "resume", "overwrite"):
         resolved.pop(key, None)
-    with _clear_errors():
+    with clear_errors():
         # checks were made by parse_args; `out` and its like are left out on purpose
         text = parser.dump(resolved, skip_validation=True, skip_unset=False)
         made = parser.instantiate_classes(whole)
@@ -251,34 +263,6 @@ def _keys(content: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{key}.{inner}" for inner in value)
         else:
             yield str(key)
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Turn the parser's messages of several lines into one sentence."""
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    except UserError:
-        raise
-    except SystemExit as end:
-        if end.code not in (0, None):
-            raise UserError("the command line cannot be understood") from end
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split())
-        if found := re.match(r'Parser key "([^"]+)"(?: element \d+)?: (.*)', text):
-            key, reason = found.groups()
-            raise UserError(f"--{key}: {_in_words(reason)}") from error
-        if found := re.search(r"arguments are required: ([\w.]+)", text):
-            raise UserError(f"--{found.group(1)} is required; give its value") from error
-        raise UserError(text) from error
-
-
-def _in_words(reason: str) -> str:
-    reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
-    reason = re.sub(r"typing\.Literal\[([^\]]*)\]", r"one of \1", reason)
-    return re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, got '\2'", reason)
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:

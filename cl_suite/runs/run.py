@@ -8,25 +8,20 @@ import math
 import os
 import re
 import time
+from collections.abc import Sequence
 
 import torch
 
 from cl_suite.avalanche.plugin_state import UnsaveableError
-from cl_suite.runs.base_session import BaseArtefact, base_identity, load_base, save_base
-from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import IN_WORDS
-from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.session import BaseArtefact, EpochRecord
 from cl_suite.errors import UserError
-from cl_suite.logging.progress import ConsoleProgress
-from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.models.dynamics import Dynamics
 from cl_suite.plugin import StrategyPlugin
-from cl_suite.logging.run_dashboard import RunDashboard
-from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.info import parameters_line, peak_memory, run_info
 from cl_suite.runs.assemble import build_model, build_stream
+from cl_suite.runs.base_session import base_identity, load_base, save_base
 from cl_suite.runs.checks import (
     check_names,
     check_pair,
@@ -34,6 +29,11 @@ from cl_suite.runs.checks import (
     drawn_by_seed,
     prepare_folder,
 )
+from cl_suite.runs.config import RunConfig, RunOptions
+from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.info import parameters_line, peak_memory, run_info
+from cl_suite.runs.listener import Listener, Listeners, WatchedRun
+from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.runs.saved_model import save_model
 from cl_suite.storage import checkpoint
 from cl_suite.storage.files import atomic_write
@@ -46,17 +46,17 @@ class Run:
         config: the resolved settings.
         folder: where it lives; `prepare_folder` has checked it.
         options: whether to go on from the folder's checkpoint, or to replace what it holds.
-        progress: the console.
+        listener: who watches it.
 
     Raises:
         UserError: for bad input, before anything is trained or written.
     """
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, options: RunOptions, progress: ConsoleProgress
+        self, config: RunConfig, folder: RunFolder, options: RunOptions, listener: Listener
     ) -> None:
         self.config, self.folder, self.options = config, folder, options
-        self.progress = progress
+        self.listener = listener
         if config.device.startswith("cuda"):
             # the same bits again; where an operation has no such form, torch warns
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -65,7 +65,7 @@ class Run:
         check_names(config, images.info)
         check_stream(config, images)
         self.image_info: StreamInfo = images.info
-        model, stream = build_model(config, images, progress.images)
+        model, stream = build_model(config, images, listener.images)
         self.stream: Stream = stream
         info = stream.info
         if hasattr(config.strategy, "check_stream"):
@@ -76,7 +76,7 @@ class Run:
             config.strategy,
             config.training,
             device=config.device,
-            on_batch=progress.batch,
+            on_batch=listener.batch,
             on_epoch=self._after_epoch,
             start=load_base(config, stream, model.backbone) if config.start_from else None,
             evaluation=config.evaluation,
@@ -100,13 +100,16 @@ class Run:
             # only now: whatever could be refused has been looked at
             self.folder.delete()
         self._write_start()
-        self.dashboard = RunDashboard(self.folder, self.stream.info, self.log, self.probes)
-        self.dashboard.replay(self.epochs)
+        self.listener.starts(
+            WatchedRun(
+                self.folder, self.config, self.stream.info, self.log, self.probes, self.epochs
+            )
+        )
         for note in self.stream.info.notes:
-            self.progress.say(f"note: {note}")
-        self.progress.say(parameters_line(self.engine.model))
+            self.listener.says(f"note: {note}")
+        self.listener.says(parameters_line(self.engine.model))
         if (measured_by := self.run_info["measured_by"]) != IN_WORDS["classifier"]:
-            self.progress.say(f"note: accuracies are those of {measured_by}")
+            self.listener.says(f"note: accuracies are those of {measured_by}")
         for session in range(len(self.log.records), self.stream.info.num_sessions):
             self._session(session)
         self._finish()
@@ -116,7 +119,7 @@ class Run:
         if not (state.session == session and state.finished):
             done = state.epochs_done if state.session == session else 0
             epochs = self.engine.num_epochs(session)
-            self.progress.session_starts(session, self.stream.info.num_sessions, epochs, done)
+            self.listener.session_starts(session, epochs, done)
             self.engine.train_session(session)
             if session == 0 and self.engine.artefact is not None:
                 self._save_base(self.engine.artefact)
@@ -140,11 +143,7 @@ class Run:
             log.add(session, confusions, train=trained, eval=time.perf_counter() - start)
         if self.dynamics is not None:
             self.folder.write_dynamics(self.dynamics.records)
-        self.dashboard.session(session)
-        self.progress.num_sessions = self.stream.info.num_sessions
-        self.progress.session_ends(self.log.records[-1])
-        for name, log in self.probes.items():
-            self.progress.probe(IN_WORDS[name], log.records[-1])
+        self.listener.session_ends(session)
         self._say_note(session)
         self._say_kept()
 
@@ -152,7 +151,7 @@ class Run:
         plugin = self.engine.plugin
         # one of Avalanche's has none
         if isinstance(plugin, StrategyPlugin) and (note := plugin.session_note(session)):
-            self.progress.say(f"  {self.config.strategy_name} {note}")
+            self.listener.says(f"  {self.config.strategy_name} {note}")
 
     def _say_kept(self) -> None:
         try:
@@ -161,7 +160,7 @@ class Run:
             return
         self.run_info["kept_samples"], self.run_info["kept_bytes"] = num, num_bytes
         if num:
-            self.progress.say(
+            self.listener.says(
                 f"  {self.config.strategy_name} keeps {num:,} samples "
                 f"({num_bytes:,} bytes) for later sessions"
             )
@@ -172,12 +171,11 @@ class Run:
             self.dynamics.epoch(record.session, record.epoch)
         if record.loss is not None and not math.isfinite(record.loss) and not self.diverged:
             self.diverged = True
-            self.progress.say(
+            self.listener.says(
                 f"note: the loss is {record.loss} in session {record.session}, epoch "
                 f"{record.epoch + 1}: training has diverged; a lower --training.lr helps"
             )
-        self.dashboard.epoch(len(self.epochs) - 1, record)
-        self.progress.epoch(record)
+        self.listener.epoch(record)
         self._save()
 
     # --- what is on disk ---
@@ -189,7 +187,7 @@ class Run:
             engine = self.engine.state_dict()
         except UnsaveableError as error:
             self.resumable = False
-            self.progress.say(
+            self.listener.says(
                 f"note: strategy '{self.config.strategy_name}' keeps a {error} that cannot be "
                 "saved, so this run cannot be resumed; give it state_dict and load_state_dict"
             )
@@ -243,7 +241,7 @@ class Run:
 
     def _finish(self) -> None:
         save_model(self.folder, self.config, self.engine.model, self.image_info)
-        self.dashboard.finish(self.config, self.engine.model.head)
+        self.listener.ends(self.engine.model.head)
         self.run_info |= {
             "finished": True,
             "seconds_train": sum(r.seconds_train for r in self.log.records),
@@ -253,20 +251,23 @@ class Run:
         self._write_run_info()
 
 
-def run(config: RunConfig, options: RunOptions, progress: ConsoleProgress) -> RunFolder:
+def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = ()) -> RunFolder:
     """Run one configuration to its end and return its folder.
+
+    Args:
+        listeners: who watches it; see `cl_suite.registry.make_listeners` for the usual ones.
 
     Raises:
         UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.
     """
-    name = f"seed{config.seed}"
+    name, listener = f"seed{config.seed}", Listeners(listeners)
     folder = RunFolder(options.out / config.scenario_name / config.strategy_name / name)
-    check_pair(config)
-    if not prepare_folder(folder, config, options):
-        progress.say(f"run '{folder.path}' is finished already; nothing to do")
-        return folder
     try:
-        Run(config, folder, options, progress).go()
+        check_pair(config)
+        if prepare_folder(folder, config, options):
+            Run(config, folder, options, listener).go()
+        else:
+            listener.says(f"run '{folder.path}' is finished already; nothing to do")
     finally:
-        progress.stop()
+        listener.stops()
     return folder

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import yaml
 from torch import Tensor
 
 from cl_suite import registry
-from cl_suite.runs.config import RunConfig
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import CLIP, WAV2VEC2
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
+from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
 
@@ -62,11 +63,15 @@ def save_model(
 
 
 def load_model(
-    folder: RunFolder, *, weights: str | None = None, device: torch.device | str = "cpu"
+    folder: RunFolder | str | os.PathLike[str],
+    *,
+    weights: str | None = None,
+    device: torch.device | str = "cpu",
 ) -> SavedModel:
     """Return a run's finished classifier.
 
     Args:
+        folder: the run's, such as `cl_suite.run` returns.
         weights: file (for CLIP: folder) of the backbone's published weights, where they are not
             where the run had them.
 
@@ -74,6 +79,8 @@ def load_model(
         UserError: if the run is not finished, its strategy is not installed, or the published
             weights are not those that it was trained from.
     """
+    if not isinstance(folder, RunFolder):
+        folder = RunFolder(Path(folder))
     if not folder.model_file.exists():
         raise UserError(f"run '{folder.path}' has no finished model; go on with it by --resume")
     tree = checkpoint.load(folder.model_file)

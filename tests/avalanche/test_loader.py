@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -10,9 +11,16 @@ from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from cl_suite import registry
 from cl_suite.avalanche import api, benchmark
-from cl_suite.avalanche.loader import TensorLoader, _Views, batches
+from cl_suite.avalanche.loader import FileLoader, TensorLoader, batches, serves
 from cl_suite.data.transforms import RandomAffine, ToFloat
+from cl_suite.engine.engine import Engine
+from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.training import TrainingConfig
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.settings import ModelConfig
+from cl_suite.requirements import BatchLayout, requirements_of
 
 
 class Items:
@@ -28,13 +36,15 @@ class Items:
 def test_views_are_of_the_same_rows_by_draws_of_their_own() -> None:
     data = benchmark(make_stream()).train_stream[0].dataset
     torch.manual_seed(0)
-    loader = batches(data.eval(), 16, shuffle=True, views=3)
+    loader = batches(data.eval(), 16, shuffle=True, layout=BatchLayout(views=3))
     assert isinstance(loader, TensorLoader)
     for first, labels, second, third in loader:  # without augmentation all views are equal
         assert first.equal(second)
         assert first.equal(third)
         assert len(labels) == len(first)
-    first, _, second = next(iter(batches(data.train(), 16, shuffle=True, views=2)))
+    first, _, second = next(
+        iter(batches(data.train(), 16, shuffle=True, layout=BatchLayout(views=2)))
+    )
     assert not first.equal(second)
     nearness = torch.cosine_similarity(first.flatten(1)[:, None], second.flatten(1)[None], dim=2)
     assert nearness.diagonal().mean() > nearness.mean()
@@ -45,7 +55,8 @@ def test_the_first_view_is_that_of_a_loader_of_one() -> None:
     firsts = []
     for views in (1, 2):
         torch.manual_seed(0)
-        firsts.append(next(iter(batches(data, 16, shuffle=True, views=views))))
+        layout = BatchLayout(views=views)
+        firsts.append(next(iter(batches(data, 16, shuffle=True, layout=layout))))
     assert firsts[0][0].equal(firsts[1][0])
     assert firsts[0][1].equal(firsts[1][1])
 
@@ -54,7 +65,7 @@ def test_the_first_view_is_that_of_a_loader_of_one() -> None:
 def test_views_of_items_that_are_no_tensors(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset: Any = Items()
     monkeypatch.setattr("cl_suite.avalanche.internals.resolve", lambda data: None)
-    loader = batches(dataset, 2, views=2, num_workers=workers)
+    loader = batches(dataset, 2, num_workers=workers, layout=BatchLayout(views=2))
     assert isinstance(loader, DataLoader)
     for first, labels, second, tasks in loader:
         assert first[:, 0].floor().equal(labels.float())
@@ -67,11 +78,10 @@ def test_the_plain_view_and_the_places_come_last_whichever_way_batches_are_made(
     data = benchmark(make_stream()).train_stream[0].dataset
     raw = torch.stack([data.eval()[i][0] for i in range(len(data))])
     labels = torch.tensor([int(data[i][1]) for i in range(len(data))])
-    fast = batches(data.train(), 16, shuffle=True, plain=True, rows=True)
+    layout = BatchLayout(plain=True, rows=True)
+    fast = batches(data.train(), 16, shuffle=True, layout=layout)
     assert isinstance(fast, TensorLoader)
-    slow = DataLoader(
-        _Views(data.train(), 1, True, True), batch_size=16, collate_fn=data.collate_fn
-    )
+    slow = FileLoader(data.train(), layout, batch_size=16)
     for loader in (fast, slow):
         seen = []
         for first, classes, plain, rows in loader:
@@ -91,7 +101,7 @@ def test_each_sample_of_joined_data_keeps_its_own_plain_transform() -> None:
             for s, t in zip(samples, transforms, strict=True)
         ]
     )
-    (batch,) = batches(joined, 10, plain=True, rows=True)
+    (batch,) = batches(joined, 10, layout=BatchLayout(plain=True, rows=True))
     expected = torch.cat([t(s.inputs) for s, t in zip(samples, transforms, strict=True)])
     assert batch[2].equal(expected[batch[3]])
 
@@ -100,12 +110,13 @@ def test_each_sample_of_joined_data_keeps_its_own_plain_transform() -> None:
 def test_a_last_batch_below_the_smallest_is_left_out(smallest: int) -> None:
     samples = make_samples([1], 10, seed=0)
     data = api.dataset(samples, ToFloat(), ToFloat(), range(10))
-    for loader in (batches(data, 4, smallest=smallest), batches(Items(), 4, smallest=smallest)):
+    layout = BatchLayout(smallest=smallest)
+    for loader in (batches(data, 4, layout=layout), batches(Items(), 4, layout=layout)):
         sizes = [len(batch[0]) for batch in loader]
         assert len(loader) == len(sizes)
         assert min(sizes) >= smallest
         assert sizes[0] == 4
-    assert len(batches(data, 4, smallest=smallest)) == (2 if smallest == 3 else 3)
+    assert len(batches(data, 4, layout=layout)) == (2 if smallest == 3 else 3)
 
 
 def test_the_first_view_is_drawn_as_if_it_were_the_only_one() -> None:
@@ -113,5 +124,59 @@ def test_the_first_view_is_drawn_as_if_it_were_the_only_one() -> None:
     torch.manual_seed(0)
     alone = next(iter(batches(data, 100, shuffle=True)))[0]
     torch.manual_seed(0)
-    several = next(iter(batches(data, 100, shuffle=True, views=2, plain=True, rows=True)))[0]
+    layout = BatchLayout(views=2, plain=True, rows=True)
+    several = next(iter(batches(data, 100, shuffle=True, layout=layout)))[0]
     assert alone.equal(several)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_loader_serves_who_asks_for_no_more_of_the_same_data(
+    in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr("cl_suite.avalanche.internals.resolve", lambda data: None)
+    data, other = (benchmark(make_stream()).train_stream[i].dataset for i in range(2))
+    loader = batches(data, 16, layout=BatchLayout(plain=True, rows=True))
+    assert isinstance(loader, TensorLoader) == in_memory
+    assert serves(loader, data, BatchLayout(rows=True))
+    assert serves(loader, data, BatchLayout())
+    assert not serves(loader, data, BatchLayout(views=2, rows=True))
+    assert not serves(loader, data, BatchLayout(rows=True, smallest=2))
+    assert not serves(loader, other, BatchLayout(rows=True))
+
+
+def test_a_loader_of_somebody_elses_serves_nobody() -> None:
+    data = benchmark(make_stream()).train_stream[0].dataset
+    assert not serves(DataLoader(data), data, BatchLayout())
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("finetune", {}),
+        ("er", {"buffer": 16}),
+        ("cler", {"host": "er_ace"}),
+        ("sycon", {"projector_dim": 16, "projection_dim": 8, "predictor_dim": 16}),
+    ],
+)
+def test_a_sessions_loader_is_made_once(
+    name: str, parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, plugin = make_stream(), registry.get("strategy", name).load()(**parameters)
+    info = stream.info
+    model = build_classifier(ModelConfig(), info.input_shape, info.num_classes, plugin)
+    recipe = TrainingConfig(base_epochs=1, incremental_epochs=1, batch_size=16)
+    engine = Engine(stream, model, plugin, recipe, evaluation=EvaluationConfig(["knn"]))
+    made: list[BatchLayout] = []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        made.append(options.get("layout", BatchLayout()))
+        return batches(*arguments, **options)
+
+    for module in [m for n, m in sys.modules.items() if n.startswith("cl_suite.")]:
+        if vars(module).get("batches") is batches:
+            monkeypatch.setattr(module, "batches", counting)
+    for session in range(3):
+        made.clear()
+        engine.train_session(session)
+        assert made == [requirements_of(plugin).batch]

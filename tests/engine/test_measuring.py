@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +19,11 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
+from cl_suite.features.source import FeatureSource
 from cl_suite.metrics.accuracy_matrix import accuracy_matrix
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
-from cl_suite.plugin import Strategy, StrategyPlugin
+from cl_suite.plugin import Requirements, StrategyPlugin, Template
 from cl_suite.randomness import seed_everything
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.measure_log import MeasureLog
@@ -32,18 +33,18 @@ from cl_suite.strategies.prototype import PrototypePlugin
 class Blind(StrategyPlugin):
     """Learns nothing, without labels, and notes what it is shown."""
 
-    has_classifier: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = False
+    requirements = Requirements(classifier=False, labels=False)
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: set[int] = set()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        self.seen |= set(strategy.mb_y.tolist())
-        strategy.loss = strategy.model.features(strategy.mb_x).square().mean()
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        self.seen |= set(template.mb_y.tolist())
+        template.loss = template.model.features(template.mb_x).square().mean()
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        experience = strategy.experience
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        experience = template.experience
         self.seen |= experience.classes_in_this_experience | experience.previous_classes
         self.seen |= set(experience.class_names) | set(experience.dataset.targets)
 
@@ -128,13 +129,14 @@ class Longer(StrategyPlugin):
     """Adds two epochs to the base session, and notes the learning rate of each."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.rates: list[float] = []
 
     def extra_epochs(self, session: int) -> int:
         return 2 if session == 0 else 0
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        self.rates.append(strategy.optimizer.param_groups[0]["lr"])
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
+        self.rates.append(template.optimizer.param_groups[0]["lr"])
 
 
 def test_a_strategys_own_epochs_come_behind_the_recipes_and_outside_its_schedule() -> None:
@@ -155,14 +157,16 @@ class Reading(StrategyPlugin):
     """Notes the class statistics that come along, after `epochs` of its own."""
 
     def __init__(self, epochs: int) -> None:
+        super().__init__()
         self.epochs = epochs
         self.given: Any = None
 
     def extra_epochs(self, session: int) -> int:
         return self.epochs
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        self.given = strategy.session_cache.get("stats")
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        source: FeatureSource = template.feature_source  # type: ignore[attr-defined]  # the engine's
+        self.given = source.known_stats(0)
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_suite.features.calibrators import Calibrator, draw, similarity_weights
-from cl_suite.features.stats import ClassStats, class_stats, typical
+from cl_suite.features.calibrators import Calibrator, similarity_weights
+from cl_suite.features.stats import ClassStats, class_stats
 
 
 def stats_of(mean: list[list[float]], covariance: list[list[float]], count: float) -> ClassStats:
@@ -75,42 +75,9 @@ def test_statistics_keep_the_moments_they_are_given() -> None:
     torch.testing.assert_close(stats.covariance, covariance)
 
 
-@pytest.mark.parametrize("full", [False, True])
-def test_virtual_features_have_the_mean_of_their_gaussian(full: bool) -> None:
-    mean = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
-    covariance = torch.tensor([[0.5, 2.0]], dtype=torch.float64)
-    shape = torch.diag_embed(covariance) if full else covariance
-    drawn = draw(mean, shape, 100_000, torch.Generator().manual_seed(0))
-    assert drawn.shape == (1, 100_000, 2)
-    error = (drawn.mean(1) - mean).abs()
-    assert (error < 4 * (covariance / 100_000).sqrt()).all()
-    # four standard errors of a variance
-    assert ((drawn.var(1) - covariance).abs() < 4 * covariance * (2 / 100_000) ** 0.5).all()
-
-
-@pytest.mark.parametrize("shape", [(1, 2), (1, 2, 2)])
-def test_without_spread_all_virtual_features_equal_the_mean(shape: tuple[int, ...]) -> None:
-    mean = torch.tensor([[1.0, -2.0]])
-    drawn = draw(mean, torch.zeros(shape), 7)
-    assert drawn.equal(mean[:, None].expand(1, 7, 2))
-
-
 def two_classes(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     truth = torch.tensor([[-3.0, 0.0], [3.0, 0.0]])
     labels = torch.arange(200) % 2
     features = truth[labels] + torch.randn(200, 2, generator=generator)
     flipped = torch.rand(200, generator=generator) < 0.2
     return features, torch.where(flipped, 1 - labels, labels), truth
-
-
-def test_means_of_typical_samples_withstand_wrong_labels() -> None:
-    features, labels, truth = two_classes(torch.Generator().manual_seed(0))
-    kept = typical(features, labels, rate=0.8)
-    plain = class_stats(features, labels).mean
-    trimmed = class_stats(features[kept], labels[kept]).mean
-    assert (trimmed - truth).norm(dim=1).lt((plain - truth).norm(dim=1)).all()
-
-
-def test_classes_of_few_samples_keep_them_all() -> None:
-    features, labels = torch.randn(12, 2), torch.tensor([0] * 9 + [1] * 3)
-    assert typical(features, labels).tolist() == list(range(12))

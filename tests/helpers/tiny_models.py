@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import inspect
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,21 +16,28 @@ from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.hub.clip_files import CLIP_MEAN, CLIP_STD
 from cl_suite.models.preprocessing import Preprocessing, with_preprocessing
 from cl_suite.models.settings import ModelConfig
+from cl_suite.requirements import requirements_of
+from helpers.numeric_parameters import numbers_of
 
-# where training has a length of the strategy's own, or its state a size
-SHORT: dict[str, dict[str, Any]] = {
-    "fpf": {"iterations": 3},
-    "kfpf": {"iterations": 3},
-    "ranpac": {"num_projections": 128},
-    "limit": {"meta_epochs": 2},
-    "mamlcon": {"meta_epochs": 1, "meta_steps": 2, "meta_batch": 2, "steps": 2, "way": 1},
-}
+# what a strategy trains by itself ends like this, and need not be longer here
+LENGTHS, LONGEST = ("epochs", "iterations"), 3
 
 
 def make_plugin(name: str) -> Any:
-    """Return a strategy with the parameters of its YAML file, but for what is in `SHORT`."""
+    """Return a strategy with the parameters of its YAML file, made short.
+
+    What the file says under `tiny` goes first; lengths that it does not name are cut.
+    """
     entry = registry.get("strategy", name)
-    return entry.load()(**{**(entry.settings.get("params") or {}), **SHORT.get(name, {})})
+    cls, params = entry.load(), entry.settings.get("params") or {}
+    defaults = inspect.signature(cls).parameters
+    short: dict[str, Any] = {}
+    for parameter, number in numbers_of(entry).items():
+        value = params.get(parameter, defaults[parameter].default)
+        if parameter.endswith(LENGTHS) and isinstance(value, int):
+            low = max([LONGEST, *(limit.low for limit in number.limits)])
+            short[parameter] = min(value, low)
+    return cls(**{**params, **short, **entry.settings.get("tiny", {})})
 
 
 def tiny_model(name: str) -> ModelConfig:
@@ -57,7 +65,7 @@ def tiny_classifier(name: str, stream: Stream, plugin: Any) -> Classifier:
 
 def reads_text(name: str) -> bool:
     """Return whether a strategy needs a text tower."""
-    return bool(getattr(registry.get("strategy", name).load(), "needs_text", False))
+    return requirements_of(make_plugin(name)).text_tower
 
 
 @functools.cache

@@ -120,14 +120,14 @@ class Passes:
     def _count(self, name: str) -> None:
         self.step[name] = self.step.get(name, 0) + 1
 
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_iteration(self, template: Any, **kwargs: Any) -> None:
         plugin = self.engine.plugin
         self._watch("network", self.engine.model)
         self._watch("momentum", plugin.momentum_)
         self._watch("past", plugin.past_)
         self.step = {}
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, template: Any, **kwargs: Any) -> None:
         self.counts.append(self.step)
 
 
@@ -135,5 +135,5 @@ class Steps:
     """Calls a function after each training step, before the next one's random numbers are drawn."""
 
     def __init__(self, engine: Engine, call: Callable[[Any], None], when: str) -> None:
-        setattr(self, when, lambda strategy, **kwargs: call(strategy))
+        setattr(self, when, lambda template, **kwargs: call(template))
         engine.template.plugins.insert(1, self)

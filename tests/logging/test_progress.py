@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from typing import Any
 
+from helpers.tiny_streams import make_stream
 from rich.console import Console
 
-from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.session import EpochRecord
 from cl_suite.logging import progress
 from cl_suite.logging.progress import ConsoleProgress
 from cl_suite.runs.folder import SessionRecord
+from cl_suite.runs.listener import WatchedRun
 
 
 def record(epoch: int) -> EpochRecord:
@@ -20,15 +24,25 @@ def session(new: float | None) -> SessionRecord:
     return SessionRecord(1, 0.5, 0.6, new, new, 0.1, 12.34, 0.5, seen_classes=20)
 
 
-def shown(*, terminal: bool, monkeypatch: object = None) -> str:
+def watched(*figures: SessionRecord, sessions: int = 3, probes: Any = ()) -> WatchedRun:
+    """Return a run of so many sessions whose log has these figures."""
+    info = make_stream([[i] for i in range(sessions)]).info
+    nothing: Any = None
+    log: Any = SimpleNamespace(records=list(figures))
+    return WatchedRun(nothing, nothing, info, log, probes=dict(probes))
+
+
+def shown(*, terminal: bool) -> str:
     out = io.StringIO()
     shown_by = ConsoleProgress(Console(file=out, force_terminal=terminal, width=110))
-    shown_by.session_starts(0, 3, epochs=4, done=1)
+    shown_by.starts(watched(session(0.4)))
+    shown_by.session_starts(0, num_epochs=4, epochs_done=1)
     for epoch in (1, 2, 3):
         for step in (1, 2):
             shown_by.batch(0, epoch, step, 2)
         shown_by.epoch(record(epoch))
-    shown_by.session_ends(session(0.4))
+    shown_by.session_ends(0)
+    shown_by.stops()
     return out.getvalue()
 
 
@@ -70,8 +84,9 @@ def test_a_session_ends_with_its_figures() -> None:
 def test_a_narrow_terminal_gets_one_line_without_times() -> None:
     out = io.StringIO()
     shown_by = ConsoleProgress(Console(file=out, force_terminal=True, width=80))
-    shown_by.session_starts(0, 13, epochs=0, done=0)
-    shown_by.session_ends(session(0.4))
+    shown_by.starts(watched(session(0.4), sessions=13))
+    shown_by.session_starts(0, num_epochs=0, epochs_done=0)
+    shown_by.session_ends(0)
     (line,) = out.getvalue().splitlines()
     assert len(line) <= 80
     assert "train" not in line
@@ -80,9 +95,38 @@ def test_a_narrow_terminal_gets_one_line_without_times() -> None:
 def test_undefined_figures_are_left_out() -> None:
     out = io.StringIO()
     shown_by = ConsoleProgress(Console(file=out, width=100))
-    shown_by.session_starts(0, 3, epochs=0, done=0)
-    shown_by.session_ends(session(None))
+    shown_by.starts(watched(session(None)))
+    shown_by.session_starts(0, num_epochs=0, epochs_done=0)
+    shown_by.session_ends(0)
     assert "new" not in out.getvalue()
+
+
+def test_a_probes_figure_comes_below_the_classifiers() -> None:
+    out = io.StringIO()
+    shown_by = ConsoleProgress(Console(file=out, width=110))
+    probe = SimpleNamespace(records=[session(0.4)])
+    shown_by.starts(watched(session(0.4), probes={"knn": probe}))
+    shown_by.session_starts(0, num_epochs=0, epochs_done=0)
+    shown_by.session_ends(0)
+    first, second = out.getvalue().splitlines()
+    assert first.startswith("session")
+    assert second.startswith("  ")
+    assert second.endswith("all 50.00 %")
+
+
+def test_a_sentence_of_the_run_is_one_line_as_it_is_however_narrow_the_terminal() -> None:
+    out, sentence = io.StringIO(), "note: left out '[red] 1.png', " + "and others, " * 5
+    ConsoleProgress(Console(file=out, width=30)).says(sentence)
+    assert out.getvalue() == f"{sentence}\n"
+
+
+def test_a_bar_that_a_stop_left_standing_is_taken_away() -> None:
+    shown_by = ConsoleProgress(Console(file=io.StringIO(), force_terminal=True, width=110))
+    shown_by.starts(watched(session(0.4)))
+    shown_by.session_starts(0, num_epochs=4, epochs_done=1)
+    assert shown_by.bar is not None
+    shown_by.stops()
+    assert shown_by.bar is None
 
 
 def test_images_of_the_bank_are_counted_view_by_view() -> None:

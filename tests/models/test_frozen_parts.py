@@ -55,8 +55,6 @@ def test_features_from_the_frozen_prefix_equal_those_of_the_image(trained_blocks
     assert hidden.dim() == 2
     model.backbone.enter_behind(part)
     assert model.features(hidden).equal(expected)
-    model.backbone.enter_at_images()
-    assert model.features(images).equal(expected)
 
 
 def test_a_frozen_backbone_hands_features_on() -> None:

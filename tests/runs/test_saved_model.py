@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 
 from cl_suite.cli import main
 from cl_suite.errors import UserError
-from cl_suite.models.digest import weights_digest
 from cl_suite.models.backbones import create_backbone
+from cl_suite.models.classifier import build_classifier
+from cl_suite.models.digest import weights_digest
 from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.folder import RunFolder
-from cl_suite.models.classifier import build_classifier
-from cl_suite.runs.saved_model import prepares_as_backbone, starting_state, load_model
+from cl_suite.runs.saved_model import load_model, prepares_as_backbone, starting_state
 from cl_suite.scenarios import Omniglot
 
 TINY_VIT = {"img_size": 28, "patch_size": 14, "embed_dim": 32, "depth": 2, "num_heads": 2}

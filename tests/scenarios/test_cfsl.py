@@ -112,8 +112,8 @@ def test_a_folders_images_come_by_name_whatever_the_readers_own_division(
     [
         ({"class_change": 3}, "class_change must divide support_sets, got 3 and 4"),
         ({"way": 0}, "way must be at least 1, got 0"),
-        ({"split": "train"}, "split cannot be 'train'"),
-        ({"task": -1}, "task must be at least 0, got -1"),
+        ({"split": "train"}, "split must be one of validation, test, got 'train'"),
+        ({"task": -1}, r"task must be in \[0, 4294967295\], or null, got -1"),
         ({"way": 100}, "a task needs 200 classes"),
     ],
 )
@@ -129,8 +129,8 @@ def test_bad_parameters_of_a_task_are_refused(parameters: dict[str, Any], messag
             {"corruption": "occlusion", "amount": 0.6},
             r"amount of occlusion must lie in \[0, 0.49\]",
         ),
-        ({"corruption": "noise", "amount": -0.1}, r"amount of noise must lie in \[0, 1\]"),
-        ({"corruption": "blur"}, "corruption cannot be 'blur'"),
+        ({"corruption": "noise", "amount": -0.1}, r"amount must be in \[0, 1\], got -0.1"),
+        ({"corruption": "blur"}, "corruption must be one of none, noise, .*, got 'blur'"),
         ({"set_size": 6}, "a task needs 24 images of a class"),
     ],
 )

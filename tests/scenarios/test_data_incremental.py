@@ -131,15 +131,18 @@ def test_own_pictures_can_be_dealt(picture_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"source": "omniglots"}, "source cannot be 'omniglots'; did you mean 'omniglot'"),
+        ({"source": "omniglots"}, "source must be one of omniglot, .*, got 'omniglots'"),
         ({"source": "cifar100"}, "source 'cifar100' needs a root: the folder of the data set"),
         ({"num_sessions": 0}, "num_sessions must be at least 1, got 0"),
         (
             {"num_sessions": 11},
             "has too few training images, 10 for 11 sessions; ask for fewer sessions or add images",
         ),
-        ({"unlabelled_fraction": 1.0}, r"unlabelled_fraction must lie in \[0, 1\), got 1.0"),
-        ({"unlabelled_fraction": float("nan")}, r"unlabelled_fraction must lie in \[0, 1\)"),
+        ({"unlabelled_fraction": 1.0}, r"unlabelled_fraction must be in \[0, 1\), got 1.0"),
+        (
+            {"unlabelled_fraction": float("nan")},
+            "unlabelled_fraction must be a finite number, got nan",
+        ),
     ],
 )
 def test_a_bad_parameter_is_refused(parameters: dict[str, Any], sentence: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from cl_suite.data.readers import published
 from cl_suite.data.samples import FileSamples, TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
-from cl_suite.scenarios.fscil import CUB200, MiniImageNet
+from cl_suite.scenarios.fscil import FSCIL
+
+MiniImageNet = partial(FSCIL, dataset="mini_imagenet")
+CUB200 = partial(FSCIL, dataset="cub200")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def test_mini_classes_are_those_of_first_appearance(mini: Stream) -> None:
 
 
 def test_mini_shots_are_the_published_ones(mini_root: Path) -> None:
-    pool = MiniImageNet(root=str(mini_root)).read()
+    pool = MiniImageNet(root=str(mini_root))._read()
     assert isinstance(pool.train, FileSamples)
     stream = MiniImageNet(root=str(mini_root)).build()
     wanted = [Path(entry).name for entry in listed("mini_imagenet", 2)]

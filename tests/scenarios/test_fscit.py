@@ -321,14 +321,20 @@ def test_resisc45s_root_may_be_its_own_folder(image_sets_root: Path) -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"dataset": "dtdd"}, "dataset cannot be 'dtdd'; did you mean 'dtd'"),
+        ({"dataset": "dtdd"}, "dataset must be one of .*, dtd, .*, got 'dtdd'"),
         ({"dataset": "dtd"}, "dataset 'dtd' needs a root: the folder of the data set"),
         ({"dataset": "dtd", "root": Path("nowhere")}, "dtd: root 'nowhere' is not a folder"),
         ({"dataset": "omniglot", "shots": 0}, "shots must be at least 1, got 0"),
         ({"dataset": "omniglot", "way": 0}, "way must be at least 1, got 0"),
-        ({"dataset": "omniglot", "shot_seed": -1}, "shot_seed must be at least 0, got -1"),
-        ({"dataset": "omniglot", "image_size": 0}, "image_size must be at least 1, got 0"),
-        ({"dataset": "omniglot", "shot_selection": "last"}, "shot_selection cannot be 'last'"),
+        (
+            {"dataset": "omniglot", "shot_seed": -1},
+            r"shot_seed must be in \[0, 4294967295\], got -1",
+        ),
+        ({"dataset": "omniglot", "image_size": 0}, r"image_size must be in \[1, 4096\], got 0"),
+        (
+            {"dataset": "omniglot", "shot_selection": "last"},
+            "shot_selection must be one of first, random, got 'last'",
+        ),
         ({"dataset": "omniglot", "shots": 11}, "has too few images to learn from, 10 for 11 shots"),
     ],
 )

@@ -75,10 +75,18 @@ def tiny_benchmark() -> Any:
     return benchmark(make_stream([first, *later]))
 
 
+def required(name: str) -> dict[str, Any]:
+    """Return what a scenario's YAML file gives to parameters without a default."""
+    entry = registry.get("scenario", name)
+    signature = inspect.signature(entry.load()).parameters
+    params = entry.settings.get("params") or {}
+    return {k: v for k, v in params.items() if signature[k].default is inspect.Parameter.empty}
+
+
 @pytest.fixture
 def parameters(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     assert name in SMALL, f"add parameters for a small '{name}' to SMALL"
-    found = dict(SMALL[name])
+    found = required(name) | SMALL[name]
     if str(root := found.get("root", "")).startswith("{"):
         folder = request.getfixturevalue(root[1:-1])
         found["root"] = str(folder.root if isinstance(folder, SimpleNamespace) else folder)
@@ -90,13 +98,30 @@ def build(name: str, parameters: dict[str, Any]) -> Stream:
     return stream
 
 
-@every_class
-def test_the_constructor_only_stores(name: str) -> None:
+NOWHERE = {"root": "nowhere", "factory": "no.such", "dataset": "dtd", "base_classes": 9, "way": 9}
+
+
+def made_without_looking(name: str) -> tuple[type, dict[str, Any]]:
+    """Return a scenario's class and a value for each parameter; its data lies nowhere."""
     cls = registry.get("scenario", name).load()
     found = inspect.signature(cls).parameters.values()
     assert all(p.kind is p.KEYWORD_ONLY for p in found)
-    given = {p.name: object() for p in found}
+    values = {p.name: NOWHERE.get(p.name, p.default) for p in found}
+    return cls, values | required(name)
+
+
+@every_class
+def test_the_constructor_stores_its_parameters_and_does_no_more(name: str) -> None:
+    cls, given = made_without_looking(name)
     assert vars(cls(**given)) == given
+
+
+@every_class
+def test_a_value_that_is_none_at_all_is_refused_when_the_object_is_made(name: str) -> None:
+    cls, given = made_without_looking(name)
+    for parameter in given.keys() - {"arguments"}:  # any mapping, for a foreign function
+        with pytest.raises(ValueError, match=f"^{parameter} must be "):
+            cls(**{**given, parameter: object()})
 
 
 @every_class

@@ -220,13 +220,13 @@ def test_a_link_out_of_the_folder_is_not_followed(
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"features": "mel"}, "features cannot be 'mel'; did you mean 'log_mel'"),
-        ({"split": "speakers"}, "split cannot be 'speakers'; did you mean 'speaker'"),
-        ({"class_order": "seed"}, "class_order cannot be 'seed'; did you mean 'seeded'"),
+        ({"features": "mel"}, "features must be one of log_mel, waveform, got 'mel'"),
+        ({"split": "speakers"}, "split must be one of take, speaker, got 'speakers'"),
+        ({"class_order": "seed"}, "class_order must be one of natural, seeded, got 'seed'"),
         ({"class_order": ["thre"]}, "no recording; did you mean 'three'"),
         ({"class_order": ["one", "one"]}, "class_order names 'one' twice"),
-        ({"test_fraction": 1.0}, "test_fraction must lie between 0 and 1, got 1.0"),
-        ({"seconds": 0}, "seconds must lie between 0.05 and 60, got 0"),
+        ({"test_fraction": 1.0}, "test_fraction must be in (0, 1), got 1.0"),
+        ({"seconds": 0}, "seconds must be in [0.05, 60], got 0"),
         ({"test_speakers": ["ada"]}, "pass --scenario.split speaker"),
         ({"split": "speaker", "test_speakers": ["adda"]}, "did you mean 'ada'"),
         ({"split": "speaker", "test_speakers": list(SPEAKERS)}, "names 3 of 3 speakers"),

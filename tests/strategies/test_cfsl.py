@@ -26,12 +26,12 @@ class Noting(CFSLPlugin):
         self.batches: list[tuple[int, list[int]]] = []
         self.inputs: list[Tensor] = []
 
-    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
-        super().before_forward(strategy, **kwargs)
-        labels = strategy.mb_y.tolist()
-        assert len(strategy.mb_x) == len(labels)
-        self.batches.append((strategy.experience.current_experience, labels))
-        self.inputs.append(strategy.mb_x.clone())
+    def before_forward(self, template: Any, **kwargs: Any) -> None:
+        super().before_forward(template, **kwargs)
+        labels = template.mb_y.tolist()
+        assert len(template.mb_x) == len(labels)
+        self.batches.append((template.experience.current_experience, labels))
+        self.inputs.append(template.mb_x.clone())
 
 
 def engine_with(

@@ -27,7 +27,7 @@ from cl_suite.methods.pretext.branch import untracked
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.modes import batchnorms
 from cl_suite.models.settings import ModelConfig
-from cl_suite.plugin import StrategyPlugin, check_bounds
+from cl_suite.plugin import BatchLayout, Requirements, StrategyPlugin, requirements_of
 from cl_suite.randomness import seed_everything
 from cl_suite.runs.checks import check_pair
 from cl_suite.runs.config import resolve
@@ -245,7 +245,7 @@ class Listening:
     def __getattr__(self, name: str) -> Any:
         if not name.startswith(("before_", "after_")):
             raise AttributeError(name)
-        return lambda strategy, **kwargs: self.calls.append(name)
+        return lambda template, **kwargs: self.calls.append(name)
 
 
 @pytest.mark.filterwarnings("ignore:No loggers specified")
@@ -280,8 +280,8 @@ class Looking(CLERPlugin):
         super().__init__(**parameters)
         self.images: list[list[Tensor]] = []
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
+    def before_training_exp(self, template: Any, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
         self.images.append([])
 
     def pretext_loss(self, model: Any, images: Tensor, precision: Any = None) -> Tensor:
@@ -357,13 +357,14 @@ def test_of_a_loader_of_the_hosts_own_making_it_sees_the_augmented_images() -> N
 def test_it_is_to_the_engine_what_its_host_is() -> None:
     wrapped = CLERPlugin(host="teen")
     host = wrapped.hosted
-    for name in ("head", "rewrites_rows", "keeps_base_state", "has_classifier", "needs_labels"):
-        assert getattr(wrapped, name) == getattr(host, name)
-    assert CLERPlugin(host="er_ace").keeps_base_state
-    assert CLERPlugin(host="er_ace").row_numbers
-    assert CLERPlugin(host="er_ace").plain_view
-    assert CLERPlugin.needs_text is False
-    assert CLERPlugin(host="replay").batch_views == 1
+    of_host = requirements_of(host)
+    assert of_host.rewrites_rows
+    assert dataclasses.replace(requirements_of(wrapped), batch=of_host.batch) == of_host
+    around_memory = requirements_of(CLERPlugin(host="er_ace"))
+    assert around_memory.carries_base_state
+    assert around_memory.batch == BatchLayout(plain=True, rows=True)
+    around_avalanches = requirements_of(CLERPlugin(host="replay"))
+    assert around_avalanches == Requirements(batch=BatchLayout(plain=True))
     assert type(CLERPlugin(host="coact").make_head(8, 3, 16.0)).__name__ == "CosineHead"
 
 
@@ -437,11 +438,11 @@ def test_bfloat16_reaches_the_pretext_pass() -> None:
         ),
         (
             {"host": "der", "host_params": {"alpha": -1.0}},
-            "--strategy.host_params.alpha must be at least 0, got -1",
+            "^host_params.alpha must be at least 0, got -1",
         ),
         (
             {"host": "replay", "host_params": {"mem_size": 0}},
-            "--strategy.host_params.mem_size must be at least 1, got 0",
+            "^host_params.mem_size must be at least 1, got 0",
         ),
         ({"host": "cler"}, "host 'cler' wraps a host itself"),
         ({"host": CLERPlugin()}, "host 'CLERPlugin' wraps a host itself"),
@@ -452,17 +453,16 @@ def test_bfloat16_reaches_the_pretext_pass() -> None:
 def test_hosts_that_cannot_be_one_are_refused_in_a_sentence(
     parameters: dict[str, Any], message: str
 ) -> None:
-    plugin = CLERPlugin(**parameters)
     with pytest.raises(UserError, match=message):
-        plugin.prepare_model(nn.Linear(4, 2))
+        CLERPlugin(**parameters)
 
 
 def test_a_host_without_a_classifier_is_refused() -> None:
     class Features(StrategyPlugin):
-        has_classifier = False
+        requirements = Requirements(classifier=False)
 
     with pytest.raises(UserError, match="host 'Features' learns no classifier"):
-        _ = CLERPlugin(host=Features()).hosted
+        CLERPlugin(host=Features())
 
 
 @pytest.mark.parametrize(
@@ -514,8 +514,16 @@ def test_inputs_that_the_task_is_not_for_are_refused(
 
 
 def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(UserError, match="weight must be at least 0, got -1"):
-        check_bounds(CLERPlugin(weight=-1.0))
+    with pytest.raises(UserError, match=r"^weight must be at least 0, got -1"):
+        CLERPlugin(weight=-1.0)
+
+
+@pytest.mark.parametrize("value", ["{mem_size: 0}", "{mem_sizes: 5}"])
+def test_a_bad_parameter_of_the_host_is_refused_on_the_command_line(value: str) -> None:
+    pair = registry.get("scenario", "omniglot"), registry.get("strategy", "cler")
+    options = ["--strategy.host", "replay", "--strategy.host_params", value]
+    with pytest.raises(UserError, match=r"^--strategy\.host_params\.mem_sizes? "):
+        resolve(*pair, options)
 
 
 def test_the_command_line_names_the_host_and_its_parameters() -> None:

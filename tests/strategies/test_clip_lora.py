@@ -258,7 +258,7 @@ def test_it_works_in_a_bare_template(folder: Path) -> None:
     [
         ({"rank": 0}, "rank must be at least 1"),
         ({"dropout": 1.5}, r"dropout must be in \[0, 1\]"),
-        ({"min_lr": -1.0}, "min_lr must be 0 or more"),
+        ({"min_lr": -1.0}, "min_lr must be at least 0, or null, got -1"),
     ],
 )
 def test_parameters_out_of_range_are_refused(

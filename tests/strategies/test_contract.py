@@ -7,11 +7,13 @@ import inspect
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import pytest
 import torch
+from helpers.numeric_parameters import as_options, bad_values, numbers_of
 from helpers.tiny_models import fitting, make_plugin, reads_text, tiny_classifier
+from helpers.tiny_runs import refused
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor, nn
 
@@ -20,13 +22,15 @@ from cl_suite.avalanche import api, benchmark
 from cl_suite.data.samples import UNLABELLED, TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
-from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.session import EpochRecord
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
-from cl_suite.plugin import StrategyPlugin
+from cl_suite.parameters import annotations_of
+from cl_suite.plugin import StrategyPlugin, requirements_of
 from cl_suite.randomness import seed_everything
+from cl_suite.runs import config
 from cl_suite.runs.config import build_parser, resolve
 from cl_suite.storage import checkpoint
 
@@ -54,7 +58,7 @@ def train(engine: Engine, start: int = 0) -> Engine:
 
 
 def classifies(name: str) -> bool:
-    return getattr(registry.get("strategy", name).load(), "has_classifier", True)
+    return requirements_of(make_plugin(name)).classifier
 
 
 def weights(engine: Engine) -> dict[str, Tensor]:
@@ -72,16 +76,16 @@ def test_it_sees_no_label_if_it_says_that_it_needs_none(name: str) -> None:
     seen: set[int] = set()
 
     class Watch:
-        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-            seen.update(strategy.mb_y.tolist())
-            seen.update(strategy.adapted_dataset.targets)
+        def after_training_iteration(self, template: Any, **kwargs: Any) -> None:
+            seen.update(template.mb_y.tolist())
+            seen.update(template.adapted_dataset.targets)
 
     engine.template.plugins.insert(0, Watch())
     train(engine)
-    if not getattr(engine.plugin, "needs_labels", True):
-        assert seen == {UNLABELLED}
-    else:
+    if requirements_of(engine.plugin).labels:
         assert seen <= set(range(8))
+    else:
+        assert seen == {UNLABELLED}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -93,8 +97,51 @@ def test_the_constructor_only_stores_its_parameters(name: str) -> None:
     for parameter in parameters:
         assert parameter.default is not parameter.empty, f"{parameter.name} has no default"
         assert getattr(plugin, parameter.name) is parameter.default
-    learned = set(vars(plugin)) - {p.name for p in parameters}
-    assert all(attribute.endswith("_") for attribute in learned), learned
+    others = set(vars(plugin)) - {p.name for p in parameters}
+    # what is learned ends in an underscore, and what is of no later use begins with one
+    assert all(each.endswith("_") or each.startswith("_") for each in others), others
+
+
+@every_strategy
+def test_every_number_among_its_parameters_has_a_range(name: str) -> None:
+    numbers = numbers_of(registry.get("strategy", name))
+    assert [parameter for parameter, number in numbers.items() if not number.limits] == []
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_number_out_of_range_or_none_at_all_is_refused_in_a_program(name: str) -> None:
+    entry = registry.get("strategy", name)
+    for parameter, number in numbers_of(entry).items():
+        for value in bad_values(number):
+            with pytest.raises(UserError, match=f"^{parameter} "):
+                entry.load()(**{parameter: value})
+
+
+@every_strategy
+def test_a_number_out_of_range_or_none_at_all_is_refused_on_the_command_line(
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry, out = registry.get("strategy", name), tmp_path / "runs"
+    parser = build_parser(registry.get("scenario", "omniglot"), entry)
+    monkeypatch.setattr(config, "build_parser", lambda *_: parser)
+    for parameter, number in numbers_of(entry).items():
+        for value in bad_values(number):
+            bad = as_options("strategy", {parameter: value})
+            error = refused(capsys, "run", "omniglot", name, *bad, "--out", str(out))
+            assert error.startswith(f"cl-suite: --strategy.{parameter} ")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_word_that_is_no_choice_is_refused_in_a_program(name: str) -> None:
+    cls = registry.get("strategy", name).load()
+    for parameter, annotation in annotations_of(cls).items():
+        if get_origin(annotation) is Literal:
+            with pytest.raises(UserError, match=f"^{parameter} must be one of .*, got 'nonsense'"):
+                cls(**{parameter: "nonsense"})
 
 
 @every_strategy
@@ -110,7 +157,7 @@ def test_an_unknown_parameter_is_refused_with_a_suggestion(name: str) -> None:
 @every_strategy
 def test_a_session_of_one_image_works(name: str) -> None:
     # one, or as few as it says that it can work with
-    fewest = getattr(make_plugin(name), "smallest_batch", 1)
+    fewest = requirements_of(make_plugin(name)).batch.smallest
     stream = make_stream([[3, 0], [1]], base_shots=4, shots=fewest)
     engine = train(make_engine(name, stream, batch_size=4))
     assert sorted(engine.model.head.classes) == ([0, 1, 3] if classifies(name) else [])
@@ -277,9 +324,9 @@ class Spy:
         }
         self.found: list[set[tuple[str, int]]] = []
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, template: Any, **kwargs: Any) -> None:
         self.found.append(
-            {self.owners[id(item)] for item in reachable(strategy) if id(item) in self.owners}
+            {self.owners[id(item)] for item in reachable(template) if id(item) in self.owners}
         )
 
 
@@ -296,29 +343,30 @@ def test_a_strategy_reaches_no_later_session_and_no_test_data() -> None:
 class StoppingPlugin(StrategyPlugin):
     """Ends each session after one epoch."""
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        strategy.stop_training()
+    def after_training_epoch(self, template: Any, **kwargs: Any) -> None:
+        template.stop_training()
 
 
 class WarmUpPlugin(StrategyPlugin):
     """Scales the loss by how much of the session is done."""
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        strategy.loss *= (1 + strategy.clock.train_exp_epochs) / strategy.train_epochs
+    def before_backward(self, template: Any, **kwargs: Any) -> None:
+        template.loss *= (1 + template.clock.train_exp_epochs) / template.train_epochs
 
 
 class CountingPlugin(StrategyPlugin):
     """Learns something, and leaves saving it to the base class."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen_: dict[int, int] = {}
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        for label in strategy.mb_y.tolist():
+    def after_training_iteration(self, template: Any, **kwargs: Any) -> None:
+        for label in template.mb_y.tolist():
             self.seen_[label] = self.seen_.get(label, 0) + 1
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        strategy.loss *= 1 + len(self.seen_)
+    def before_backward(self, template: Any, **kwargs: Any) -> None:
+        template.loss *= 1 + len(self.seen_)
 
 
 @pytest.mark.parametrize("plugin", [StoppingPlugin, WarmUpPlugin, CountingPlugin])
@@ -349,8 +397,8 @@ def test_the_spy_would_have_found_a_whole_benchmark() -> None:
     stream = make_stream()
     spy = Spy(stream)
     experience = benchmark(stream).train_stream[0]
-    strategy = types.SimpleNamespace(experience=experience, adapted_dataset=None, dataloader=[])
-    spy.after_training_exp(strategy)
+    template = types.SimpleNamespace(experience=experience, adapted_dataset=None, dataloader=[])
+    spy.after_training_exp(template)
     assert ("train", 2) in spy.found[0]
 
 
@@ -410,12 +458,3 @@ def test_make_samples_gives_each_class_a_pattern_of_its_own() -> None:
     samples = make_samples([1, 2], per_class=3, seed=0)
     means = [samples.inputs[i : i + 3].float().mean(0) for i in (0, 3)]
     assert (means[0] - means[1]).abs().mean() > 20
-
-
-@pytest.mark.parametrize("name", [n for n in OURS if registry.get("strategy", n).load().choices])
-def test_a_word_that_is_no_choice_is_refused_in_a_program_too(name: str) -> None:
-    for parameter in registry.get("strategy", name).load().choices:
-        plugin = make_plugin(name)
-        setattr(plugin, parameter, "nonsense")
-        with pytest.raises(UserError, match=f"{parameter} cannot be 'nonsense'"):
-            plugin.before_training(types.SimpleNamespace(model=nn.Linear(2, 2)))

@@ -310,11 +310,11 @@ def test_it_works_in_a_bare_template_and_scales_its_rate_anew_each_session(folde
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"text_mode": "accumulated"}, "text_mode must be 'replace' or 'accumulate'"),
-        ({"vision_mode": ""}, "vision_mode must be 'replace' or 'accumulate'"),
+        ({"text_mode": "accumulated"}, "text_mode must be one of replace, accumulate"),
+        ({"vision_mode": ""}, "vision_mode must be one of replace, accumulate"),
         ({"prompt_length": -1}, "prompt_length must be at least 0"),
         ({"prompt_length": 22}, "leave no room for a word"),
-        ({"lr_per_epoch": ()}, "lr_per_epoch must hold rates"),
+        ({"lr_per_epoch": ()}, "lr_per_epoch must hold a rate"),
         ({"incremental_batch_size": 0}, "incremental_batch_size must be at least 1"),
     ],
 )

@@ -33,10 +33,10 @@ def test_the_loss_is_the_cross_entropy_of_new_and_kept_samples() -> None:
     class Spy(ERPlugin):
         old = 0
 
-        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-            expected = F.cross_entropy(strategy.mb_output, strategy.mb_y)
-            torch.testing.assert_close(strategy.loss.squeeze(), expected)
-            self.old += int(self.is_old(strategy.mb_y).sum())
+        def before_backward(self, template: Any, **kwargs: Any) -> None:
+            expected = F.cross_entropy(template.mb_output, template.mb_y)
+            torch.testing.assert_close(template.loss.squeeze(), expected)
+            self.old += int(self.is_old(template.mb_y).sum())
 
     plugin = Spy(buffer=24)
     trained(plugin)

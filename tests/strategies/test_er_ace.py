@@ -16,7 +16,6 @@ from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
-from cl_suite.plugin import check_bounds
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.er_ace import ERACEPlugin, only_rated, with_seen
 
@@ -50,26 +49,26 @@ class Noting(ERACEPlugin):
         super().__init__(buffer=20, replay_batch=4)
         self.steps: list[dict[str, Any]] = []
 
-    def replay(self, strategy: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        found = super().replay(strategy)
+    def replay(self, template: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        found = super().replay(template)
         self.steps[-1] |= {"old_logits": found[0].detach(), "old_labels": found[1]}
         return found
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_backward(self, template: Any, **kwargs: Any) -> None:
         seen = [] if self.seen_ is None else self.seen_.nonzero()[:, 0].tolist()
-        plain = float(strategy.loss.detach())
+        plain = float(template.loss.detach())
         self.steps.append(
             {
-                "session": strategy.experience.current_experience,
+                "session": template.experience.current_experience,
                 "seen": seen,
-                "kept": self.reservoir.num_samples,
+                "kept": self.buffer_.num_samples,
                 "plain": plain,
-                "logits": strategy.mb_output.detach().clone(),
-                "labels": strategy.mb_y.clone(),
+                "logits": template.mb_output.detach().clone(),
+                "labels": template.mb_y.clone(),
             }
         )
-        super().before_backward(strategy, **kwargs)
-        self.steps[-1]["loss"] = float(strategy.loss.detach())
+        super().before_backward(template, **kwargs)
+        self.steps[-1]["loss"] = float(template.loss.detach())
         self.steps[-1]["slots"] = [slots.tolist() for slots in self._drawn]
 
 
@@ -147,23 +146,21 @@ def test_samples_are_kept_right_after_their_step_until_the_reservoir_is_full() -
     engine = engine_with(plugin)
     engine.train_session(0)
     assert [s["kept"] for s in plugin.steps] == [0, 10, 20, 20, 20]
-    assert plugin.reservoir.num_seen == 48
+    assert plugin.buffer_.num_seen == 48
 
 
 def test_a_sample_is_shown_to_the_reservoir_once_whatever_the_epochs() -> None:
     plugin = ERACEPlugin(buffer=100)
     engine_with(plugin, epochs=3).train_session(0)
-    assert plugin.reservoir.num_samples == plugin.reservoir.num_seen == 48
-    assert sorted(plugin.reservoir.exemplars.targets) == [
-        c for c in (0, 2, 5, 7) for _ in range(12)
-    ]
+    assert plugin.buffer_.num_samples == plugin.buffer_.num_seen == 48
+    assert sorted(plugin.buffer_.exemplars.targets) == [c for c in (0, 2, 5, 7) for _ in range(12)]
 
 
 def test_what_is_kept_is_the_raw_sample() -> None:
     plugin = ERACEPlugin(buffer=100)
     engine = engine_with(plugin)
     engine.train_session(0)
-    plain, labels, _ = plugin.reservoir.exemplars.batch(range(48), "eval")
+    plain, labels, _ = plugin.buffer_.exemplars.batch(range(48), "eval")
     samples = engine.stream.train[0]
     known = {samples[i][0].numpy().tobytes(): samples[i][1] for i in range(48)}
     raw = (plain * 255).round().to(torch.uint8)
@@ -181,7 +178,7 @@ def test_the_plain_replay_is_of_the_samples_drawn() -> None:
     slots = plugin.steps[-1]["slots"][0]
     assert plain.shape == (4, 1, 16, 16)
     # inserted only after the last step: of the slots drawn some may hold another sample by now
-    expected = plugin.reservoir.exemplars.batch(slots, "eval")[0]
+    expected = plugin.buffer_.exemplars.batch(slots, "eval")[0]
     assert plain.equal(expected)
 
 
@@ -192,10 +189,10 @@ def test_what_is_kept_is_counted() -> None:
     engine.train_session(0)
     num, num_bytes = engine.kept_data()
     assert num == 7
-    assert num_bytes == plugin.reservoir.num_bytes > 0
+    assert num_bytes == plugin.buffer_.num_bytes > 0
 
 
 @pytest.mark.parametrize("name", ["buffer", "replay_batch"])
 def test_a_buffer_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"--strategy.{name} must be at least 1, got 0"):
-        check_bounds(ERACEPlugin(**{name: 0}))
+    with pytest.raises(UserError, match=f"^{name} must be at least 1, got 0"):
+        ERACEPlugin(**{name: 0})

@@ -68,7 +68,7 @@ def test_a_host_without_samples_gets_a_reservoir_and_it_is_counted() -> None:
     assert plugin.tuned_samples_ == 2 * 4 * 8
     host = FPFPlugin(host="er", host_params={"buffer": 16}, iterations=1)
     assert trained(host).kept_data()[0] == 16
-    assert host.buffer_ is None
+    assert host.buffer_.num_seen == 0
 
 
 def test_the_logits_that_a_host_has_kept_are_distilled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_sessions_that_tell_no_sensitivity_are_warned_of() -> None:
 
 
 def test_a_parameter_that_makes_no_sense_is_refused_before_training() -> None:
-    with pytest.raises(UserError, match=r"--strategy\.groups must be one of bn"):
-        FPFPlugin(groups="none").check_stream(make_stream().info, [48, 6, 6])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^groups must be one of bn\+fc, .*, got 'none'"):
+        FPFPlugin(groups="none")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="wraps a host itself"):
-        _ = FPFPlugin(host="fpf").hosted
+        FPFPlugin(host="fpf")

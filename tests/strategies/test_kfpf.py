@@ -17,6 +17,7 @@ from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
+from cl_suite.plugin import requirements_of
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies import KFPFPlugin
 
@@ -108,7 +109,7 @@ class Growing(nn.Module):
 
 
 def test_it_cannot_begin_after_another_run_whose_steps_filled_no_reservoir() -> None:
-    assert KFPFPlugin.keeps_base_state
+    assert requirements_of(KFPFPlugin()).carries_base_state
 
 
 def test_distillation_changes_what_a_phase_learns() -> None:

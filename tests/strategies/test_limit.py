@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cl_suite.avalanche import api, benchmark
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
-from cl_suite.engine.plugins import EpochRecord
+from cl_suite.engine.session import EpochRecord
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.methods.episodes.fake_sessions import (
@@ -282,10 +282,10 @@ class Watch:
         self.rehearses: list[bool] = []
         self.steps: list[int] = []
 
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self.rates.append([group["lr"] for group in strategy.optimizer.param_groups])
-        self.rehearses.append(isinstance(strategy.dataloader, FakeSessionLoader))
-        self.steps.append(len(strategy.dataloader))
+    def before_training_iteration(self, template: Any, **kwargs: Any) -> None:
+        self.rates.append([group["lr"] for group in template.optimizer.param_groups])
+        self.rehearses.append(isinstance(template.dataloader, FakeSessionLoader))
+        self.steps.append(len(template.dataloader))
 
 
 def test_rates_of_stage_2_are_its_own_and_fall_at_its_milestones() -> None:
@@ -314,8 +314,8 @@ def test_momentum_begins_anew_in_stage_2() -> None:
     seen: list[bool] = []
 
     class Look:
-        def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-            seen.append(bool(strategy.optimizer.state))
+        def before_training_iteration(self, template: Any, **kwargs: Any) -> None:
+            seen.append(bool(template.optimizer.state))
 
     engine.template.plugins.insert(2, Look())
     engine.train_session(0)

@@ -199,12 +199,12 @@ def test_the_outer_step_is_adams_on_the_mean_loss_of_the_episodes(
     seen: dict[str, Any] = {}
 
     class Watch:
-        def before_forward(self, strategy: Any, **kwargs: Any) -> None:
-            if len(strategy.mbatch) == 6:
-                seen["batch"] = [tensor.clone() for tensor in strategy.mbatch]
+        def before_forward(self, template: Any, **kwargs: Any) -> None:
+            if len(template.mbatch) == 6:
+                seen["batch"] = [tensor.clone() for tensor in template.mbatch]
                 seen["model"] = copied(engine)
 
-        def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        def before_update(self, template: Any, **kwargs: Any) -> None:
             if "batch" in seen:
                 seen["slopes"] = {
                     name: parameter.grad.clone()
@@ -303,8 +303,8 @@ def test_in_a_bare_template_the_first_sessions_last_epochs_are_meta_training() -
     lengths: list[int] = []
 
     class Watch:
-        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-            lengths.append(len(strategy.mbatch))
+        def after_training_iteration(self, template: Any, **kwargs: Any) -> None:
+            lengths.append(len(template.mbatch))
 
     template = api.SupervisedTemplate(
         model=model,

@@ -13,7 +13,7 @@ from torch import Tensor
 from cl_suite.errors import UserError
 from cl_suite.losses.moco import moco_loss
 from cl_suite.methods.self_supervised.plugin import Embedded
-from cl_suite.plugin import check_bounds
+from cl_suite.plugin import requirements_of
 from cl_suite.strategies.moco import MoCoPlugin
 
 
@@ -59,7 +59,7 @@ def test_copy_and_queues_are_carried_into_the_next_session() -> None:
 def test_it_keeps_more_than_weights_and_no_sample() -> None:
     plugin = make()
     train(make_engine(plugin))
-    assert plugin.keeps_base_state
+    assert requirements_of(plugin).carries_base_state
     assert plugin.kept_data() == (0, 0)
 
 
@@ -71,5 +71,5 @@ def test_a_stop_in_any_epoch_leaves_no_trace_in_copy_and_queues(tmp_path: Path) 
     ("name", "value"), [("queue_size", 0), ("first_momentum", 1.1), ("last_momentum", -0.1)]
 )
 def test_a_parameter_out_of_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"--strategy\.{name} must be"):
-        check_bounds(make(**{name: value}))
+    with pytest.raises(UserError, match=rf"^{name} must be"):
+        make(**{name: value})

@@ -21,6 +21,7 @@ from cl_suite.methods.modular.head import ModularHead
 from cl_suite.methods.modular.searches import PLANS, SearchName
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
+from cl_suite.plugin import requirements_of
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.picle import PICLEPlugin
@@ -210,8 +211,8 @@ def test_held_out_samples_are_not_trained_on() -> None:
     seen: list[int] = []
 
     class Watch:
-        def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-            seen.append(len(strategy.adapted_dataset))
+        def before_training_epoch(self, template: Any, **kwargs: Any) -> None:
+            seen.append(len(template.adapted_dataset))
             assert len(engine.plugin.problem.held_inputs) == 12
 
     engine.template.plugins.append(Watch())
@@ -250,4 +251,4 @@ def test_items_that_are_no_square_pictures_are_refused(shape: tuple[int, ...]) -
 
 
 def test_the_session_must_be_told() -> None:
-    assert PICLEPlugin.needs_task
+    assert requirements_of(PICLEPlugin()).session_told

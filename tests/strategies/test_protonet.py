@@ -123,5 +123,5 @@ def test_running_sums_come_back_from_a_checkpoint() -> None:
 
 
 def test_an_unknown_similarity_is_refused() -> None:
-    with pytest.raises(UserError, match="similarity cannot be 'manhattan'"):
-        engine_with(ProtoNetPlugin(similarity="manhattan"))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^similarity must be one of dot, cosine, .*'manhattan'"):
+        ProtoNetPlugin(similarity="manhattan")  # type: ignore[arg-type]

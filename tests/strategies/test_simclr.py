@@ -12,7 +12,7 @@ from helpers.tiny_streams import make_stream
 from cl_suite.errors import UserError
 from cl_suite.losses.nt_xent import nt_xent_loss
 from cl_suite.methods.self_supervised.plugin import Embedded
-from cl_suite.plugin import check_bounds
+from cl_suite.plugin import requirements_of
 from cl_suite.strategies.simclr import SimCLRPlugin
 
 
@@ -29,7 +29,7 @@ def test_its_loss_is_nt_xent_at_its_temperature() -> None:
 def test_it_keeps_weights_alone_so_that_another_run_may_begin_after_its_base_session() -> None:
     plugin = make()
     train(make_engine(plugin))
-    assert not plugin.keeps_base_state
+    assert not requirements_of(plugin).carries_base_state
     assert plugin.past_ is None
     assert plugin.momentum_ is None
     assert plugin.queues_ is not None
@@ -63,5 +63,5 @@ def test_a_session_is_plain_fine_tuning_of_the_last() -> None:
     ("name", "value"), [("temperature", 0), ("projector_dim", 0), ("projection_dim", -1)]
 )
 def test_a_parameter_out_of_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"--strategy\.{name} must be at least"):
-        check_bounds(make(**{name: value}))
+    with pytest.raises(UserError, match=rf"^{name} must be at least"):
+        make(**{name: value})

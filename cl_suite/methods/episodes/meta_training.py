@@ -19,6 +19,7 @@ from cl_suite.methods.episodes.meta_learning import (
     present_cross_entropy,
     spare_units,
 )
+from cl_suite.requirements import BatchLayout
 
 
 class MetaEpisodeLoader:
@@ -101,7 +102,7 @@ class MetaEpisodeLoader:
 
 def read_rows(dataset: Any, rows: Tensor) -> Tensor:
     """Return samples `(len(rows), ...)` of an Avalanche data set, transformed as it says."""
-    loader = batches(dataset.subset(rows.tolist()), len(rows), rows=True)
+    loader = batches(dataset.subset(rows.tolist()), len(rows), layout=BatchLayout(rows=True))
     inputs, _, places = next(iter(loader))
     return inputs[places.argsort()]
 

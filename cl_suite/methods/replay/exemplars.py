@@ -105,13 +105,6 @@ class Exemplars:
         [self._items[slot]] = self._encode(data, [row])
         self._write_extras([slot], given)
 
-    def set_extras(self, indices: Rows, extras: Mapping[str, Tensor]) -> None:
-        """Write new values `(n, ...)` of extras that the samples have; others stay."""
-        if unknown := set(extras) - set(self._extras):
-            raise ValueError(f"the exemplars have no extra '{min(unknown)}'")
-        self._check_shapes(extras, len(indices))
-        self._write_extras(_list(indices), extras)
-
     def keep(self, indices: Rows) -> None:
         """Drop every sample but these, and put them in this order."""
         places = _list(indices)

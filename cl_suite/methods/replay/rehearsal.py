@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 from cl_suite.data.stream import StreamInfo
 from cl_suite.methods.replay.budget import check_budget, parse_budget
 from cl_suite.methods.replay.buffer import QuotaBuffer
-from cl_suite.methods.replay.selection import Selection, check_selection
+from cl_suite.methods.replay.selection import Selection
 from cl_suite.models.classifier import Classifier
-from cl_suite.plugin import Strategy, StrategyPlugin, session_features
+from cl_suite.plugin import StrategyPlugin, Template, Within, session_features
 
 
+@dataclass(kw_only=True, eq=False)
 class RehearsalPlugin(StrategyPlugin):
     """Train on a session's data and a class-balanced sample of the earlier sessions' together.
 
@@ -35,22 +37,21 @@ class RehearsalPlugin(StrategyPlugin):
         needs_teacher: whether a copy of the network is made at the end of each session.
     """
 
-    needs_teacher: ClassVar[bool] = False
-    _teacher: nn.Module | None = None  # made of `teacher_` where it is asked for
+    buffer: Annotated[int, Within(1)] | str = "1%"
+    selection: Selection = "random"
+    fixed_classes: Annotated[int, Within(1)] | None = None
+    buffer_: QuotaBuffer = field(init=False, repr=False)
+    classes_: list[int] = field(default_factory=list, init=False)  # of finished sessions
+    teacher_: dict[str, Tensor] = field(default_factory=dict, init=False)
 
-    def __init__(
-        self,
-        *,
-        buffer: int | str = "1%",
-        selection: Selection = "random",
-        fixed_classes: int | None = None,
-    ) -> None:
-        self.buffer = buffer
-        self.selection = selection
-        self.fixed_classes = fixed_classes
-        self.buffer_: QuotaBuffer | None = None
-        self.classes_: list[int] = []  # of finished sessions
-        self.teacher_: dict[str, Tensor] = {}
+    needs_teacher: ClassVar[bool] = False
+    # made of `teacher_` where it is asked for
+    _teacher: nn.Module | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_budget(self.buffer)
+        self.buffer_ = QuotaBuffer(self.buffer, self.selection, self.fixed_classes)
 
     @property
     def old_classes(self) -> list[int]:
@@ -62,43 +63,36 @@ class RehearsalPlugin(StrategyPlugin):
         return torch.isin(labels, labels.new_tensor(self.classes_))
 
     def kept_data(self) -> tuple[int, int]:
-        kept = self.buffer_
-        return (0, 0) if kept is None else (kept.num_samples, kept.num_bytes)
+        return self.buffer_.num_samples, self.buffer_.num_bytes
 
     def check_stream(self, info: StreamInfo, session_sizes: Any) -> None:
-        check_selection(self.selection, self.fixed_classes)
         check_budget(self.buffer, info.session_classes, session_sizes, self.fixed_classes)
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training(strategy, **kwargs)
-        check_selection(self.selection, self.fixed_classes)
-        parse_budget(self.buffer)
-
-    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        data, kept = strategy.experience.dataset, self._made_buffer()
+    def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        data, kept = template.experience.dataset, self.buffer_
         kept.check(data)  # too small a budget is refused before the session is trained
         kept.bind(data)
         if kept.num_samples:
             exemplars = kept.exemplars.dataset().train()
-            strategy.adapted_dataset = strategy.adapted_dataset.concat(exemplars)
+            template.adapted_dataset = template.adapted_dataset.concat(exemplars)
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        features = None if self.selection == "random" else session_features(strategy)
-        self._made_buffer().update(strategy.experience.dataset, features)
-        session = sorted(int(c) for c in strategy.experience.classes_in_this_experience)
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+        features = None if self.selection == "random" else session_features(template)
+        self.buffer_.update(template.experience.dataset, features)
+        session = sorted(int(c) for c in template.experience.classes_in_this_experience)
         self.classes_ = [*self.classes_, *(c for c in session if c not in self.classes_)]
         if self.needs_teacher:
-            self._teacher = frozen_copy(strategy.model)
+            self._teacher = frozen_copy(template.model)
             self.teacher_ = _state(self._teacher)
 
-    def teacher(self, strategy: Strategy) -> nn.Module | None:
+    def teacher(self, template: Template) -> nn.Module | None:
         """Return the network as the last session left it, in eval mode and without gradients.
 
         None in the first session.
         """
         if self._teacher is None and self.teacher_:
             # after a restore: the structure is the network's, which may have more classes by now
-            self._teacher = frozen_copy(strategy.model)
+            self._teacher = frozen_copy(template.model)
             if isinstance(self._teacher, Classifier):
                 self._teacher.load_trained_state(self.teacher_)
             else:
@@ -106,22 +100,9 @@ class RehearsalPlugin(StrategyPlugin):
             self._teacher.requires_grad_(False)
         return self._teacher
 
-    def state_dict(self) -> dict[str, Any]:
-        kept = None if self.buffer_ is None else self.buffer_.state_dict()
-        return {**super().state_dict(), "buffer_": kept}
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict({k: v for k, v in state.items() if k != "buffer_"})
+        super().load_state_dict(state)
         self._teacher = None
-        if state["buffer_"] is None:
-            self.buffer_ = None
-        else:
-            self._made_buffer().load_state_dict(state["buffer_"])
-
-    def _made_buffer(self) -> QuotaBuffer:
-        if self.buffer_ is None:
-            self.buffer_ = QuotaBuffer(self.buffer, self.selection, self.fixed_classes)
-        return self.buffer_
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

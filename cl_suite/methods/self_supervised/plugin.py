@@ -15,10 +15,9 @@ past copy in eval mode.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +39,15 @@ from cl_suite.methods.self_supervised.projected import (
 from cl_suite.methods.self_supervised.views import Augmentation, ssl_views, with_views
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap, classifier_of
-from cl_suite.plugin import Strategy, StrategyPlugin, views_of
+from cl_suite.plugin import (
+    BatchLayout,
+    Requirements,
+    StrategyPlugin,
+    Template,
+    Within,
+    views_of,
+    warn_of_one_view,
+)
 
 Queued = Literal["keys", "past"]
 Pair = tuple[Tensor, Tensor]  # of the first and the second views, (batch, projection_dim) each
@@ -63,6 +70,33 @@ class Embedded:
     predicted: Pair | None
 
 
+@dataclass(kw_only=True, eq=False)
+class MomentumParameters:
+    """Parameters of methods with a momentum copy.
+
+    Args:
+        queue_size: projections of earlier batches kept as negatives.
+        first_momentum, last_momentum: share of the momentum copy kept in a session's first step
+            and in its last one.
+    """
+
+    queue_size: Annotated[int, Within(1)] = 4096
+    first_momentum: Annotated[float, Within(0, 1)] = 0.99
+    last_momentum: Annotated[float, Within(0, 1)] = 0.999
+
+
+@dataclass(kw_only=True, eq=False)
+class PredictorParameters:
+    """Parameters of methods with a predictor.
+
+    Args:
+        predictor_dim: width of the predictor's hidden layer.
+    """
+
+    predictor_dim: Annotated[int, Within(1)] = 2048
+
+
+@dataclass(kw_only=True, eq=False)
 class SelfSupervisedPlugin(StrategyPlugin):
     """Learn features from two views of each sample; by default with the loss of SimCLR or MoCo.
 
@@ -77,47 +111,26 @@ class SelfSupervisedPlugin(StrategyPlugin):
         projection_dim: width of a projection.
     """
 
-    has_classifier = False
-    needs_labels = False
-    batch_views = 2  # type: ignore[assignment]  # a property of the base
-    smallest_batch = 2  # type: ignore[assignment]  # a property of the base
-    bounds = {  # noqa: RUF012
-        "temperature": (1e-3, math.inf),
-        "projector_dim": (1, math.inf),
-        "projection_dim": (1, math.inf),
-    }
-    # parameters of methods with a momentum copy, and of those with a predictor
-    momentum_bounds = {  # noqa: RUF012
-        "queue_size": (1, math.inf),
-        "first_momentum": (0, 1),
-        "last_momentum": (0, 1),
-    }
-    predictor_bounds = {"predictor_dim": (1, math.inf)}  # noqa: RUF012
-    queue_size: int
-    first_momentum: float
-    last_momentum: float
-    predictor_dim: int
+    temperature: Annotated[float, Within(1e-3)] = 0.2
+    augmentation: Augmentation = "auto"
+    projector_dim: Annotated[int, Within(1)] = 2048
+    projection_dim: Annotated[int, Within(1)] = 128
+    sessions_: int = field(default=0, init=False)  # that are finished
+    past_: nn.Module | None = field(default=None, init=False)
+    momentum_: nn.Module | None = field(default=None, init=False)
+    queues_: nn.ModuleDict | None = field(default=None, init=False)
+    # a foreign network with its projector
+    wrapped_: Wrapped | None = field(default=None, init=False)
 
-    _tap: FeatureTap  # of the batch under way
-    _embedded: Embedded | None = None  # of the batch under way
+    # parameters of `MomentumParameters` and `PredictorParameters`
+    queue_size: int = field(init=False, repr=False)
+    first_momentum: float = field(init=False, repr=False)
+    last_momentum: float = field(init=False, repr=False)
+    predictor_dim: int = field(init=False, repr=False)
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.2,
-        augmentation: Augmentation = "auto",
-        projector_dim: int = 2048,
-        projection_dim: int = 128,
-    ) -> None:
-        self.temperature = temperature
-        self.augmentation = augmentation
-        self.projector_dim = projector_dim
-        self.projection_dim = projection_dim
-        self.sessions_ = 0  # that are finished
-        self.past_: nn.Module | None = None
-        self.momentum_: nn.Module | None = None
-        self.queues_: nn.ModuleDict | None = None
-        self.wrapped_: Wrapped | None = None  # a foreign network with its projector
+    # of the batch under way
+    _tap: FeatureTap = field(init=False, repr=False)
+    _embedded: Embedded | None = field(default=None, init=False, repr=False)
 
     # --- what a method says ---
 
@@ -137,9 +150,14 @@ class SelfSupervisedPlugin(StrategyPlugin):
         return ("keys",) if self.has_momentum else ()
 
     @property
-    def keeps_base_state(self) -> bool:  # type: ignore[override]  # a property
-        """Whether a session leaves more behind than weights: a momentum copy and queues."""
-        return self.has_momentum
+    def requirements(self) -> Requirements:  # type: ignore[override]  # parameters decide
+        """Two views, no labels; a momentum copy and queues are more than weights."""
+        return Requirements(
+            classifier=False,
+            labels=False,
+            carries_base_state=self.has_momentum,
+            batch=BatchLayout(views=2, smallest=2),
+        )
 
     def loss(self, embedded: Embedded) -> Tensor:
         """Return the loss of a batch: SimCLR's, or MoCo's where there is a momentum copy."""
@@ -188,9 +206,9 @@ class SelfSupervisedPlugin(StrategyPlugin):
             )
         self.queues_.to(next(network.parameters()).device)
 
-    def _network(self, strategy: Strategy) -> Classifier | Wrapped:
+    def _network(self, template: Template) -> Classifier | Wrapped:
         """Return the network with the projector that belongs to it."""
-        model = strategy.model
+        model = template.model
         if isinstance(model, Classifier):
             return model
         if self.wrapped_ is None or self.wrapped_.network is not model:
@@ -206,58 +224,58 @@ class SelfSupervisedPlugin(StrategyPlugin):
         if self.augmentation == "standard":
             ssl_views(info)
 
-    def before_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_train_dataset_adaptation(strategy, **kwargs)
-        if isinstance(strategy.model, Classifier):
+    def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        super().before_train_dataset_adaptation(template, **kwargs)
+        if isinstance(template.model, Classifier):
             # columns for the cross-entropy that the template computes and nobody uses
-            strategy.model.head.widen(max(strategy.experience.dataset.targets.uniques) + 1)
+            template.model.head.widen(max(template.experience.dataset.targets.uniques) + 1)
 
-    def after_train_dataset_adaptation(self, strategy: Strategy, **kwargs: Any) -> None:
-        strategy.adapted_dataset = with_views(strategy.adapted_dataset, self.augmentation)
+    def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        template.adapted_dataset = with_views(template.adapted_dataset, self.augmentation)
 
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        super().before_training_exp(strategy, **kwargs)
-        network = self._network(strategy)
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        super().before_training_exp(template, **kwargs)
+        network = self._network(template)
         if isinstance(network, Wrapped):
             parts = [p for n, p in network.named_parameters() if not n.startswith("network.")]
-            own_group(strategy.optimizer, parts)
+            own_group(template.optimizer, parts)
         if self.has_past and self.sessions_ > 0:
             self.past_ = still_copy(network).eval()
 
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+    def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         # not before: a first session taken from another run is in the network only now
         if self.has_momentum and self.momentum_ is None:
-            self.momentum_ = still_copy(self._network(strategy))
+            self.momentum_ = still_copy(self._network(template))
 
-    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._tap = FeatureTap(strategy.model)
+    def before_forward(self, template: Template, **kwargs: Any) -> None:
+        self._tap = FeatureTap(template.model)
 
-    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_forward(self, template: Template, **kwargs: Any) -> None:
         self._tap.end()
 
-    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
-        first, second = views_of(strategy, self)
-        if strategy.clock.train_exp_iterations == 0:
-            warn_of_one_view(first, second, type(self).__name__)
+    def before_backward(self, template: Template, **kwargs: Any) -> None:
+        first, second = views_of(template, self)
+        if template.clock.train_exp_iterations == 0:
+            warn_of_one_view(first, second, type(self).__name__, "choose augmentation standard")
         with self._tap.autocast:
-            embedded = self._embed(self._network(strategy), first, second)
+            embedded = self._embed(self._network(template), first, second)
             # the cross-entropy, of no label or of an empty classifier, is no number
-            strategy.loss = self.loss(embedded)
+            template.loss = self.loss(embedded)
         self._embedded = embedded
 
-    def after_update(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_update(self, template: Template, **kwargs: Any) -> None:
         embedded, self._embedded = self._embedded, None
         assert embedded is not None, "made before the backward pass"
         if self.momentum_ is not None:
-            steps = strategy.train_epochs * len(strategy.dataloader)
-            kept = self.momentum(strategy.clock.train_exp_iterations, steps)
-            ema_update_(self.momentum_, self._network(strategy), kept)
+            steps = template.train_epochs * len(template.dataloader)
+            kept = self.momentum(template.clock.train_exp_iterations, steps)
+            ema_update_(self.momentum_, self._network(template), kept)
         for kind in self.queued:
             for view, rows in enumerate(getattr(embedded, kind) or (), start=1):
                 assert self.queues_ is not None, "made with the projector"
                 self.queues_[f"{kind}{view}"].push(rows)  # type: ignore[operator]
 
-    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         self.sessions_ += 1
         self.past_ = None
 
@@ -284,13 +302,3 @@ class SelfSupervisedPlugin(StrategyPlugin):
     @torch.no_grad()
     def _unit_rows(twin: nn.Module, first: Tensor, second: Tensor) -> Pair:
         return unit_rows(embed(twin, first)), unit_rows(embed(twin, second))
-
-
-def warn_of_one_view(first: Tensor, second: Tensor, name: str) -> None:
-    """Warn if the two views of a batch are the same."""
-    if first.equal(second):
-        warnings.warn(
-            f"{name}: both views of each sample are the same, as the training transform is not "
-            "random; augment the training samples, or pass --strategy.augmentation standard",
-            stacklevel=2,
-        )

@@ -19,6 +19,7 @@ from cl_suite.data.transforms import Compose, Identity, RandomAffine, ResizeCent
 from cl_suite.errors import UserError
 from cl_suite.methods.replay.encoded import EncodedSamples, encode_tensor
 from cl_suite.methods.replay.exemplars import Exemplars
+from cl_suite.requirements import BatchLayout
 from cl_suite.storage import checkpoint
 
 TRAIN = Compose((ToFloat(), RandomAffine()))
@@ -142,7 +143,8 @@ def test_joined_with_a_session_they_are_still_sliced_from_tensors() -> None:
     exemplars = Exemplars()
     exemplars.append(data, [3, 5])
     joined = data.train().concat(exemplars.dataset().train())
-    assert isinstance(batches(joined, 8, views=2, plain=True, rows=True), TensorLoader)
+    layout = BatchLayout(views=2, plain=True, rows=True)
+    assert isinstance(batches(joined, 8, layout=layout), TensorLoader)
     assert joined[len(data) + 1][1] == data[5][1]
     assert joined.eval()[len(data) + 1][0].equal(data.eval()[5][0])
 
@@ -194,14 +196,6 @@ def test_keeping_drops_the_others_and_orders() -> None:
     assert exemplars.targets == [2, 0]
     assert exemplars.batch([0, 1])[2]["number"].tolist() == [2, 0]
     assert exemplars.num_bytes == 2 * (20 + 8)
-
-
-def test_extras_can_be_written_anew() -> None:
-    exemplars = kept(features(), [0, 1, 2], number=torch.arange(3))
-    exemplars.set_extras([2, 0], {"number": torch.tensor([7, 8])})
-    assert exemplars.batch([0, 1, 2])[2]["number"].tolist() == [8, 1, 7]
-    with pytest.raises(ValueError, match="no extra 'other'"):
-        exemplars.set_extras([0], {"other": torch.zeros(1)})
 
 
 def test_extras_that_do_not_fit_are_refused() -> None:

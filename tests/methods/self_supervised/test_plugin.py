@@ -86,9 +86,9 @@ def test_the_loss_is_that_of_both_views_projections() -> None:
     losses: list[float] = []
     start = weights(engine)
 
-    def note(strategy: Any) -> None:
-        inputs.append([strategy.mb_x, strategy.mbatch[2]])
-        losses.append(strategy.loss.item())
+    def note(template: Any) -> None:
+        inputs.append([template.mb_x, template.mbatch[2]])
+        losses.append(template.loss.item())
 
     Steps(engine, note, "after_training_iteration")
     engine.train_session(0)
@@ -179,7 +179,7 @@ def test_the_past_copy_is_the_network_at_the_sessions_start_bit_for_bit_to_its_e
     engine = make_engine(plugin, incremental_epochs=5)
     found: list[dict[str, Tensor]] = []
 
-    def note(strategy: Any) -> None:
+    def note(template: Any) -> None:
         assert plugin.past_ is not None
         found.append({k: v.clone() for k, v in plugin.past_.state_dict().items()})
         assert not any(part.training for part in plugin.past_.modules())
@@ -238,11 +238,11 @@ def test_the_momentum_copy_gets_no_gradient_and_has_the_networks_modes() -> None
     engine = make_engine(plugin, incremental_batchnorm="eval")
     modes: list[bool] = []
 
-    def note(strategy: Any) -> None:
+    def note(template: Any) -> None:
         twin = plugin.momentum_
         assert twin is not None
         assert all(p.grad is None for p in twin.parameters())
-        ours = [part.training for part in strategy.model.modules()]
+        ours = [part.training for part in template.model.modules()]
         assert [part.training for part in twin.modules()] == ours
         modes.append(all(ours))
 
@@ -337,8 +337,8 @@ def test_two_equal_views_are_warned_of() -> None:
 
 
 def test_a_method_with_a_momentum_copy_cannot_begin_after_another_run() -> None:
-    assert Everything().keeps_base_state
-    assert not Everything(copies="past").keeps_base_state
+    assert Everything().requirements.carries_base_state
+    assert not Everything(copies="past").requirements.carries_base_state
 
 
 quiet = pytest.mark.filterwarnings("ignore:No loggers specified")

@@ -31,6 +31,7 @@ from cl_suite.data.transforms import (
 from cl_suite.errors import UserError
 from cl_suite.methods.self_supervised.transforms import ColorJitter, GaussianBlur, Solarise
 from cl_suite.methods.self_supervised.views import ssl_views, standard_views, with_views
+from cl_suite.requirements import BatchLayout
 
 SCALE = ToFloat((0.5, 0.4, 0.3), (0.2, 0.2, 0.25))
 PLAIN = ToFloat()
@@ -133,7 +134,7 @@ def test_a_data_set_of_colour_images_gets_them_and_keeps_its_evaluation(augmenta
 
 
 def test_they_are_made_by_the_batch_and_each_view_anew() -> None:
-    loader = batches(with_views(colour_data(), "auto"), 5, views=2)
+    loader = batches(with_views(colour_data(), "auto"), 5, layout=BatchLayout(views=2))
     assert isinstance(loader, TensorLoader)
     first, labels, second = next(iter(loader))
     assert labels.tolist() == [0, 1, 2, 3, 4]

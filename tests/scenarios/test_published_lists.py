@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,11 @@ import torchvision
 
 from cl_suite.data.readers import published
 from cl_suite.errors import UserError
-from cl_suite.scenarios.fscil import CIFAR100, CUB200, MiniImageNet
+from cl_suite.scenarios.fscil import FSCIL
+
+MiniImageNet = partial(FSCIL, dataset="mini_imagenet")
+CIFAR100 = partial(FSCIL, dataset="cifar100")
+CUB200 = partial(FSCIL, dataset="cub200")
 
 
 def listed(name: published.Lists, session: int) -> list[str]:
@@ -146,8 +151,8 @@ def test_an_empty_root_is_not_the_current_folder(scenario: Any) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_constructor_only_stores(scenario: Any) -> None:
-    made = scenario(root="nowhere", way=-1, shot_selection="none")
-    assert (made.root, made.way, made.shot_selection) == ("nowhere", -1, "none")
+    made = scenario(root="nowhere", way=1000, shot_selection="random")
+    assert (made.root, made.way, made.shot_selection) == ("nowhere", 1000, "random")
 
 
 @pytest.mark.parametrize(
@@ -156,11 +161,14 @@ def test_constructor_only_stores(scenario: Any) -> None:
         ({"shots": 6}, "shots must be at most 5 for the published shots, got 6; use shot_sel"),
         ({"base_classes": 50}, "base_classes must be at least 60 for the published shots, got 50"),
         ({"base_classes": 101}, "base_classes is 101, but there are 100 classes"),
-        ({"shot_selection": "cec"}, "shot_selection cannot be 'cec'; known: published, random"),
-        ({"augmentation": "strong"}, "augmentation cannot be 'strong'"),
-        ({"image_size": 0}, "image_size must be at least 1, got 0"),
+        ({"shot_selection": "cec"}, "shot_selection must be one of published, random, got 'cec'"),
+        (
+            {"augmentation": "strong"},
+            "augmentation must be one of standard, autoaugment, got 'strong'",
+        ),
+        ({"image_size": 0}, r"image_size must be in \[1, 4096\], or null, got 0"),
         ({"shot_selection": "random", "shots": 9}, "too few images to learn from"),
-        ({"base_shots": 0}, "base_shots must be at least 1, got 0"),
+        ({"base_shots": 0}, "base_shots must be at least 1, or null, got 0"),
     ],
 )
 def test_a_bad_parameter_is_refused(

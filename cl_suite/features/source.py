@@ -1,0 +1,171 @@
+"""The owner of features that are computed once: valid for as long as the backbone is the same.
+
+Three ways fill it: the feature bank, whose streams hold features instead of images; a base session
+from another run, which brings its class statistics; and a pass of the network over the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cl_suite.avalanche.loader import batches
+from cl_suite.avalanche.template import Template
+from cl_suite.features.stats import ClassStats, Covariance, class_stats, unit
+from cl_suite.models.classifier import Classifier
+from cl_suite.models.digest import state_digest
+from cl_suite.models.features import feature_function
+from cl_suite.models.modes import evaluating
+
+Part = Literal["train", "test"]
+Batches = list[list[Tensor]]  # of [features (batch, dim), class ids (batch,)]
+Data = Callable[[int, Part], Any]  # from a session and a part to an Avalanche data set
+
+
+class FeatureSource:
+    """Features of sessions' data in eval mode by the evaluation transform, computed once.
+
+    Args:
+        model: the network; of a foreign one, a feature is the input of its last linear layer.
+        data: gives a session's data, with the evaluation transform in force.
+        batch_size, num_workers: of the forward passes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        *,
+        batch_size: int,
+        num_workers: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.device = torch.device(device)
+        self._batches: dict[tuple[int, Part], Batches] = {}
+        self._stats: dict[int, ClassStats] = {}
+        self._digest = b""
+
+    def batches(self, sessions: Iterable[int], part: Part = "train") -> list[Batches]:
+        """Return the batches of features of each of these sessions.
+
+        A batch never spans sessions: features do not depend on which sessions were computed before.
+        """
+        self.backbone_digest()
+        found = []
+        for session in sessions:
+            if (session, part) not in self._batches:
+                self._batches[session, part] = self._compute(session, part)
+            found.append(self._batches[session, part])
+        return found
+
+    def features(self, session: int, part: Part = "train") -> tuple[Tensor, Tensor]:
+        """Return features `(n, dim)` and class ids `(n,)` of a session's data."""
+        (found,) = self.batches([session], part)
+        return torch.cat([batch[0] for batch in found]), torch.cat([batch[1] for batch in found])
+
+    def stats(
+        self, session: int, *, normalize: bool = False, kind: Covariance = "none"
+    ) -> ClassStats:
+        """Return the class statistics of a session's training data.
+
+        Args:
+            normalize: of features scaled to unit length.
+            kind: second moments to collect besides the means.
+        """
+        if normalize or kind != "none":
+            features, labels = self.features(session)
+            return class_stats(unit(features) if normalize else features, labels, kind=kind)
+        self.backbone_digest()
+        if session not in self._stats:
+            self._stats[session] = class_stats(*self.features(session))
+        return self._stats[session]
+
+    def known_stats(self, session: int) -> ClassStats | None:
+        """Return a session's plain statistics if somebody has asked for them."""
+        self.backbone_digest()
+        return self._stats.get(session)
+
+    def put_stats(self, session: int, stats: ClassStats) -> None:
+        """Take a session's plain statistics from elsewhere: they are the present backbone's."""
+        self.backbone_digest()
+        self._stats[session] = stats
+
+    def take_over(self, other: FeatureSource, session: int) -> None:
+        """Take another source's features of a session's training data, if the backbone is equal."""
+        if other._digest == self.backbone_digest() and (session, "train") in other._batches:
+            self._batches[session, "train"] = other._batches[session, "train"]
+
+    def backbone_digest(self) -> bytes:
+        """Return a digest of the backbone as it is now; what another one made is forgotten."""
+        digest = _digest(self.model)
+        if digest != self._digest:
+            self._batches, self._stats, self._digest = {}, {}, digest
+        return digest
+
+    @torch.no_grad()
+    def _compute(self, session: int, part: Part) -> Batches:
+        data = self.data(session, part)
+        if not len(data):
+            return []
+        loader = batches(data, self.batch_size, num_workers=self.num_workers)
+        with evaluating(self.model):
+            features = feature_function(self.model)
+            return [
+                [features(batch[0].to(self.device)), batch[1].to(self.device)] for batch in loader
+            ]
+
+
+def session_features(template: Template) -> tuple[Tensor, Tensor]:
+    """Return features `(n, dim)` and labels `(n,)` of the current session's training data.
+
+    Evaluation transform and eval mode; the model's mode is left as it was. In the suite one pass
+    serves all who ask while the backbone is the same.
+    """
+    return _source(template).features(template.experience.current_experience)
+
+
+def session_stats(
+    template: Template, *, normalize: bool = False, kind: Covariance = "none"
+) -> ClassStats:
+    """Return the class statistics of the current session's training data.
+
+    Args:
+        normalize: of features scaled to unit length.
+        kind: second moments to collect besides the means.
+    """
+    session = template.experience.current_experience
+    return _source(template).stats(session, normalize=normalize, kind=kind)
+
+
+def own_session(template: Template) -> FeatureSource:
+    """Return a source of the current session's training data alone."""
+    data = template.experience.dataset.eval()
+    return FeatureSource(
+        template.model,
+        lambda session, part: data,
+        batch_size=template.eval_mb_size,
+        num_workers=getattr(template.dataloader, "num_workers", 0),
+        device=template.device,
+    )
+
+
+def _source(template: Template) -> FeatureSource:
+    # the engine puts one there for the session; in a program of one's own each call is a pass
+    found: FeatureSource = getattr(template, "feature_source", None) or own_session(template)
+    return found
+
+
+def _digest(model: nn.Module) -> bytes:
+    """Return what tells one state of the feature-making part from another."""
+    if not isinstance(model, Classifier):
+        return state_digest(model)
+    backbone = model.backbone
+    # features that come in finished depend on no tensor
+    return b"passed by" if backbone.is_passed_by else state_digest(backbone)

@@ -1,0 +1,210 @@
+"""What a strategy needs: one frozen record, read by all who ask, and why a run does not meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cl_suite.data.samples import UNLABELLED
+from cl_suite.data.stream import Kind, Modality, Stream
+
+KINDS: Mapping[Kind, str] = {
+    "class": "streams of new classes",
+    "data": "streams that bring more data of the same classes",
+    "domain": "streams that bring other domains of the same classes",
+    "mixed": "streams that bring new classes and more data of earlier ones",
+}
+MODALITIES: Mapping[Modality, str] = {"image": "images", "audio": "sounds"}
+
+
+@dataclass(frozen=True)
+class BatchLayout:
+    """What a training batch holds besides inputs and class ids: `[x, y, views..., plain, rows]`.
+
+    Attributes:
+        views: how often each sample is transformed; the further views follow the class ids.
+        plain: True if one more view, by the evaluation transform, follows these.
+        rows: True if the samples' rows in `template.adapted_dataset` come last.
+        smallest: minimum usable batch size; a smaller final batch is dropped.
+    """
+
+    views: int = 1
+    plain: bool = False
+    rows: bool = False
+    smallest: int = 1
+
+    def covers(self, other: BatchLayout) -> bool:
+        """Return whether batches of this layout serve a plugin that asks for another one.
+
+        Example:
+            >>> BatchLayout(plain=True, rows=True).covers(BatchLayout(rows=True))
+            True
+            >>> BatchLayout(views=2).covers(BatchLayout())
+            False
+        """
+        return (
+            self.views == other.views
+            and self.plain >= other.plain
+            and self.rows >= other.rows
+            and self.smallest >= other.smallest
+        )
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a strategy needs of stream, model and settings. The defaults fit any plugin.
+
+    Attributes:
+        kinds: what sessions may bring (see `StreamInfo.kind`).
+        modalities: what samples may be.
+        labels: False if the strategy learns without labels; the engine then withholds them.
+        classifier: False if it learns features alone; probes then measure a run.
+        session_told: True if it can predict only with the session of each sample known.
+        head: the head that its classifier must have, None for any or for one of its own.
+        text_tower: True if its backbone must read text.
+        own_adapters: True if it puts adapters or prompts of its own into the backbone.
+        rewrites_rows: True if it overwrites the classifier's trained rows, so that training serves
+            the backbone alone; a frozen backbone then needs no training.
+        carries_base_state: True if it carries more than weights out of the base session;
+            `--start-from` is then refused.
+        batch: what a training batch holds.
+    """
+
+    kinds: tuple[Kind, ...] = tuple(KINDS)
+    modalities: tuple[Modality, ...] = tuple(MODALITIES)
+    labels: bool = True
+    classifier: bool = True
+    session_told: bool = False
+    head: str | None = None
+    text_tower: bool = False
+    own_adapters: bool = False
+    rewrites_rows: bool = False
+    carries_base_state: bool = False
+    batch: BatchLayout = BatchLayout()
+
+
+def requirements_of(plugin: Any) -> Requirements:
+    """Return what a plugin requires; the defaults if it states nothing, as Avalanche's do."""
+    found = getattr(plugin, "requirements", None)
+    return found if isinstance(found, Requirements) else Requirements()
+
+
+def misfit(requirements: Requirements, kind: Kind, modality: Modality) -> str | None:
+    """Return why a strategy cannot learn from a stream of this kind, None if it can."""
+    if kind not in requirements.kinds:
+        return f"it learns only from {' and '.join(KINDS[k] for k in requirements.kinds)}"
+    if modality not in requirements.modalities:
+        known = " and ".join(MODALITIES[m] for m in requirements.modalities)
+        return f"it learns only from {known}"
+    return None
+
+
+class Settings(Protocol):
+    """What of a run's settings requirements are compared with; `runs.config.RunConfig` has it."""
+
+    @property
+    def strategy_name(self) -> str: ...
+
+    @property
+    def scenario_name(self) -> str: ...
+
+    @property
+    def start_from(self) -> str | None: ...
+
+    @property
+    def model(self) -> Any: ...  # of packages above this one, as are the next two
+
+    @property
+    def training(self) -> Any: ...
+
+    @property
+    def evaluation(self) -> Any: ...
+
+
+def unmet(requirements: Requirements, config: Settings, stream: Stream | None = None) -> str | None:
+    """Return a sentence for the first requirement that a run does not meet, None if it meets all.
+
+    Args:
+        config: the run's settings.
+        stream: its data; None before it is read, so that only the settings are compared.
+    """
+    checks = [_unmet_by_model, _unmet_by_training, _unmet_by_evaluation]
+    problems = [check(requirements, config) for check in checks]
+    if stream is not None:
+        problems += [_unmet_by_kind(requirements, config, stream)]
+        problems += [_unmet_by_samples(requirements, stream)]
+    found = next((problem for problem in problems if problem is not None), None)
+    return None if found is None else f"strategy '{config.strategy_name}' {found}"
+
+
+def _unmet_by_model(requirements: Requirements, config: Settings) -> str | None:
+    model, needed = config.model, requirements.head
+    if needed is not None and model.head != needed:
+        return f"needs a {needed} head, got '{model.head}'; pass --model.head {needed}"
+    if requirements.text_tower and not model.backbone.startswith("clip:"):
+        return (
+            f"needs a backbone that reads text, got '{model.backbone}'; pass --model.backbone "
+            "clip:openai/clip-vit-base-patch16"
+        )
+    if model.lora_rank and requirements.own_adapters:
+        return "puts adapters or prompts of its own into the backbone; leave --model.lora_rank out"
+    return None
+
+
+def _unmet_by_training(requirements: Requirements, config: Settings) -> str | None:
+    if config.start_from and requirements.carries_base_state:
+        return (
+            "keeps more of its base session than weights, so it cannot begin after another run's; "
+            "leave --start-from out"
+        )
+    smallest = requirements.batch.smallest
+    if config.training.batch_size < smallest:
+        return (
+            f"needs batches of {smallest} samples or more, got --training.batch_size "
+            f"{config.training.batch_size}; pass at least {smallest}"
+        )
+    return None
+
+
+def _unmet_by_evaluation(requirements: Requirements, config: Settings) -> str | None:
+    if not requirements.classifier and not config.evaluation.probes:
+        return (
+            "learns no classifier, so a probe must measure it; pass --evaluation.probes "
+            "[linear,knn]"
+        )
+    if requirements.session_told and not config.evaluation.task_known:
+        return "predicts only if it is told a sample's session; pass --evaluation.task_known true"
+    return None
+
+
+def _unmet_by_kind(requirements: Requirements, config: Settings, stream: Stream) -> str | None:
+    reason = misfit(requirements, stream.info.kind, stream.info.modality)
+    if reason is None:
+        return None
+    return (
+        f"does not run on scenario '{config.scenario_name}': {reason}; `cl-suite list pairs` "
+        "shows the pairs that run"
+    )
+
+
+def _unmet_by_samples(requirements: Requirements, stream: Stream) -> str | None:
+    smallest = requirements.batch.smallest
+    for session, samples in enumerate(stream.train):
+        if len(samples) < smallest:
+            return (
+                f"needs batches of {smallest} samples or more, and session {session} has "
+                f"{len(samples)}; give sessions more samples"
+            )
+        missing = _count_unlabelled(samples.targets)
+        if missing and requirements.labels:
+            return (
+                f"learns from labels, and {missing} of {len(samples)} training samples of session "
+                f"{session} have none; label them, or choose a strategy that needs none, such as "
+                "sycon"
+            )
+    return None
+
+
+def _count_unlabelled(targets: Sequence[int]) -> int:
+    return sum(target == UNLABELLED for target in targets)

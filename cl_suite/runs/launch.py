@@ -1,0 +1,62 @@
+"""A run from a program: `cl_suite.run("omniglot", "teen", seed=0)`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cl_suite import registry
+from cl_suite.runs.config import resolve
+from cl_suite.runs.listener import Listener
+from cl_suite.runs.run import run as run_one
+
+
+def run(
+    scenario: str,
+    strategy: str,
+    *,
+    seed: int = 0,
+    out: str | os.PathLike[str] = "runs",
+    device: str = "auto",
+    start_from: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    listeners: Sequence[Listener] | None = None,
+    **settings: Any,
+) -> Path:
+    """Train and evaluate a strategy on a scenario, as `cl-suite run` does; return the run's folder.
+
+    Args:
+        scenario, strategy: names as `cl-suite list` prints them.
+        seed: fixes everything that is drawn.
+        out: folder of all runs.
+        device: cpu, cuda, cuda:1 or auto.
+        start_from: a run whose finished base session to begin after.
+        resume: go on with a run that was stopped.
+        overwrite: delete what the run folder holds.
+        listeners: who watches; None for console and dashboard, `()` for nobody.
+        settings: by dotted name, `**{"training.base_epochs": 3}`.
+
+    Raises:
+        UserError: (a `ValueError`) for bad input, before anything is trained.
+    """
+    given = {"seed": seed, "out": str(out), "device": device, **settings}
+    if start_from is not None:
+        given["start_from"] = str(start_from)
+    arguments = [f"--{name}={_in_yaml(value)}" for name, value in given.items()]
+    arguments += ["--resume"] * resume + ["--overwrite"] * overwrite
+    pair = registry.get("scenario", scenario), registry.get("strategy", strategy)
+    (config,), options = resolve(*pair, arguments)
+    watching = registry.make_listeners() if listeners is None else listeners
+    return run_one(config, options, watching).path
+
+
+def _in_yaml(value: Any) -> str:
+    # a text stays as it is: the parser reads it by its parameter's type
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n...")[0].strip()
