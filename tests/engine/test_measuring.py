@@ -199,6 +199,18 @@ def test_probes_pass_over_samples_without_label() -> None:
     assert sum(m.sum() for m in run.evaluate_sessions(1, "knn")) == 24
 
 
+@pytest.mark.parametrize("name", ["linear", "knn"])
+def test_samples_without_label_leave_a_probe_as_if_they_were_not_there(name: str) -> None:
+    stream = domains(unlabelled=6)  # all of one class in its second domain
+    second = stream.train[1]
+    labelled = [row for row, target in enumerate(second.targets) if target != UNLABELLED]
+    without = dataclasses.replace(stream, train=(stream.train[0], second.select(labelled)))
+    fitted = [engine(each, Blind()).measuring._fitted(1, name) for each in (stream, without)]
+    assert [probe.classes.tolist() for probe in fitted] == [[0, 1, 2]] * 2  # type: ignore[attr-defined]
+    queries = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    assert fitted[0](queries).equal(fitted[1](queries))
+
+
 def test_each_domain_has_its_column_in_the_accuracy_matrix(tmp_path: Path) -> None:
     stream = domains()
     recipe = {"base_epochs": 8, "incremental_epochs": 8, "incremental_batchnorm": "train"}

@@ -68,6 +68,12 @@ def test_forgetting_measures_from_the_best_not_the_first() -> None:
     assert figures.backward_transfer(matrix, N1) == pytest.approx(0.05)
 
 
+def test_what_the_last_session_gained_is_forgetting_below_zero() -> None:
+    # the best of the sessions before the last: 0.6 for the base classes, which end at 0.8
+    matrix = np.array([[0.5, nan, nan], [0.6, 0.6, nan], [0.8, 0.5, 0.7]])
+    assert figures.forgetting(matrix, N1) == pytest.approx((-0.2 + 0.1) / 2)
+
+
 def test_the_weighted_forms_weigh_by_images() -> None:
     matrix = np.array([[0.9, nan, nan], [0.9, 0.6, nan], [0.7, 0.5, 0.7]])
     expected = (600 * 0.2 + 50 * 0.1) / 650

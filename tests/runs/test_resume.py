@@ -15,7 +15,7 @@ import pytest
 
 from cl_suite.cli import main
 
-KILLER = Path(__file__).parent / "helpers" / "kill_and_resume.py"
+KILLER = Path(__file__).parents[1] / "helpers" / "kill_and_resume.py"
 ATTEMPTS = 5
 # session, epochs done and whether it is finished, in the checkpoints that kills left behind
 Left = list[list[Any]]

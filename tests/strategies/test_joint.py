@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import torch
-from helpers.tiny_streams import make_stream
+from typing import Any
 
+import torch
+from helpers.tiny_streams import make_samples, make_stream
+
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import Stream, build_stream
+from cl_suite.data.transforms import ToFloat
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
+
+from cl_suite.randomness import seed_everything
+from cl_suite.strategies.finetune import FinetunePlugin
 from cl_suite.strategies.joint import JointPlugin, restore
 
 
@@ -43,6 +51,55 @@ def test_restart_begins_from_the_initial_weights() -> None:
     assert plugin.initial_ is not None
     restore(engine.model, plugin.initial_)
     assert all(v.equal(start[k]) for k, v in engine.model.backbone.state_dict().items())
+
+
+def two_parts() -> list[TensorSamples]:
+    """Return samples of three classes, then of two more."""
+    return [make_samples([0, 1, 2], 8, seed=0), make_samples([3, 4], 8, seed=1)]
+
+
+def stream_of(classes: list[list[int]], train: list[TensorSamples]) -> Stream:
+    return build_stream(
+        name="parts",
+        class_names=list("abcde"),
+        session_classes=classes,
+        train=train,
+        test=[make_samples(each, 2, seed=2) for each in classes],
+        train_transform=ToFloat(),
+        eval_transform=ToFloat(),
+    )
+
+
+def trained_anew(stream: Stream, plugin: Any, sessions: int) -> dict[str, torch.Tensor]:
+    """Return the weights after the last session, for which random numbers start again."""
+    seed_everything(0)
+    model = build_classifier(ModelConfig(), stream.info.input_shape, 5)
+    model.head.grow([0, 1, 2])  # the same rows, whether two more come with them or later
+    recipe = TrainingConfig(
+        base_epochs=2,
+        incremental_epochs=None,
+        incremental_lr=None,
+        incremental_batchnorm="train",
+        batch_size=64,  # more than there are: every step takes the same samples
+    )
+    engine = Engine(stream, model, plugin, recipe)
+    for session in range(sessions):
+        seed_everything(1)
+        engine.train_session(session)
+    return dict(engine.model.state_dict())
+
+
+def test_after_two_sessions_the_network_is_that_of_one_training_on_the_union() -> None:
+    first, second = two_parts()
+    union = TensorSamples(
+        torch.cat([first.inputs, second.inputs]), [*first.targets, *second.targets]
+    )
+    at_once = trained_anew(stream_of([[0, 1, 2, 3, 4]], [union]), FinetunePlugin(), 1)
+    in_two = stream_of([[0, 1, 2], [3, 4]], [first, second])
+    joint = trained_anew(in_two, JointPlugin(restart=True), 2)
+    # a batch lists its samples in another order, and sums in single precision follow it
+    for name, value in at_once.items():
+        torch.testing.assert_close(joint[name], value, rtol=0, atol=1e-4, msg=name)
 
 
 def test_after_another_runs_base_session_it_still_restarts_from_the_untrained_weights() -> None:

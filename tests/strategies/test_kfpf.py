@@ -63,6 +63,25 @@ def test_without_phases_it_is_plain_training() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("lr", "expected"),
+    [
+        (None, [0.02, 0.02, 0.02, 0.005, 0.005, 0.005, 0.005]),
+        (0.3, [0.3] * 7),
+    ],
+    ids=["the session's at its beginning", "given"],
+)
+def test_every_phase_starts_at_the_full_rate_whatever_the_schedule_has_come_to(
+    lr: float | None, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr("cl_suite.strategies.kfpf.tune", lambda *_, lr, **__: rates.append(lr))
+    plugin = KFPFPlugin(phases=3, iterations=2, batch=4, buffer=10, lr=lr)
+    # three phases in the base session; the two steps of later ones hold two
+    trained(plugin, schedule="cosine", lr=0.02, incremental_lr=0.005)
+    assert rates == pytest.approx(expected)
+
+
 def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
     plugin = KFPFPlugin(phases=1, iterations=1, batch=4, distillation=0.5, buffer=1000)
     trained(plugin)

@@ -18,6 +18,7 @@ from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.methods.modular.head import ModularHead
+from cl_suite.methods.modular.path_search import Problem
 from cl_suite.methods.modular.searches import PLANS, SearchName
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
@@ -183,6 +184,19 @@ def test_a_path_ends_where_its_loss_falls_no_more() -> None:
     engine.on_epoch = lambda record: epochs.append(record.epoch)
     engine.train_session(0)
     assert len(epochs) < 50
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 6), (3, 10)])
+def test_a_path_ends_after_so_many_epochs_without_a_lower_loss(
+    patience: int, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # lower than ever in epochs 2, 4, 7 and 11; an equal loss is no lower one
+    losses = [0.9, 0.5, 0.5, 0.4, 0.6, 0.4, 0.3, 0.7, 0.3, 0.8, 0.1]
+    given = iter([*losses, *[0.0] * 50])
+    monkeypatch.setattr(Problem, "worth", lambda self, modules: (0.5, next(given)))
+    engine = make_engine(parameters={"path_epochs": 50, "patience": patience}, base_epochs=50)
+    engine.train_session(0)
+    assert engine.state.epochs_done == epochs
 
 
 @pytest.mark.parametrize("search", list(PLANS))
