@@ -14,7 +14,6 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
-
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.finetune import FinetunePlugin
 from cl_suite.strategies.joint import JointPlugin, restore
