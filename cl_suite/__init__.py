@@ -1,3 +1,3 @@
 """cl-suite: continual and few-shot class-incremental learning."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

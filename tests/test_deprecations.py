@@ -1,4 +1,4 @@
-"""What libraries will take away is an error where our own code calls it, and silent where they do."""
+"""What libraries will take away is an error if our own code calls it, silent if they do."""
 
 from __future__ import annotations
 
