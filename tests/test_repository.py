@@ -71,6 +71,15 @@ def test_the_changelog_begins_with_this_version_and_its_date() -> None:
     assert date == CITATION["date-released"].isoformat()
 
 
+def test_gits_ignore_list_hides_no_source() -> None:
+    """Ruff leaves out what git ignores, and a fresh checkout would lack it."""
+    lines = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    anywhere = {line.rstrip("/") for line in lines if not line.startswith("/")}
+    tops = ("cl_suite", "strategies", "scenarios", "configs", "tests")
+    paths = [p.relative_to(ROOT) for top in tops for p in (ROOT / top).rglob("*.py")]
+    assert not {part for path in paths for part in path.parts} & anywhere
+
+
 def test_contributing_names_every_folder_that_takes_a_contribution() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     for name in re.findall(r"`([\w/]+/)`", text):
