@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from cl_suite.runs.config import RunConfig
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
 from cl_suite.errors import UserError
@@ -20,6 +19,7 @@ from cl_suite.models.preprocessing import (
 )
 from cl_suite.models.stages import cut
 from cl_suite.randomness import seed_everything
+from cl_suite.runs.config import RunConfig
 
 Progress = Callable[[int, int], None]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_suite.runs.config import RunConfig
 from cl_suite.data.stream import Stream, fingerprint
 from cl_suite.errors import UserError
 from cl_suite.features.stats import ClassStats
 from cl_suite.models.backbones import Backbone
+from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
 

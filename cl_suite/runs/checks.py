@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from cl_suite import registry
-from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.data.stream import UNLABELLED, Stream, StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.report.pairs import misfit
 from cl_suite.plugin import check_bounds
+from cl_suite.report.pairs import misfit
+from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.folder import RunFolder
 
 

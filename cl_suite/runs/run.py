@@ -12,21 +12,17 @@ import time
 import torch
 
 from cl_suite.avalanche.plugin_state import UnsaveableError
-from cl_suite.runs.base_session import BaseArtefact, base_identity, load_base, save_base
-from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.plugins import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.logging.progress import ConsoleProgress
-from cl_suite.runs.measure_log import MeasureLog
+from cl_suite.logging.run_dashboard import RunDashboard
 from cl_suite.models.dynamics import Dynamics
 from cl_suite.plugin import StrategyPlugin
-from cl_suite.logging.run_dashboard import RunDashboard
-from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.info import parameters_line, peak_memory, run_info
 from cl_suite.runs.assemble import build_model, build_stream
+from cl_suite.runs.base_session import BaseArtefact, base_identity, load_base, save_base
 from cl_suite.runs.checks import (
     check_names,
     check_pair,
@@ -34,6 +30,10 @@ from cl_suite.runs.checks import (
     drawn_by_seed,
     prepare_folder,
 )
+from cl_suite.runs.config import RunConfig, RunOptions
+from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.info import parameters_line, peak_memory, run_info
+from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.runs.saved_model import save_model
 from cl_suite.storage import checkpoint
 from cl_suite.storage.files import atomic_write

@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from cl_suite import registry
-from cl_suite.runs.config import RunConfig
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier, ModelConfig, build_classifier
+from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
 
