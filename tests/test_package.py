@@ -116,14 +116,15 @@ def test_the_wheel_lists_in_a_clean_environment(wheel: Path, tmp_path: Path) -> 
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env/bin/python"
     # what `list` needs; the heavy rest would take minutes and is not imported by it
-    call(python, "-m", "pip", "install", "--quiet", "pyyaml", "rich")
-    call(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
-    out = call(tmp_path / "env/bin/cl-suite", "list", cwd=tmp_path)
+    clean = {"PYTHONPATH": ""}  # a checkout on the path would pass for an installation
+    call(python, "-m", "pip", "install", "--quiet", "pyyaml", "rich", **clean)
+    call(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, **clean)
+    out = call(tmp_path / "env/bin/cl-suite", "list", cwd=tmp_path, **clean)
     assert "omniglot" in out
     assert "teen" in out
     missing = "import importlib.util as u; print([u.find_spec(n) for n in "
     missing += "('strategies', 'scenarios', 'configs')])"
-    assert call(python, "-c", missing, cwd=tmp_path).strip() == "[None, None, None]"
+    assert call(python, "-c", missing, cwd=tmp_path, **clean).strip() == "[None, None, None]"
 
 
 @pytest.mark.slow
