@@ -10,6 +10,8 @@ import pytest
 # before torch is imported, here and in the programs that tests start: two processes whose threads
 # wait for each other on two cores take many times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# by default it warns of a deprecated call once a process, in whichever test comes first
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "all")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

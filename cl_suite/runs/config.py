@@ -193,7 +193,7 @@ def _one(
     with clear_errors():
         # checks were made by parse_args; `out` and its like are left out on purpose
         text = parser.dump(resolved, skip_validation=True, skip_unset=False)
-        made = parser.instantiate_classes(whole)
+        made = parser.instantiate(whole)
     config = RunConfig(
         scenario_name=settings.scenario_name,
         strategy_name=settings.strategy_name,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from helpers.tiny_runs import refused
 
+from cl_suite.requirements import requirements_of
 from cl_suite.strategies import CLERPlugin, FPFPlugin
 
 WRAPPERS = {"cler": CLERPlugin, "fpf": FPFPlugin}
@@ -17,7 +18,8 @@ every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS)
 
 def stated(plugin: Any) -> tuple[bool, set[str]]:
     """Return whether a strategy must be told the session, and the kinds of streams it takes."""
-    return plugin.needs_task, set(plugin.kinds)
+    requirements = requirements_of(plugin)
+    return requirements.session_told, set(requirements.kinds)
 
 
 @every_wrapper

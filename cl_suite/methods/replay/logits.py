@@ -22,6 +22,7 @@ def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
         kept: `(batch, classes)`, or another number of columns.
 
     Example:
+        >>> import torch
         >>> logit_distance(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, 2.0, 1.0]]))
         tensor(0.4167)
     """
