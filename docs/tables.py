@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+MACHINE = ("device", "cores", "processor")
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 INTRODUCTION = """# Results
 
@@ -232,7 +233,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _seeds_of(table: Table) -> str:
     words = {_seeds(row.seeds) for row in table.rows}
-    missing = " Not all of this table's seeds have been run." if table.partial else ""
+    missing = " Not all runs of this table have been made." if table.partial else ""
     one = f"Seeds: {words.pop()}." if len(words) == 1 else ""
     return f"{one}{missing}".strip()
 
@@ -251,14 +252,13 @@ def _seeds(seeds: Sequence[int] | None) -> str:
 
 
 def _origin(table: Table) -> str:
-    machine = table.machine
-    device = [str(machine["device"])]
-    device += [f"{machine['cores']} cores"] if machine["cores"] else []
-    device += [str(machine["processor"])] if machine["processor"] else []
-    where = ", ".join(device)
+    device, cores, processor = (table.machine[key] for key in MACHINE)
+    known = [device, f"{cores} cores" if cores else None, processor]
+    words = ", ".join(str(word) for word in known if word)
+    where = f" Device: {words}." if words else ""
     if table.provenance is not None:
-        return f"{table.provenance} Device: {where}."
-    return f"Measured on {table.measured} with version {table.version}. Device: {where}."
+        return f"{table.provenance}{where}"
+    return f"Measured on {table.measured} with version {table.version}.{where}"
 
 
 def _quoted(value: str) -> str:
@@ -285,7 +285,7 @@ def _table(content: Any) -> Table:
     used = {f for row in rows for f in row.figures} | {d.figure for d in differences}
     if unknown := used - set(table.columns):
         raise ValueError(f"figure '{min(unknown)}' has no column")
-    if unknown := {"device", "cores", "processor"} ^ set(table.machine):
+    if unknown := set(MACHINE) ^ set(table.machine):
         raise ValueError(f"machine: '{min(unknown)}' is missing or unknown")
     return table
 

@@ -174,7 +174,7 @@ def without_labels() -> Table:
         name="without_labels",
         title="Without labels: Omniglot in 3 sessions",
         scenario="class_incremental",
-        setting="The stream is Omniglot in 3 sessions of 81 classes at most "
+        setting="The stream is Omniglot in 3 sessions "
         "(`--scenario.way 81`), the backbone is conv4. Every row trains 20 epochs, 2 of them "
         "warm-up. Projector and predictor have 512 units, and each method takes its SimCLR form.",
         columns={
