@@ -174,7 +174,7 @@ def rows_of(strategy: str, tables: Sequence[Table] | None = None) -> list[Table]
     return parts
 
 
-def run_command(table: Table, row: Row) -> str | None:
+def run_command(row: Row) -> str | None:
     """Return the call of `cl-suite` behind a row; None if its options are not known."""
     if row.options is None:
         return None
