@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     """
     make_folder(path.parent)
     text = json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False, allow_nan=False)
+    # a line a list of seeds, not a line a seed
+    text = re.sub(r"\[[\d,\s]+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
     atomic_write(path, f"{text}\n".encode())
 
 

@@ -161,15 +161,27 @@ def content(asked: Request) -> dict[str, Any]:
         "command": shlex.join(["python", "benchmarks/tables.py", table.name, *_options(asked)]),
         "needs": {root: ROOTS[root] for root in table.needs},
         "columns": dict(table.columns),
-        "rows": [_record(table, row, values[row.name]) for row in rows],
+        "rows": [_record(asked, row, values[row.name]) for row in rows],
         "differences": [found for found in differences if found is not None],
     }
 
 
 def _options(asked: Request) -> list[str]:
     seeds = [] if asked.seeds is None else ["--seed", *map(str, asked.seeds)]
-    # going on with a table makes no other figures
-    return [*seeds, *(word for word in asked.added if word != "--resume")]
+    # going on with a table, or making it again, makes no other figures
+    return [*seeds, *(word for word in asked.added if word not in ("--resume", "--overwrite"))]
+
+
+def _added(words: Sequence[str]) -> dict[str, str]:
+    """Return further options as a row keeps them."""
+    options: dict[str, str] = {}
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word.removeprefix("--").partition("=")
+            options[name] = value
+        elif options:
+            options[name] = f"{options[name]} {word}".strip()
+    return {name: value for name, value in options.items() if name not in ("resume", "overwrite")}
 
 
 def _runs(asked: Request, row: Row) -> list[LoadedRun]:
@@ -177,7 +189,8 @@ def _runs(asked: Request, row: Row) -> list[LoadedRun]:
     return [finished_run(folder / f"seed{seed}") for seed in row.chosen_seeds(asked.seeds)]
 
 
-def _record(table: Table, row: Row, values: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+def _record(asked: Request, row: Row, values: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+    table = asked.table
     return result_file.row_record(
         name=row.name,
         label=row.label or f"`{row.strategy}`",
@@ -186,7 +199,7 @@ def _record(table: Table, row: Row, values: Mapping[str, Mapping[int, float]]) -
         strategy=row.strategy,
         host=row.host,
         baseline=row.baseline,
-        options=table.options(row, "{network}"),
+        options=table.options(row, "{network}") | _added(asked.added),
         figures=values,
     )
 

@@ -252,6 +252,17 @@ def test_no_path_of_this_machine_is_written(called: list[list[str]], tmp_path: P
     assert str(tmp_path) not in json.dumps(written(tmp_path))
 
 
+def test_options_after_the_name_are_among_those_of_each_row(
+    called: list[list[str]], tmp_path: Path
+) -> None:
+    added = ["--strategy.shift_weight", "0.4", "--training.lr=0.1", "--resume"]
+    assert tables.main(["small", *added]) == 0
+    means, teen = written(tmp_path)["rows"]
+    assert teen["options"]["strategy.shift_weight"] == "0.4"
+    assert means["options"]["training.lr"] == "0.1"
+    assert "resume" not in means["options"]
+
+
 def test_a_part_of_the_seeds_is_marked_as_such(called: list[list[str]], tmp_path: Path) -> None:
     assert tables.main(["small"]) == 0
     assert written(tmp_path)["partial"] is False
