@@ -1,8 +1,9 @@
 """Strategies that only compute on frozen features: accuracy on miniImageNet, and session cost.
 
 1. Accuracy: features of a pretrained backbone (computed once, kept in the feature bank) go through
-   the real strategies. Where a strategy draws something (projection, fake streams), three seeds
-   give a mean and its 95 % interval.
+   the real strategies. If a strategy draws something (projection, fake streams), three seeds give
+   a mean and its 95 % interval. The figures go to `results/frozen_BACKBONE.json` in $RESULTS
+   (benchmarks/results by default).
 2. Session cost: sessions of random features, timed after so many classes. What a session costs
    must not depend on how many classes came before.
 
@@ -15,14 +16,20 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import result_file
 import torch
 
+from cl_suite import __version__
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Identity
@@ -31,8 +38,8 @@ from cl_suite.engine.training import TrainingConfig
 from cl_suite.features.bank import banked_stream
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
-from cl_suite.metrics.headline import headline
-from cl_suite.metrics.intervals import mean_interval
+from cl_suite.metrics.headline import Headline, headline
+from cl_suite.metrics.intervals import MeanInterval, mean_interval
 from cl_suite.models.backbones import create_backbone
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.preprocessing import backbone_preprocessing, with_preprocessing
@@ -47,21 +54,68 @@ from cl_suite.strategies import (
     TEENWhitenedPlugin,
 )
 
-METHODS: dict[str, Callable[[int], Any]] = {
-    "class_means": lambda seed: SimpleCILPlugin(),
-    "centred": lambda seed: SimpleCILPlugin(centre=True),
-    "teen": lambda seed: TEENPlugin(),
-    "mahalanobis": lambda seed: LDAPlugin(shift_weight=0.0, choice_seed=seed),
-    "lda": lambda seed: LDAPlugin(choice_seed=seed),
-    "ridge": lambda seed: RanPACPlugin(num_projections=0, choice_seed=seed),
-    "ranpac": lambda seed: RanPACPlugin(projection_seed=seed, choice_seed=seed),
-    "ranpac_unbalanced": lambda seed: RanPACPlugin(
-        balanced=False, projection_seed=seed, choice_seed=seed
+
+@dataclass(frozen=True)
+class Method:
+    """A strategy with some parameters.
+
+    Attributes:
+        strategy: as on the command line.
+        label: what the table prints, Markdown.
+        plugin_class: the strategy's class.
+        parameters: of its constructor.
+        seeded: those of its parameters that are the seed; none if nothing is drawn.
+        baseline: the method that it is compared with.
+    """
+
+    strategy: str
+    label: str
+    plugin_class: Callable[..., Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seeded: Sequence[str] = ()
+    baseline: str | None = "class_means"
+
+    def plugin(self, seed: int) -> Any:
+        """Return the strategy with this seed."""
+        return self.plugin_class(**self.parameters, **dict.fromkeys(self.seeded, seed))
+
+    def seeds(self, num: int) -> range:
+        """Return the first seeds, one if nothing is drawn."""
+        return range(num if self.seeded else 1)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Its parameters as on the command line."""
+        return {f"strategy.{name}": str(value).lower() for name, value in self.parameters.items()}
+
+
+CHOICE, PROJECTION = ("choice_seed",), ("projection_seed", "choice_seed")
+METHODS: Mapping[str, Method] = {
+    "teen_whitened": Method("teen_whitened", "`teen_whitened`", TEENWhitenedPlugin, {}, CHOICE),
+    "teen_whitened_no_margin": Method(
+        "teen_whitened", "`teen_whitened`, no margin", TEENWhitenedPlugin, {"margin": 0.0}, CHOICE
     ),
-    "teen_whitened_no_margin": lambda seed: TEENWhitenedPlugin(margin=0.0, choice_seed=seed),
-    "teen_whitened": lambda seed: TEENWhitenedPlugin(choice_seed=seed),
+    "lda": Method("lda", "`lda`, means calibrated", LDAPlugin, {}, CHOICE),
+    "mahalanobis": Method(
+        "lda", "`lda`, means not calibrated", LDAPlugin, {"shift_weight": 0.0}, CHOICE
+    ),
+    "ridge": Method(
+        "ranpac", "`ranpac`, no projection", RanPACPlugin, {"num_projections": 0}, CHOICE
+    ),
+    "ranpac": Method("ranpac", "`ranpac`, 2,048 projections", RanPACPlugin, {}, PROJECTION),
+    "teen": Method("teen", "`teen`", TEENPlugin),
+    "centred": Method("simple_cil", "`simple_cil`, centred", SimpleCILPlugin, {"centre": True}),
+    "class_means": Method("simple_cil", "`simple_cil`", SimpleCILPlugin, baseline=None),
+    "ranpac_unbalanced": Method(
+        "ranpac", "`ranpac`, classes not balanced", RanPACPlugin, {"balanced": False}, PROJECTION
+    ),
 }
-FIXED = {"class_means", "centred", "teen"}  # nothing is drawn
+COLUMNS = {"average": "average", "last": "last", "harmonic": "harmonic mean"}
+NUM_SEEDS = 3
+SETTING = (
+    "The pretrained backbone stays frozen, and the shots are the published ones. Three seeds are "
+    "run if a strategy draws something, and one if it draws nothing."
+)
 RECIPE = TrainingConfig(base_epochs=0, incremental_epochs=0)
 
 
@@ -104,8 +158,8 @@ def make_engine(stream: Stream, plugin: Any) -> Engine:
     return Engine(stream, model, plugin, RECIPE)
 
 
-def accuracies(stream: Stream, plugin: Any) -> list[float]:
-    """Return average, last, harmonic mean, then the accuracy after each session, in per cent."""
+def accuracies(stream: Stream, plugin: Any) -> tuple[Headline, list[float]]:
+    """Return the figures of a run, and the accuracy after each session; fractions."""
     engine = make_engine(stream, plugin)
     confusions = []
     for session in range(stream.info.num_sessions):
@@ -117,28 +171,83 @@ def accuracies(stream: Stream, plugin: Any) -> list[float]:
         counts=confusions[-1].sum(1).numpy(),
         session_of_class=np.array([session_of[c] for c in range(stream.info.num_classes)]),
     )
-    found = headline(hits)
-    curve = figures.session_accuracy(*accuracy_matrix(hits))
-    return [100 * v for v in (found.average, found.last, found.harmonic, *curve)]
+    return headline(hits), figures.session_accuracy(*accuracy_matrix(hits)).tolist()
 
 
-def print_accuracies(stream: Stream, methods: Sequence[str], seeds: int) -> None:
+def measured(stream: Stream, name: str, num_seeds: int) -> dict[str, dict[int, float]]:
+    """Print the figures of a method, and return them by name and seed; fractions."""
+    method, found, curves, notes = METHODS[name], {}, [], []
+    for seed in method.seeds(num_seeds):
+        plugin = method.plugin(seed)
+        found[seed], curve = accuracies(stream, plugin)
+        curves.append(curve)
+        notes.append(plugin.session_note(0))
+    values = {f: {seed: getattr(h, f) for seed, h in found.items()} for f in COLUMNS}
+    heads = [_in_words(mean_interval(list(column.values()))) for column in values.values()]
+    curve_words = " ".join(f"{100 * value:.2f}" for value in np.mean(curves, axis=0))
+    print(f"{name:24}  {heads[0]:13}  {heads[1]:13}  {heads[2]:13}  {curve_words}")  # noqa: T201
+    for note in filter(None, notes):
+        print(f"{'':24}  {note}")  # noqa: T201
+    return values
+
+
+def write_results(
+    stream: Stream,
+    backbone: str,
+    values: Mapping[str, Mapping[str, Mapping[int, float]]],
+    seeds: int,
+) -> None:
+    """Write the figures of these methods as a table of results."""
+    folder = Path(os.environ.get("RESULTS") or result_file.RESULTS)
+    path = folder / f"frozen_{backbone}.json"
+    sizes = f"{len(stream.train[0]):,} images, the tests {sum(map(len, stream.test)):,}"
+    rows = [
+        result_file.row_record(
+            name=name,
+            label=METHODS[name].label,
+            scenario="mini_imagenet",
+            strategy=METHODS[name].strategy,
+            baseline=base if (base := METHODS[name].baseline) in values else None,
+            options=METHODS[name].options,
+            figures=found,
+        )
+        for name, found in values.items()
+    ]
+    content = {
+        "name": path.stem,
+        "title": f"Frozen features on miniImageNet: {backbone}",
+        "scenario": "mini_imagenet",
+        "setting": f"{SETTING} The base session has {sizes}.",
+        "measured": time.strftime("%Y-%m-%d"),
+        "version": __version__,
+        "machine": {"device": "cpu", "cores": os.cpu_count(), "processor": platform.machine()},
+        "provenance": None,
+        "partial": set(values) != set(METHODS) or seeds < NUM_SEEDS,
+        "command": "python benchmarks/frozen_features.py --root $MINI_IMAGENET "
+        f"--weights $WEIGHTS --backbone {backbone} --seeds {seeds}",
+        "needs": {
+            "MINI_IMAGENET": "the folder of miniImageNet",
+            "WEIGHTS": "the backbone's weights file",
+        },
+        "columns": COLUMNS,
+        "rows": rows,
+        "differences": [],
+        "notes": result_file.notes_of(path),
+    }
+    result_file.write(path, content)
+    print(f"written: {path}")  # noqa: T201
+
+
+def print_accuracies(stream: Stream, backbone: str, methods: Sequence[str], seeds: int) -> None:
+    """Measure these methods, print their figures and write them."""
     print(f"{'':24}  average        last           harmonic       sessions")  # noqa: T201
-    for name in methods:
-        rows, notes = [], []
-        for seed in range(1 if name in FIXED else seeds):
-            plugin = METHODS[name](seed)
-            rows.append(accuracies(stream, plugin))
-            notes.append(plugin.session_note(0))
-        columns = [mean_interval(column) for column in zip(*rows, strict=True)]
-        heads = [
-            f"{c.mean:5.2f}" + ("" if math.isnan(c.half_width) else f" +- {c.half_width:.2f}")
-            for c in columns[:3]
-        ]
-        curve = " ".join(f"{c.mean:.2f}" for c in columns[3:])
-        print(f"{name:24}  {heads[0]:13}  {heads[1]:13}  {heads[2]:13}  {curve}")  # noqa: T201
-        for note in filter(None, notes):
-            print(f"{'':24}  {note}")  # noqa: T201
+    values = {name: measured(stream, name, seeds) for name in METHODS if name in methods}
+    write_results(stream, backbone, values, seeds)
+
+
+def _in_words(found: MeanInterval) -> str:
+    half_width = "" if math.isnan(found.half_width) else f" +- {100 * found.half_width:.2f}"
+    return f"{100 * found.mean:5.2f}{half_width}"
 
 
 def print_costs(num_classes: Sequence[int], rounds: int, way: int = 5) -> None:
@@ -151,7 +260,7 @@ def print_costs(num_classes: Sequence[int], rounds: int, way: int = 5) -> None:
         cells = []
         for total in num_classes:
             sizes = [way, total - way, *[way] * rounds]
-            engine = make_engine(random_features(sizes), METHODS[name](0))
+            engine = make_engine(random_features(sizes), METHODS[name].plugin(0))
             times = []
             for session in range(len(sizes)):
                 start = time.perf_counter()
@@ -167,7 +276,7 @@ def main() -> None:
     parser.add_argument("--weights", help="the backbone's .safetensors file")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=NUM_SEEDS)
     parser.add_argument("--classes", type=int, nargs="+", help="show session cost at so many")
     parser.add_argument("--rounds", type=int, default=9, help="sessions timed for each")
     options = parser.parse_args()
@@ -175,7 +284,7 @@ def main() -> None:
         print_costs(options.classes, options.rounds)
     if options.root and options.weights:
         stream = features_of(options.root, options.backbone, options.weights)
-        print_accuracies(stream, options.methods, options.seeds)
+        print_accuracies(stream, options.backbone, options.methods, options.seeds)
     elif not options.classes:
         parser.error("give --root and --weights, or --classes")
 

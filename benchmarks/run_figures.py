@@ -1,0 +1,78 @@
+"""The figures of finished runs, by the names that tables of results use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cl_suite.engine.evaluation_config import IN_WORDS
+from cl_suite.errors import UserError
+from cl_suite.metrics import figures
+from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+from cl_suite.metrics.headline import headline
+from cl_suite.report.loaded_run import LoadedRun, load
+from cl_suite.runs.folder import RunFolder
+
+
+def finished_run(path: Path) -> LoadedRun:
+    """Return a finished run.
+
+    Raises:
+        UserError: if it is unfinished, or a file is missing or damaged.
+    """
+    run = load(RunFolder(path))
+    if not run.finished:
+        raise UserError(f"run '{path}' is unfinished; go on with it by --resume")
+    return run
+
+
+def figure_of(run: LoadedRun, name: str) -> float:
+    """Return a figure after the last session, a fraction; NaN if it is undefined.
+
+    Args:
+        run: a finished one.
+        name: `average`, `last`, `drop`, `base`, `new`, `harmonic`, `forgetting`, `last_macro`, or
+            `last_session` (accuracy on the last session's classes); behind `linear.` or `knn.`
+            it is that probe's.
+    """
+    probe, _, own = name.rpartition(".")
+    hits = _hits_of(run, probe)
+    matrix, num_images = accuracy_matrix(hits)
+    if own == "base":
+        return float(figures.base_accuracy(matrix, num_images)[-1])
+    if own == "new":
+        return float(figures.new_accuracy(matrix, num_images)[-1])
+    if own == "last_session":
+        return float(matrix[-1, -1])
+    return float(getattr(headline(hits), own))
+
+
+def provenance(runs: Sequence[LoadedRun]) -> dict[str, Any]:
+    """Return when, with which version and on what machine these runs were made."""
+    infos = [run.folder.read_run_info() for run in runs]
+    machines = [info.get("machine", {}) for info in infos]
+    return {
+        # the latest: a table that was stopped may have taken days
+        "measured": max(str(info.get("started", ""))[:10] for info in infos) or None,
+        "version": ", ".join(sorted({str(info["versions"]["cl-suite"]) for info in infos})),
+        "machine": {
+            "device": ", ".join(
+                sorted({_device(run, m) for run, m in zip(runs, machines, strict=True)})
+            ),
+            "cores": os.cpu_count(),
+            "processor": ", ".join(sorted({str(m.get("processor")) for m in machines})),
+        },
+    }
+
+
+def _hits_of(run: LoadedRun, probe: str) -> Hits:
+    if not probe or run.measured_by == IN_WORDS[probe]:
+        return run.hits
+    return run.probes[probe]
+
+
+def _device(run: LoadedRun, machine: dict[str, Any]) -> str:
+    device = str(run.config["device"])
+    return str(machine.get("cuda")) if device.startswith("cuda") else device

@@ -1,0 +1,188 @@
+"""What a table of results is made of, before it is measured: its rows and their commands.
+
+Options may hold variables: `$OUT` is the folder of all runs, the others are the roots of data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Template
+
+ROOTS: Mapping[str, str] = {
+    "SPOKEN_DIGITS": "the folder of the recordings",
+    "MINI_IMAGENET": "the folder of miniImageNet",
+    "DEIT_TINY": "the weights file of DeiT-tiny",
+}
+TASKS_A_NETWORK = 10  # few-shot tasks 0 to 9 begin at network 0, and so on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One configuration, run with several seeds.
+
+    Attributes:
+        name: its folder below the table's.
+        strategy: as on the command line.
+        label: what the table prints, Markdown; the strategy's name if empty.
+        scenario: the table's if empty.
+        group: heading under which rows of different settings stand apart.
+        baseline: name of the row that it is compared with.
+        options: as on the command line, without the dashes.
+        seeds: one run each.
+        start_from: name of the row whose base session it continues, seed by seed.
+        weights_from: name of the row whose finished networks it takes, seed by seed.
+        tasks_on: the same if its seeds number few-shot tasks, ten to a network.
+        numbers_networks: its seeds number the networks of such tasks.
+        reported: False if only other rows need it.
+    """
+
+    name: str
+    strategy: str
+    label: str = ""
+    scenario: str = ""
+    group: str | None = None
+    baseline: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    seeds: Sequence[int] = (0, 1, 2)
+    start_from: str | None = None
+    weights_from: str | None = None
+    tasks_on: str | None = None
+    numbers_networks: bool = False
+    reported: bool = True
+
+    @property
+    def host(self) -> str | None:
+        """The strategy that this one wraps, if it wraps one."""
+        return self.options.get("strategy.host")
+
+    def chosen_seeds(self, chosen: Sequence[int] | None) -> list[int]:
+        """Return its own seeds, or those chosen for the table."""
+        if chosen is None:
+            return list(self.seeds)
+        if self.numbers_networks:
+            return sorted({seed // TASKS_A_NETWORK for seed in chosen})
+        return list(chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A difference that the table states, `row - against`, paired by seed.
+
+    Attributes:
+        row, against: names of rows.
+        figure: which figure of the two.
+    """
+
+    row: str
+    against: str
+    figure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One call of `cl-suite run`.
+
+    Attributes:
+        seeds: its runs.
+        options: as on the command line, without the dashes; variables stand as such.
+    """
+
+    scenario: str
+    strategy: str
+    seeds: Sequence[int]
+    options: Mapping[str, str]
+
+    def arguments(self, variables: Mapping[str, str], added: Sequence[str], out: str) -> list[str]:
+        """Return what follows `cl-suite`.
+
+        Args:
+            variables: values of the variables in the options.
+            added: further options, which win.
+            out: the folder of its runs.
+        """
+        given = [
+            word
+            for name, value in self.options.items()
+            for word in (f"--{name}", Template(value).substitute(variables))
+        ]
+        seeds = ["--seed", *map(str, self.seeds)]
+        start = ["run", self.scenario, self.strategy, "--device", "cpu"]
+        return [*start, *seeds, *given, *added, "--out", out]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of results.
+
+    Attributes:
+        name: as on the command line, and of its file.
+        title: a heading.
+        scenario: of its rows, unless they name another.
+        setting: sentences on how it is measured, which hold for every measurement.
+        columns: figures by name, and what the table calls them.
+        rows: in the order in which they are run; a row comes after those that it needs.
+        differences: what is compared seed by seed.
+    """
+
+    name: str
+    title: str
+    scenario: str
+    setting: str
+    columns: Mapping[str, str]
+    rows: Sequence[Row]
+    differences: Sequence[Difference] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """Variables that its options hold, `$OUT` aside."""
+        text = " ".join(value for row in self.rows for value in row.options.values())
+        return [name for name in ROOTS if re.search(rf"\${name}\b", text)]
+
+    def scenario_of(self, row: Row) -> str:
+        """Return the name of a row's scenario."""
+        return row.scenario or self.scenario
+
+    def commands(self, row: Row, chosen: Sequence[int] | None = None) -> Iterator[Command]:
+        """Yield the calls that a row takes: one, or one a network if its seeds number tasks.
+
+        Args:
+            row: one of the table's.
+            chosen: seeds in place of the row's own.
+        """
+        seeds = row.chosen_seeds(chosen)
+        parts = [seeds]
+        if row.tasks_on is not None:
+            networks = sorted({seed // TASKS_A_NETWORK for seed in seeds})
+            parts = [[s for s in seeds if s // TASKS_A_NETWORK == n] for n in networks]
+        for part in parts:
+            options = self.options(row, part[0] // TASKS_A_NETWORK)
+            yield Command(
+                scenario=self.scenario_of(row), strategy=row.strategy, seeds=part, options=options
+            )
+
+    def options(self, row: Row, network: int | str) -> dict[str, str]:
+        """Return a row's options, with the runs that it continues.
+
+        Args:
+            row: one of the table's.
+            network: number of the network that few-shot tasks begin at.
+        """
+        options = dict(row.options)
+        if row.start_from is not None:
+            options["start-from"] = self._runs_of(row.start_from, "{seed}")
+        if row.weights_from is not None:
+            options["model.weights"] = self._runs_of(row.weights_from, "{seed}")
+        if row.tasks_on is not None:
+            options["model.weights"] = self._runs_of(row.tasks_on, network)
+        return options
+
+    def row(self, name: str) -> Row:
+        """Return the row of this name."""
+        (found,) = (row for row in self.rows if row.name == name)
+        return found
+
+    def _runs_of(self, name: str, seed: int | str) -> str:
+        row = self.row(name)
+        return f"$OUT/{self.name}/{name}/{self.scenario_of(row)}/{row.strategy}/seed{seed}"

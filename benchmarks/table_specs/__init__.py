@@ -1,0 +1,28 @@
+"""The tables of results and the runs behind them, as data.
+
+The tables of frozen features have a program of their own, `frozen_features.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from table_rows import Table
+
+from table_specs import few_shot, full_data, tasks
+
+TABLES: Mapping[str, Table] = {
+    table.name: table
+    for table in (
+        few_shot.omniglot(),
+        few_shot.limit(),
+        few_shot.limit_mini_imagenet(),
+        few_shot.mamlcon(),
+        few_shot.mamlcon_omniglot(),
+        full_data.spoken_digits(),
+        full_data.cler(),
+        full_data.without_labels(),
+        tasks.cfsl(),
+        tasks.picle(),
+    )
+}

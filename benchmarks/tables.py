@@ -1,0 +1,208 @@
+"""Measure a table of results: run its rows, and write their figures to `results/NAME.json`.
+
+    python benchmarks/tables.py                        list the tables
+    python benchmarks/tables.py NAME [--seed 0] [...]  run one
+
+Options after the name are added to each run and win, such as --device. --seed replaces the seeds
+of every row; the file says which were run. A table that was stopped goes on with --resume.
+
+Runs go to $OUT (runs/tables by default), files to $RESULTS (benchmarks/results). $SPOKEN_DIGITS and
+$MINI_IMAGENET are data roots, $DEIT_TINY a weights file. Relative paths begin at the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import result_file
+from run_figures import figure_of, finished_run, provenance
+from table_rows import ROOTS, Row, Table
+from table_specs import TABLES
+
+from cl_suite.errors import UserError
+from cl_suite.report.loaded_run import LoadedRun
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        table: the table to measure.
+        seeds: in place of the rows' own; None: each row's own.
+        added: further options of every run.
+        variables: values of the variables in the options.
+    """
+
+    table: Table
+    seeds: Sequence[int] | None
+    added: Sequence[str]
+    variables: Mapping[str, str]
+
+    def out(self, row: Row) -> str:
+        """Return the folder of a row's runs."""
+        return f"{self.variables['OUT']}/{self.table.name}/{row.name}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List the tables or measure one; return the exit code, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", help="table to measure")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="added to each run")
+    given = parser.parse_args(arguments)
+    if given.name is None:
+        for table in TABLES.values():
+            print(f"{table.name:20} {table.title}")  # noqa: T201
+        return 0
+    try:
+        return measure(request(given.name, given.options))
+    except UserError as error:
+        sys.stderr.write(f"tables: {error}\n")
+        return 2
+
+
+def request(name: str, options: Sequence[str]) -> Request:
+    """Return what to measure.
+
+    Raises:
+        UserError: if the table is unknown, or it needs data whose variable is not set.
+    """
+    if name not in TABLES:
+        raise UserError(f"table '{name}' is unknown; there are {' '.join(TABLES)}")
+    table = TABLES[name]
+    if missing := [root for root in table.needs if not os.environ.get(root)]:
+        words = " and ".join(f"{root} must name {ROOTS[root]}" for root in missing)
+        raise UserError(f"{words}; set the environment variable and repeat the command")
+    parser = argparse.ArgumentParser(prog="tables.py NAME", allow_abbrev=False, add_help=False)
+    parser.add_argument("--seed", type=int, nargs="+")
+    own, added = parser.parse_known_args(options)
+    variables = {root: os.environ[root] for root in table.needs}
+    variables["OUT"] = os.environ.get("OUT") or "runs/tables"
+    return Request(table=table, seeds=own.seed, added=added, variables=variables)
+
+
+def calls(asked: Request, row: Row) -> list[list[str]]:
+    """Return the arguments of each call of `cl-suite` that a row takes."""
+    return [
+        command.arguments(asked.variables, asked.added, asked.out(row))
+        for command in asked.table.commands(row, asked.seeds)
+    ]
+
+
+def measure(asked: Request) -> int:
+    """Run the rows and write the file; return the exit code of the first run that failed, or 0.
+
+    Raises:
+        UserError: if a run cannot be read, or the file cannot be written.
+    """
+    for row in asked.table.rows:
+        for call in calls(asked, row):
+            print("cl-suite", shlex.join(call), flush=True)  # noqa: T201
+            if code := call_suite(call):
+                sys.stderr.write(f"tables: row '{row.name}' ended with exit code {code}\n")
+                return code
+    folder = REPOSITORY / (os.environ.get("RESULTS") or result_file.RESULTS)
+    path = folder / f"{asked.table.name}.json"
+    notes = result_file.notes_of(path)
+    result_file.write(path, content(asked) | {"notes": notes})
+    print(f"written: {path}")  # noqa: T201
+    if notes:
+        print("Its notes are those of the figures before; read whether they still hold.")  # noqa: T201
+    return 0
+
+
+def call_suite(arguments: Sequence[str]) -> int:
+    """Call the `cl-suite` of this repository and return its exit code."""
+    command = [sys.executable, "-m", "cl_suite.cli", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY).returncode
+
+
+def content(asked: Request) -> dict[str, Any]:
+    """Return what the finished runs of a table come to, without notes.
+
+    Raises:
+        UserError: if a run is unfinished, or cannot be read.
+    """
+    table = asked.table
+    rows = [row for row in table.rows if row.reported]
+    runs = {row.name: _runs(asked, row) for row in rows}
+    values = {
+        name: {
+            figure: {run.seed: figure_of(run, figure) for run in found} for figure in table.columns
+        }
+        for name, found in runs.items()
+    }
+    differences = [
+        result_file.difference(
+            d.figure, (d.row, values[d.row][d.figure]), (d.against, values[d.against][d.figure])
+        )
+        for d in table.differences
+    ]
+    return {
+        "name": table.name,
+        "title": table.title,
+        "scenario": table.scenario,
+        "setting": table.setting,
+        **provenance([run for found in runs.values() for run in found]),
+        "provenance": None,
+        "partial": any(set(row.seeds) - set(row.chosen_seeds(asked.seeds)) for row in rows),
+        "command": shlex.join(["python", "benchmarks/tables.py", table.name, *_options(asked)]),
+        "needs": {root: ROOTS[root] for root in table.needs},
+        "columns": dict(table.columns),
+        "rows": [_record(asked, row, values[row.name]) for row in rows],
+        "differences": [found for found in differences if found is not None],
+    }
+
+
+def _options(asked: Request) -> list[str]:
+    seeds = [] if asked.seeds is None else ["--seed", *map(str, asked.seeds)]
+    # going on with a table, or making it again, makes no other figures
+    return [*seeds, *(word for word in asked.added if word not in ("--resume", "--overwrite"))]
+
+
+def _added(words: Sequence[str]) -> dict[str, str]:
+    """Return further options as a row keeps them."""
+    options: dict[str, str] = {}
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word.removeprefix("--").partition("=")
+            options[name] = value
+        elif options:
+            options[name] = f"{options[name]} {word}".strip()
+    return {name: value for name, value in options.items() if name not in ("resume", "overwrite")}
+
+
+def _runs(asked: Request, row: Row) -> list[LoadedRun]:
+    folder = REPOSITORY / asked.out(row) / asked.table.scenario_of(row) / row.strategy
+    return [finished_run(folder / f"seed{seed}") for seed in row.chosen_seeds(asked.seeds)]
+
+
+def _record(asked: Request, row: Row, values: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+    table = asked.table
+    return result_file.row_record(
+        name=row.name,
+        label=row.label or f"`{row.strategy}`",
+        group=row.group,
+        scenario=table.scenario_of(row),
+        strategy=row.strategy,
+        host=row.host,
+        baseline=row.baseline,
+        options=table.options(row, "{network}") | _added(asked.added),
+        figures=values,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
