@@ -26,7 +26,7 @@ lint: env
 
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "open site/index.html"
+	@echo "open site/index.html (its search needs a server: $(BIN)/mkdocs serve)"
 
 env: .venv/installed-dev
 

@@ -49,7 +49,7 @@ def method_text(entry: registry.Entry) -> str:
     cls = entry.load()
     if cls.__module__.startswith("avalanche."):
         own, _ = sections(inspect.getdoc(cls) or "")
-        return own.split("\n\n")[0]
+        return "\n\n".join(own.split("\n\n")[:2])
     module = inspect.getdoc(sys.modules[cls.__module__]) or ""
     return "\n\n".join(part for part in (module, sections(cls.__doc__ or "")[0]) if part)
 
@@ -63,12 +63,12 @@ def _strategy(name: str) -> str:
     entry = registry.get("strategy", name)
     cls, facts = entry.load(), _facts("strategy", name)
     usual = [scenario for scenario, reason in _pairs()[name].items() if reason is None]
-    example = "omniglot" if "omniglot" in usual else usual[0]
+    example = facts.get("example", "omniglot" if "omniglot" in usual else usual[0])
     measured_rows = measured.rows_of(name)
     parts = [
         f"# `{name}`",
         escaped(entry.summary) + ".",
-        _command(f"cl-suite run {example} {name}", cls),
+        _command(example, name),
         facts.get("source", ""),
         to_markdown(method_text(entry)),
         "## What it needs and keeps",
@@ -131,7 +131,7 @@ def _scenario(name: str) -> str:
     parts = [
         f"# `{name}`",
         escaped(entry.summary) + ".",
-        _command(f"cl-suite run {name} {'teen' if 'teen' in runs else runs[0]}", cls),
+        _command(name, "teen" if "teen" in runs else runs[0]),
         f"**Data.** {text}" if (text := _facts("scenario", name).get("data")) else "",
         to_markdown(method_text(entry)),
         "## Parameters",
@@ -144,14 +144,16 @@ def _scenario(name: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _command(command: str, cls: type) -> str:
+def _command(scenario: str, strategy: str) -> str:
     required = [
         f" --scenario.{name} ..."
-        for name, parameter in inspect.signature(cls).parameters.items()
+        for name, parameter in inspect.signature(
+            registry.get("scenario", scenario).load()
+        ).parameters.items()
         if parameter.default is inspect.Parameter.empty
-        and not command.startswith("cl-suite run omni")
+        and name not in (registry.get("scenario", scenario).settings.get("params") or {})
     ]
-    return f"```sh\n{command}{''.join(required)}\n```"
+    return f"```sh\ncl-suite run {scenario} {strategy}{''.join(required)}\n```"
 
 
 def _introduction(kind: registry.Kind) -> str:
@@ -183,8 +185,19 @@ def _facts(kind: registry.Kind, name: str) -> Mapping[str, str]:
     return found
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes lists in one line, as our YAML files do."""
+
+    def represent_list(self, data: Any) -> yaml.Node:
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
+
+
 def _yaml(settings: Mapping[str, Any]) -> str:
-    return f"```yaml\n{yaml.safe_dump(dict(settings), sort_keys=False).strip()}\n```"
+    text = yaml.dump(dict(settings), Dumper=_Dumper, sort_keys=False, default_flow_style=False)
+    return f"```yaml\n{text.strip()}\n```"
 
 
 def _link(strategy: str) -> str:

@@ -66,12 +66,14 @@ def table(found: list[Parameter], section: str) -> str:
     """Return parameters as a Markdown table, named as the command line names them."""
     if not found:
         return "It has no parameters."
-    rows = ["| parameter | type | default | allowed | meaning |", "|---|---|---|---|---|"]
+    limited = any(each.allowed for each in found)
+    heads = ["parameter", "type", "default", *(["allowed"] if limited else []), "meaning"]
+    rows = [heads, ["---"] * len(heads)]
     for each in found:
         default = f"`{each.default}`" if each.default else "(required)"
-        cells = (each.kind, default, each.allowed, escaped(each.meaning))
-        rows.append("| " + " | ".join([f"`--{section}.{each.name}`", *map(_cell, cells)]) + " |")
-    return "\n".join(rows)
+        cells = [each.kind, default, *([each.allowed] if limited else []), escaped(each.meaning)]
+        rows.append([f"`--{section}.{each.name}`", *map(_cell, cells)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def in_words(hint: Any) -> str:

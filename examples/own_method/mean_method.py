@@ -1,12 +1,12 @@
 """Class means as prototypes: the smallest method that learns few-shot sessions.
 
-After Snell et al., "Prototypical Networks for Few-shot Learning", NeurIPS 2017, arXiv 1703.05175.
-With `f` for the network, the row of class `c` in the cosine head is
+After Snell et al., "Prototypical Networks for Few-shot Learning", NeurIPS 2017,
+arXiv 1703.05175. With `f` for the network, the row of class `c` in the head is
 
     W_c = scale * mean of f(x) over the training samples of c
 
-Differences from the paper: the network is trained by cross-entropy on the base session, not in
-episodes.
+Differences from the paper: the network is trained by cross-entropy on the base
+session, not in episodes.
 """
 
 from dataclasses import dataclass, field
@@ -29,10 +29,10 @@ class MeanPlugin(StrategyPlugin):
     num_learned_: int = field(default=0, init=False)  # ends in "_": saved and restored
 
     requirements = Requirements(head="cosine", kinds=("class",))
-    default_config = {"training": {"base_epochs": 10, "incremental_epochs": 0}}  # noqa: RUF012
+    default_config = {"training": {"base_epochs": 10, "incremental_epochs": 0}}
 
     def after_training_exp(self, template: Template, **kwargs: Any) -> None:
-        stats = session_stats(template)  # of the session's training data, without augmentation
+        stats = session_stats(template)  # of this session's training data
         template.model.head.set_rows(stats.classes, self.scale * stats.mean)
         self.num_learned_ += len(stats.classes)
 

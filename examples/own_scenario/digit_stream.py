@@ -18,7 +18,7 @@ class DigitStream:
         shots: training images of each later digit.
     """
 
-    default_config = {  # noqa: RUF012  # what a YAML file in configs/scenario would say
+    default_config = {  # what a YAML file in configs/scenario would say
         "model": {"backbone": "conv4"},
         "training": {"base_epochs": 5, "batch_size": 64, "lr": 0.1, "incremental_epochs": 5},
     }
