@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -21,15 +20,6 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
-def results() -> str:
-    """Return the page of results, by `docs/tables.py` if there is one."""
-    if importlib.util.find_spec("tables") is None:
-        return measured.page()
-    import tables
-
-    return str(tables.page())
-
-
 for kind, folder in entries.FOLDERS.items():
     write(f"{folder}/index.md", entries.index(kind))
     write(f"{folder}/SUMMARY.md", entries.summary(kind))
@@ -38,6 +28,6 @@ for kind, folder in entries.FOLDERS.items():
 for name, text in api.pages():
     write(f"api/{name}.md", text)
 write("api/SUMMARY.md", api.summary())
-write("results.md", results())
+write("results.md", measured.page())
 architecture = (DOCS / "architecture.md").read_text("utf-8")
 write("architecture.md", architecture.replace("<!-- arrows -->", arrows.table(arrows.arrows())))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,18 +113,17 @@ def test_parameters_show_type_default_range_and_meaning() -> None:
     assert "| `--strategy.mode` | `up`, `down` | `down` |  | which way. |" in text
 
 
-def test_measured_rows_are_those_of_the_strategy(tmp_path: Path) -> None:
-    figures = {"average": {"mean": 81.978, "half_width": 1.57}, "last": {"mean": 76.6}}
-    rows = [{"label": n, "group": None, "strategy": n, "figures": figures} for n in ("teen", "er")]
-    (tmp_path / "a.json").write_text(json.dumps({"table": "a", "title": "A table", "rows": rows}))
-    found = measured.rows_of("teen", tmp_path)
-    assert found.startswith("### A table\n")
-    assert "| teen | 81.98 ± 1.57 | 76.60 |" in found
-    assert "| er |" not in found
+def test_a_page_shows_what_was_measured_of_its_strategy() -> None:
+    tables = pytest.importorskip("tables")
+    for table_of_all in tables.load_all():
+        for row in table_of_all.rows:
+            assert f"### {table_of_all.title}" in entries.page("strategy", row.strategy)
 
 
-def test_without_results_nothing_is_measured(tmp_path: Path) -> None:
-    assert measured.rows_of("teen", tmp_path / "none") == ""
+def test_the_results_page_has_every_table() -> None:
+    tables = pytest.importorskip("tables")
+    for table_of_all in tables.load_all():
+        assert f"## {table_of_all.title}\n" in measured.page()
 
 
 def test_the_arrows_are_read_from_the_test_that_keeps_them(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def _strategy(name: str) -> str:
         *_recipes(entry),
         "## Measured",
         measured_rows,
-        "" if measured_rows else "No row of `benchmarks/results` measures this strategy alone.",
-        "[All results](../results.md), and [what they say](../findings.md).",
+        "" if measured_rows else "No table of ours measures this strategy.",
+        "[All results](../results.md)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
