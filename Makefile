@@ -3,25 +3,30 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test env lint browser clean
+.PHONY: demo test env lint docs browser clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install and watch a classifier meet new classes (a minute or two, after installing)"
-	@echo "make test   ruff, mypy and all tests"
+	@echo "make test   ruff, mypy, the documentation and all tests"
+	@echo "make docs   the documentation, into site/"
 	@echo "make env    the environment for development, in .venv"
 
 demo: .venv/installed
 	$(BIN)/cl-suite run omniglot teen --out runs/demo --overwrite
 	@echo "           (in .venv/bin; then open http://localhost:6006)"
 
-test: env browser lint
+test: env browser lint docs
 	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html (its search needs a server: $(BIN)/mkdocs serve)"
 
 env: .venv/installed-dev
 
@@ -39,6 +44,10 @@ env: .venv/installed-dev
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
+.venv/installed-docs: .venv/installed
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 # a build machine gets a browser for the dashboard's tests; on yours they skip where there is none
 browser:
 	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && ! command -v chromium >/dev/null \
@@ -47,4 +56,4 @@ browser:
 	fi
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,7 +2,8 @@
 
 It breaks the few-shot class-incremental rules (old data is kept), and says so by reporting what it
 keeps. With `restart` each session begins from the initial weights, so that its result is that of
-one training on the union, whatever came before.
+one training on the union, whatever came before. See De Lange et al., "A continual learning survey:
+Defying forgetting in classification tasks", TPAMI 2022, arXiv 1909.08383.
 """
 
 from __future__ import annotations

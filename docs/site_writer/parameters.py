@@ -1,0 +1,154 @@
+"""The parameters of a strategy or scenario: type, default, what is allowed, and what it means."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from site_writer.docstrings import arguments, escaped
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter, in words.
+
+    Attributes:
+        kind: its type.
+        default: as YAML writes it; empty if it must be given.
+        allowed: its range, empty if any value of its type will do.
+        meaning: from the docstring, may be empty.
+    """
+
+    name: str
+    kind: str
+    default: str
+    allowed: str
+    meaning: str
+
+
+def parameters(cls: type, settings: Mapping[str, Any]) -> list[Parameter]:
+    """Return the parameters of a class's constructor.
+
+    Args:
+        settings: of its YAML file, of which `params` are the defaults and `bounds` the ranges.
+    """
+    hints, meanings = _hints(cls), _meanings(cls)
+    ours, chosen = settings.get("params") or {}, getattr(cls, "choices", {})
+    bounds = {**getattr(cls, "bounds", {}), **(settings.get("bounds") or {})}
+    found = []
+    for name, parameter in inspect.signature(cls).parameters.items():
+        hint = hints.get(name, parameter.annotation)
+        allowed = _ranges(hint)
+        if name in bounds:
+            allowed = [_interval(*bounds[name])]
+        if name in chosen:
+            allowed = [", ".join(f"`{word}`" for word in chosen[name])]
+        default = ours.get(name, parameter.default)
+        found.append(
+            Parameter(
+                name,
+                in_words(hint),
+                "" if default is inspect.Parameter.empty else written(default),
+                " and ".join(allowed),
+                meanings.get(name, ""),
+            )
+        )
+    return found
+
+
+def table(found: list[Parameter], section: str) -> str:
+    """Return parameters as a Markdown table, named as the command line names them."""
+    if not found:
+        return "It has no parameters."
+    limited = any(each.allowed for each in found)
+    heads = ["parameter", "type", "default", *(["allowed"] if limited else []), "meaning"]
+    rows = [heads, ["---"] * len(heads)]
+    for each in found:
+        default = f"`{each.default}`" if each.default else "(required)"
+        cells = [each.kind, default, *([each.allowed] if limited else []), escaped(each.meaning)]
+        rows.append([f"`--{section}.{each.name}`", *map(_cell, cells)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def in_words(hint: Any) -> str:
+    """Return a type as a reader of YAML would name it.
+
+    Example:
+        >>> in_words(int | None)
+        'int or null'
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return in_words(inner[0])
+    if origin is typing.Literal:
+        return ", ".join(f"`{word}`" for word in inner)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(in_words(each) for each in inner)
+    if hint is type(None):
+        return "null"
+    if origin in (list, tuple):
+        return f"list of {in_words(inner[0])}"
+    if origin is dict:
+        return "mapping"
+    if hint in (Any, inspect.Parameter.empty):
+        return "any"
+    return str(getattr(hint, "__name__", hint))
+
+
+def written(value: Any) -> str:
+    """Return a value as YAML writes it, in one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(written, value))}]"
+    return str(value)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    target = cls if dataclasses.is_dataclass(cls) else cls.__init__  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except NameError:  # a name that is imported for type checkers alone
+        return {}
+
+
+def _meanings(cls: type) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        for owner in (each, each.__dict__.get("__init__")):
+            for name, meaning in arguments(getattr(owner, "__doc__", None) or "").items():
+                refers = meaning.startswith(("see `", "as of `")) and name in found
+                found[name] = found[name] if refers else meaning
+    return found
+
+
+def _ranges(hint: Any) -> list[str]:
+    found = []
+    if typing.get_origin(hint) is typing.Annotated:
+        _, *marks = typing.get_args(hint)
+        for mark in marks:
+            low, high = getattr(mark, "low", -math.inf), getattr(mark, "high", math.inf)
+            strict = type(mark).__name__ == "Above"
+            found.append(f"above {low:g}" if strict else _interval(low, high))
+    for each in typing.get_args(hint):
+        if typing.get_origin(hint) is not typing.Literal:
+            found += _ranges(each)
+    return found
+
+
+def _interval(low: float, high: float) -> str:
+    if high == math.inf:
+        return f"at least {low:g}"
+    return f"at most {high:g}" if low == -math.inf else f"{low:g} to {high:g}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")
