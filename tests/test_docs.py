@@ -114,14 +114,16 @@ def test_parameters_show_type_default_range_and_meaning() -> None:
 
 
 def test_a_page_shows_what_was_measured_of_its_strategy() -> None:
-    tables = pytest.importorskip("tables")
+    import tables
+
     for table_of_all in tables.load_all():
         for row in table_of_all.rows:
             assert f"### {table_of_all.title}" in entries.page("strategy", row.strategy)
 
 
 def test_the_results_page_has_every_table() -> None:
-    tables = pytest.importorskip("tables")
+    import tables
+
     for table_of_all in tables.load_all():
         assert f"## {table_of_all.title}\n" in measured.page()
 

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -51,7 +49,6 @@ def test_the_scenario_of_ones_own_runs_by_name(tmp_path: Path) -> None:
 
 
 def test_the_method_of_ones_own_runs_by_name(tmp_path: Path) -> None:
-    pytest.importorskip("cl_suite.requirements")
     path = {"PYTHONPATH": os.pathsep.join([installed("own_method", tmp_path), *sys.path])}
     words = ["run", "omniglot", "mean_method", "--scenario.base_classes", "12", "--scenario.way"]
     options = ["115", "--training.base_epochs", "1", "--strategy.scale", "2"]

@@ -71,10 +71,9 @@ def test_every_command_names_things_that_exist(words: list[str]) -> None:
         assert words[0] in {"run", "list", "show", "bank", "sensitivity"}
 
 
-@pytest.mark.parametrize("kind", ["scenario", "strategy"])
-def test_the_tables_name_every_built_in_entry(kind: registry.Kind) -> None:
-    for name in registry.entries(kind):
-        assert f"| `{name}` |" in README
+def test_every_link_leads_to_a_file() -> None:
+    for target in re.findall(r"\]\(([^)#]+)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
 def test_the_make_targets_exist() -> None:

@@ -44,11 +44,11 @@ def test_a_wrapper_needs_the_session_and_takes_the_kinds_that_its_host_does(
     [
         (
             "problem_sequence {} --strategy.host picle --evaluation.task_known false",
-            "predicts only where a sample's session is told",
+            "predicts only if it is told a sample's session",
         ),
         (
             "data_incremental {} --strategy.host teen --model.head cosine",
-            "learns from streams of new classes alone",
+            "learns only from streams of new classes",
         ),
     ],
 )
