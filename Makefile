@@ -7,10 +7,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   install and watch a classifier meet new classes (a minute or two, after installing)"
-	@echo "make test   ruff, mypy, the documentation and all tests"
-	@echo "make docs   the documentation, into site/"
-	@echo "make env    the environment for development, in .venv"
+	@echo "make demo   install, then watch a classifier learn new classes (a minute or two, after installing)"
+	@echo "make test   run ruff, mypy, the documentation build and all tests"
+	@echo "make docs   build the documentation into site/"
+	@echo "make env    install the development environment in .venv"
 
 demo: .venv/installed
 	$(BIN)/cl-suite run omniglot teen --out runs/demo --overwrite
@@ -48,7 +48,7 @@ env: .venv/installed-dev
 	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
-# a build machine gets a browser for the dashboard's tests; on yours they skip where there is none
+# CI installs a browser for the dashboard's tests; elsewhere they are skipped if there is none
 browser:
 	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && ! command -v chromium >/dev/null \
 	    && command -v apt-get >/dev/null; then \

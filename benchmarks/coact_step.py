@@ -1,15 +1,15 @@
-"""One incremental `coact` training step against the same step with separate full encoders.
+"""Time and memory of one incremental `coact` training step, against separate full encoders.
 
-A later session in which the adapters learn: cross-entropy, contrastive and consistency term. LoRA
-in the upper half of the blocks, two views of a batch.
+The step is from a later session in which the adapters learn, with the cross-entropy, contrastive
+and consistency terms. LoRA is in the upper half of the blocks, and a batch has two views.
     shared      the strategy's own callbacks: one body, snapshots of adapters, shared prefixes, a
-                last block that computes the class token alone
+                last block that computes only the class token
     4 encoders  full copies of the network: the passes that the loss needs (student and BASE on one
                 view, the teachers of BASE and PRE on the other), copies without gradient
-    6 passes    as the authors' code goes: student, BASE and PRE each with a student and a teacher
+    6 passes    as in the authors' code: student, BASE and PRE each have a student and a teacher
                 encoder, each run on both views; the students of BASE and PRE keep their graph
-Time: all variants in one process, interleaved. Memory: peak resident size of a process for each
-variant, less what it had before any network was built.
+Time: all variants in one process, interleaved. Memory: peak resident size of one process per
+variant, minus its size before any network was built.
 
     python benchmarks/coact_step.py [--rounds 3] [--batch 64] [--weights FILE for DeiT-tiny]
 """
@@ -45,7 +45,7 @@ Step = Callable[[], float]
 
 
 class FullEncoder(CoACTPlugin):
-    """Adapters only: every block computes every token."""
+    """The strategy with plain adapters: every block computes every token."""
 
     def prepare_model(self, model: nn.Module) -> None:
         assert isinstance(model, Classifier)
@@ -54,7 +54,7 @@ class FullEncoder(CoACTPlugin):
 
 
 def make(name: str, weights: str | None, kind: type[CoACTPlugin]) -> tuple[Classifier, CoACTPlugin]:
-    """Return a classifier after a base session of no epochs, and its strategy."""
+    """Return a classifier after a base session of zero epochs, and its strategy."""
     torch.manual_seed(0)
     plugin = kind(adapt_blocks=6, tune_from_block=None)
     config = ModelConfig(backbone=name, weights=weights)
@@ -87,9 +87,13 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 def shared_step(model: Classifier, plugin: CoACTPlugin, batch: list[Tensor]) -> Step:
     optimizer = optimizer_of(model)
+    # not the session's first step, in which the strategy compares the two views
+    clock = SimpleNamespace(train_exp_iterations=1)
 
     def step() -> float:
-        strategy: Any = SimpleNamespace(model=model, mbatch=batch, mb_x=batch[0], mb_y=batch[1])
+        strategy: Any = SimpleNamespace(
+            model=model, clock=clock, mbatch=batch, mb_x=batch[0], mb_y=batch[1]
+        )
         optimizer.zero_grad()
         plugin.before_training_iteration(strategy)
         plugin.before_forward(strategy)
@@ -121,7 +125,7 @@ def separate_step(model: Classifier, batch: list[Tensor], *, all_passes: bool) -
         features = model.features(view)
         with torch.set_grad_enabled(all_passes):
             base_logits = base.eval()(view)
-        kept = [base_logits]  # what is computed and never read lives until the step ends
+        kept = [base_logits]  # results that are never read live until the step ends
         if all_passes:
             own_teacher, pre_student = unread
             kept += [pre_student.eval()(view), teacher(own_teacher)]
@@ -151,7 +155,7 @@ VARIANTS = ("shared", "4 encoders", "6 passes")
 
 
 def peak_growth(variant: str, name: str, options: argparse.Namespace) -> float:
-    """Return the MiB that a process grows by in two steps of a variant."""
+    """Return by how many MiB a process grows in two steps of a variant."""
     command = [sys.executable, __file__, "--child", variant, "--model", name]
     command += ["--batch", str(options.batch)]
     if options.weights:
@@ -160,7 +164,7 @@ def peak_growth(variant: str, name: str, options: argparse.Namespace) -> float:
 
 
 def child(options: argparse.Namespace) -> None:
-    import timm  # noqa: F401  # the library's own weight is no part of the figure
+    import timm  # noqa: F401  # the figure excludes the library itself
     from peft import LoraConfig  # noqa: F401
 
     before = status_mib("VmRSS")
@@ -171,7 +175,7 @@ def child(options: argparse.Namespace) -> None:
 
 
 def status_mib(field: str) -> float:
-    """Return a figure of this process; `ru_maxrss` would be that of whoever started it."""
+    """Return a figure of this process; `ru_maxrss` would be that of its parent process."""
     (line,) = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -181,7 +185,7 @@ def status_mib(field: str) -> float:
 
 
 def compare(name: str, options: argparse.Namespace) -> None:
-    # first, while this process holds nothing
+    # first, while this process is still small
     memory = {variant: peak_growth(variant, name, options) for variant in VARIANTS}
     steps = {variant: make_step(variant, name, options) for variant in VARIANTS}
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}

@@ -1,9 +1,9 @@
-"""What the engine costs beside a bare PyTorch loop, on the omniglot stream with conv4.
+"""Overhead of the engine against a bare PyTorch loop, on the omniglot stream with conv4.
 
-Two questions, answered in one process with the two sides interleaved:
+Two comparisons in one process, with the two sides interleaved:
     1. training: the base session's epochs by the engine against the same epochs by a loop of a
        dozen lines (same batches, transforms, model, optimiser);
-    2. later sessions: seconds of a `prototype` session beside its bare forward passes.
+    2. later sessions: seconds of a `prototype` session against its bare forward passes.
 
     python benchmarks/engine_overhead.py [--rounds 5] [--epochs 3]
 """
@@ -62,7 +62,7 @@ def bare_epochs(stream: Stream, recipe: TrainingConfig) -> Callable[[], None]:
 
 
 def later_sessions(stream: Stream, recipe: TrainingConfig) -> tuple[float, float]:
-    """Return seconds of all later sessions by the engine, and of their bare forward passes."""
+    """Return the seconds of all later sessions by the engine, and by bare forward passes."""
     engine = Engine(stream, classifier(stream), PrototypePlugin(), recipe)
     engine.train_session(0)
     model, transform = engine.model, stream.info.eval_transform

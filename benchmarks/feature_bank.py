@@ -1,9 +1,9 @@
-"""What the feature bank gains and costs, on the processor at hand.
+"""Speed of building the feature bank, and of training on it, on this computer's processor.
 
-Two questions, answered in one process with the sides interleaved:
-    1. building: images a second of the bank (images in memory -> features on disk, checked and read
-       back) against a plain loop over the same timm model, batch 64 in contiguous order;
-    2. training: a linear head on cached features, its batches from
+Two comparisons in one process, with the sides interleaved:
+    1. building: images per second of the bank (images in memory -> features on disk, checked and
+       read back) against a plain loop over the same timm model, batch 64 in contiguous order;
+    2. training: a linear head on cached features, with batches from
        `cl_suite.avalanche.loader.batches`, against a bare loop that slices two tensors.
 
     python benchmarks/feature_bank.py [--model tf_efficientnet_lite0] [--images 128] [--rounds 5]
@@ -40,7 +40,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def one_session(inputs: Tensor, transform: Transform) -> Stream:
-    """Return a stream of one session, with labels in turn and one test sample."""
+    """Return a stream of one session, with labels in cyclic order and one test sample."""
     targets = [row % NUM_CLASSES for row in range(len(inputs))]
     classes = sorted(set(targets))
     return build_stream(
@@ -55,7 +55,7 @@ def one_session(inputs: Tensor, transform: Transform) -> Stream:
 
 
 def building_ratio(model: nn.Module, stream: Stream) -> tuple[float, float]:
-    """Return images a second of the bank and of the plain loop."""
+    """Return the images per second of the bank and of the plain loop."""
     images = stream.train[0].inputs  # type: ignore[attr-defined]  # tensors
     transform = stream.info.eval_transform
 
@@ -71,7 +71,7 @@ def building_ratio(model: nn.Module, stream: Stream) -> tuple[float, float]:
 
 
 def training(batch_source: Callable[[], Iterable[list[Tensor]]], dim: int) -> Callable[[], None]:
-    """Return one epoch of a linear head."""
+    """Return a function that trains a linear head for one epoch."""
     head = nn.Linear(dim, NUM_CLASSES)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9)
 
@@ -90,7 +90,7 @@ def bare_batches(features: Tensor, labels: Tensor, size: int) -> Iterable[list[T
 
 
 def training_ratio(stream: Stream, batch_size: int, dim: int) -> float:
-    """Return the speed of training from the suite's batches over that of the bare loop."""
+    """Return the speed of training on the suite's batches, relative to the bare loop."""
     samples = stream.train[0]
     features, labels = samples.inputs, torch.tensor(samples.targets)  # type: ignore[attr-defined]  # tensors
     loader = batches(benchmark(stream).train_stream[0].dataset, batch_size, shuffle=True)

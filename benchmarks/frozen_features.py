@@ -4,8 +4,8 @@
    the real strategies. If a strategy draws something (projection, fake streams), three seeds give
    a mean and its 95 % interval. The figures go to `results/frozen_BACKBONE.json` in $RESULTS
    (benchmarks/results by default).
-2. Session cost: sessions of random features, timed after so many classes. What a session costs
-   must not depend on how many classes came before.
+2. Session cost: sessions of random features, timed after a given number of earlier classes. The
+   cost of a session must not depend on that number.
 
     python benchmarks/frozen_features.py --root DATA --weights FILE.safetensors \
         [--backbone tf_efficientnet_lite0] [--methods teen teen_whitened]
@@ -63,8 +63,8 @@ class Method:
         strategy: as on the command line.
         label: what the table prints, Markdown.
         plugin_class: the strategy's class.
-        parameters: of its constructor.
-        seeded: those of its parameters that are the seed; none if nothing is drawn.
+        parameters: arguments of its constructor.
+        seeded: names of its parameters that take the seed; empty if nothing is drawn.
         baseline: the method that it is compared with.
     """
 
@@ -80,7 +80,7 @@ class Method:
         return self.plugin_class(**self.parameters, **dict.fromkeys(self.seeded, seed))
 
     def seeds(self, num: int) -> range:
-        """Return the first seeds, one if nothing is drawn."""
+        """Return the first `num` seeds, or one seed if nothing is drawn."""
         return range(num if self.seeded else 1)
 
     @property
@@ -129,7 +129,12 @@ def features_of(root: str, backbone: str, weights: str) -> Stream:
 
 
 def random_features(sizes: Sequence[int], dim: int = 1280) -> Stream:
-    """Return a stream of random features with so many classes a session, five samples of each."""
+    """Return a stream of random features with five samples per class.
+
+    Args:
+        sizes: number of classes of each session.
+        dim: width of a feature.
+    """
     generator = torch.Generator().manual_seed(0)
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     sessions = [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
@@ -159,7 +164,7 @@ def make_engine(stream: Stream, plugin: Any) -> Engine:
 
 
 def accuracies(stream: Stream, plugin: Any) -> tuple[Headline, list[float]]:
-    """Return the figures of a run, and the accuracy after each session; fractions."""
+    """Return the figures of a run, and the accuracy after each session, as fractions."""
     engine = make_engine(stream, plugin)
     confusions = []
     for session in range(stream.info.num_sessions):
@@ -175,7 +180,7 @@ def accuracies(stream: Stream, plugin: Any) -> tuple[Headline, list[float]]:
 
 
 def measured(stream: Stream, name: str, num_seeds: int) -> dict[str, dict[int, float]]:
-    """Print the figures of a method, and return them by name and seed; fractions."""
+    """Print the figures of a method, and return them by name and seed, as fractions."""
     method, found, curves, notes = METHODS[name], {}, [], []
     for seed in method.seeds(num_seeds):
         plugin = method.plugin(seed)
@@ -239,7 +244,7 @@ def write_results(
 
 
 def print_accuracies(stream: Stream, backbone: str, methods: Sequence[str], seeds: int) -> None:
-    """Measure these methods, print their figures and write them."""
+    """Measure these methods, then print and write their figures."""
     print(f"{'':24}  average        last           harmonic       sessions")  # noqa: T201
     values = {name: measured(stream, name, seeds) for name in METHODS if name in methods}
     write_results(stream, backbone, values, seeds)
@@ -251,9 +256,9 @@ def _in_words(found: MeanInterval) -> str:
 
 
 def print_costs(num_classes: Sequence[int], rounds: int, way: int = 5) -> None:
-    """Print the median seconds of 5-way 5-shot sessions that begin after so many classes.
+    """Print the median seconds of 5-way 5-shot sessions after each of these numbers of classes.
 
-    Five base classes throughout; what is missing comes in one large session before those timed.
+    There are always five base classes; one large untimed session brings the other earlier classes.
     """
     print(f"{'seconds a session after':24}" + "".join(f"{n:>9} classes" for n in num_classes))  # noqa: T201
     for name in ("class_means", "teen", "mahalanobis", "ranpac", "teen_whitened"):

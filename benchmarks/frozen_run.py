@@ -1,8 +1,8 @@
-"""What a whole run on a frozen backbone costs, against its one unavoidable part.
+"""Time of a whole run on a frozen backbone, against its one unavoidable part, the forward pass.
 
-Three times, in one process, interleaved over the rounds:
-    1. limit: the network's forward pass over each distinct image, prepared and in memory, in the
-       batch size and memory order that the bank uses;
+Three timings in one process, interleaved over the rounds:
+    1. forward: the network's forward pass over each distinct image, prepared and in memory, with
+       the batch size and memory order that the bank uses;
     2. cold: `cl-suite run mini_imagenet STRATEGY` with an empty bank (reading, decoding, resizing,
        the bank, nine sessions, evaluation, dashboard and checkpoints; imports excluded);
     3. warm: the same run with the bank filled.
@@ -40,7 +40,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def prepared_images(root: str, name: str) -> Tensor:
-    """Return every distinct image of the stream as the network takes it."""
+    """Return every distinct image of the stream, prepared for the network."""
     preprocessing = backbone_preprocessing(name)
     assert preprocessing is not None
     stream = with_preprocessing(FSCIL(dataset="mini_imagenet", root=root).build(), preprocessing)
@@ -50,7 +50,7 @@ def prepared_images(root: str, name: str) -> Tensor:
 
 
 def forward_pass(images: Tensor, name: str, weights: str | None) -> Callable[[], None]:
-    """Return the forward pass over all images, and nothing else."""
+    """Return a function that only runs the forward pass over all images."""
     backbone = create_backbone(name, tuple(images.shape[1:]), weights=weights, frozen=True)
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     size = default_batch_size(torch.device("cpu"), tuple(images.shape[1:]))
@@ -68,7 +68,7 @@ def forward_pass(images: Tensor, name: str, weights: str | None) -> Callable[[],
 
 
 def whole_run(strategy: str, options: argparse.Namespace, out: Path) -> Callable[[], None]:
-    """Return one run of the command line."""
+    """Return a function that does one run of the command line."""
     command = ["run", "mini_imagenet", strategy, "--scenario.root", options.root]
     command += ["--model.backbone", options.backbone, "--model.frozen", "true", "--device", "cpu"]
     command += ["--training.base_epochs", "0", "--out", str(out), "--overwrite"]
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     if options.weights is None:
-        # random weights come without a preprocessing of their own
+        # random weights do not define a preprocessing
         raise SystemExit("pass --weights: random ones are not prepared for as published ones are")
     images = prepared_images(options.root, options.backbone)
     limit = forward_pass(images, options.backbone, options.weights)

@@ -1,11 +1,12 @@
-"""One outer step of `mamlcon`: episodes at once (vmap) against episodes one after another.
+"""Time of one outer step of `mamlcon`: episodes at once (vmap) or one after another (loop).
 
-Both run the strategy's own inner loop on the same random episodes and end in the same gradient.
-    loop    each episode by itself, its gradient taken before the next begins
-    vmap    all episodes of the outer step in one pass; each has weights of its own, so that a
-            convolution becomes one of as many groups as there are episodes
+Both run the strategy's own inner loop on the same random episodes and give the same gradient.
+    loop    each episode by itself; its gradient is taken before the next begins
+    vmap    all episodes of the outer step in one pass; each has its own weights, so a
+            convolution becomes one with as many groups as there are episodes
 
-In one process, interleaved; processor time, which a busy machine disturbs less than the clock.
+Both run in one process, interleaved. Processor time is measured, because other load disturbs it
+less than wall time.
 
     python benchmarks/mamlcon_inner.py [--rounds 3] [--episodes 4] [--network melconv conv4 mlp]
 """
@@ -62,7 +63,7 @@ def make_steps(name: str, num_episodes: int, *, first_order: bool) -> dict[str, 
     present = plan.present(others, torch.arange(num_drawn), num_base, num_drawn).expand(
         num_episodes, -1, -1
     )
-    # class ids are for the cross-entropy of base classes, which is no part of this
+    # class ids are for the cross-entropy of base classes, which is not measured here
     batch = [query, query_units.flatten(), query_units, support, units, present]
 
     def gradients(at_once: bool) -> list[Tensor]:
@@ -78,7 +79,7 @@ def make_steps(name: str, num_episodes: int, *, first_order: bool) -> dict[str, 
 
 def compare(name: str, options: argparse.Namespace, *, first_order: bool) -> None:
     steps = make_steps(name, options.episodes, first_order=first_order)
-    # the first round warms up, and shows that both do the same
+    # the first round warms up, and checks that both give the same gradient
     for one, other in zip(*(step() for step in steps.values()), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
     seconds: dict[str, list[float]] = {variant: [] for variant in steps}

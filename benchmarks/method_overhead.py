@@ -1,8 +1,8 @@
-"""What the engine costs beside bare PyTorch loops of the same methods, on omniglot with conv4.
+"""Overhead of the engine against bare PyTorch loops of the same methods, on omniglot with conv4.
 
-The second of two sessions, by the engine and by a loop of a dozen lines that does the same work on
-the same tensors (transforms, forward passes, losses, optimiser, moving averages), in one process
-and interleaved.
+The engine trains the second of two sessions. A loop of a dozen lines does the same work on the same
+tensors (transforms, forward passes, losses, optimiser, moving averages). Both run in one process,
+interleaved.
 
     python benchmarks/method_overhead.py [--rounds 5] [--epochs 2] [--methods er coconut ...]
 """
@@ -30,7 +30,7 @@ from cl_suite.losses.sycon import sycon_moco_loss
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
 from cl_suite.scenarios import ClassIncremental
-from cl_suite.strategies import CLERPlugin, CoconutPlugin, ERPlugin, FinetunePlugin, SyCONPlugin
+from cl_suite.strategies import CLERPlugin, COCONUTPlugin, ERPlugin, FinetunePlugin, SyCONPlugin
 
 Step = Callable[[list[Tensor], Tensor, Tensor], Tensor]  # views, plain view, labels -> loss
 BATCH, LR = 64, 0.01
@@ -40,7 +40,7 @@ def plugin_of(method: str) -> Any:
     made: dict[str, Callable[[], Any]] = {
         "finetune": FinetunePlugin,
         "er": lambda: ERPlugin(buffer=484),
-        "coconut": lambda: CoconutPlugin(buffer=484),
+        "coconut": lambda: COCONUTPlugin(buffer=484),
         "cler": lambda: CLERPlugin(host="finetune"),
         "sycon": lambda: SyCONPlugin(queue_size=1024, projector_dim=256, predictor_dim=256),
     }
@@ -65,11 +65,11 @@ def engine_of(method: str, stream: Stream, epochs: int) -> Engine:
 
 
 def bare_step(method: str, model: Classifier, plugin: Any, stream: Stream) -> Step:
-    """Return the loss of a batch, as a function of its views."""
+    """Return a function that computes the loss of a batch from its views."""
     old = set(stream.info.session_classes[0])
     is_old = torch.tensor([c in old for c in range(stream.info.num_classes)])
     past = copy.deepcopy(model).eval().requires_grad_(False)
-    network: Any = model  # with what the strategy has put on it
+    network: Any = model  # with the modules that the strategy added
     before: Any = past
 
     def finetune(views: list[Tensor], plain: Tensor, labels: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def bare_step(method: str, model: Classifier, plugin: Any, stream: Stream) -> St
 
 
 def bare_session(method: str, engine: Engine, stream: Stream, epochs: int) -> Callable[[], None]:
-    model: Any = copy.deepcopy(engine.model)  # with what the strategy has put on it
+    model: Any = copy.deepcopy(engine.model)  # with the modules that the strategy added
     info, plugin = stream.info, engine.plugin
     new = sorted(info.session_classes[1])
     if method != "sycon":

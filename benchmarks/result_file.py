@@ -1,4 +1,4 @@
-"""Measured figures as data: the content of `results/NAME.json` (see `results/README.md`)."""
+"""Content of a file of measured figures, `results/NAME.json` (see `results/README.md`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cl_suite.storage.files import atomic_write, make_folder
 
 SCHEMA = 1
 RESULTS = Path(__file__).resolve().parent / "results"
-# digits after the point that are kept of per cent: more than anybody prints, and short to read
+# digits kept after the decimal point of a percentage: more than any table prints, but short
 DIGITS = 6
 
 BySeed = Mapping[int, float]
@@ -36,9 +36,9 @@ def difference(
     """Return `row - against`, paired by seed; None if the two have no seed in common.
 
     Args:
-        name: of the figure.
+        name: name of the figure.
         row: name of a row, and its fractions by seed.
-        against: the same of another one.
+        against: the same for the other row.
     """
     (first, ours), (second, theirs) = row, against
     common = sorted(set(ours) & set(theirs))
@@ -64,14 +64,14 @@ def row_record(
     """Return one row.
 
     Args:
-        name: unique in its table.
-        label: what the table prints, Markdown.
+        name: name of the row, unique in its table.
+        label: its text in the table, Markdown.
         scenario, strategy: as on the command line.
         figures: fractions by figure and seed; a figure that is undefined for a seed is left out.
-        group: heading under which it stands.
+        group: heading above the row.
         host: the strategy that this one wraps.
         baseline: name of the row that it is compared with.
-        options: as on the command line, variables in place of paths; None if they are not known.
+        options: as on the command line, with variables for paths; None if they are not known.
     """
     defined = {
         name: values
@@ -93,22 +93,22 @@ def row_record(
 
 
 def notes_of(path: Path) -> list[str]:
-    """Return the sentences on its figures that a file holds, none if there is no file."""
+    """Return a file's notes on its figures, or none if there is no such file."""
     if not path.is_file():
         return []
     return [str(note) for note in json.loads(path.read_text("utf-8"))["notes"]]
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file of results, whole or not at all.
+    """Write a file of results atomically: complete or not at all.
 
     Args:
-        path: where.
-        content: every field but the version of the schema.
+        path: the file.
+        content: every field except the version of the schema.
     """
     make_folder(path.parent)
     text = json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False, allow_nan=False)
-    # a line a list of seeds, not a line a seed
+    # each list of seeds on one line
     text = re.sub(r"\[[\d,\s]+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
     atomic_write(path, f"{text}\n".encode())
 

@@ -1,4 +1,4 @@
-"""The figures of finished runs, by the names that tables of results use."""
+"""Figures of finished runs, under the names that the tables of results use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def finished_run(path: Path) -> LoadedRun:
     """Return a finished run.
 
     Raises:
-        UserError: if it is unfinished, or a file is missing or damaged.
+        UserError: if the run is unfinished, or a file is missing or damaged.
     """
     run = load(RunFolder(path))
     if not run.finished:
@@ -29,13 +29,13 @@ def finished_run(path: Path) -> LoadedRun:
 
 
 def figure_of(run: LoadedRun, name: str) -> float:
-    """Return a figure after the last session, a fraction; NaN if it is undefined.
+    """Return a figure after the last session as a fraction; NaN if it is undefined.
 
     Args:
-        run: a finished one.
+        run: a finished run.
         name: `average`, `last`, `drop`, `base`, `new`, `harmonic`, `forgetting`, `last_macro`, or
-            `last_session` (accuracy on the last session's classes); behind `linear.` or `knn.`
-            it is that probe's.
+            `last_session` (accuracy on the last session's classes); the prefix `linear.` or `knn.`
+            selects that probe's figure.
     """
     probe, _, own = name.rpartition(".")
     hits = _hits_of(run, probe)
@@ -50,11 +50,11 @@ def figure_of(run: LoadedRun, name: str) -> float:
 
 
 def provenance(runs: Sequence[LoadedRun]) -> dict[str, Any]:
-    """Return when, with which version and on what machine these runs were made."""
+    """Return the date, version and machine of these runs."""
     infos = [run.folder.read_run_info() for run in runs]
     machines = [info.get("machine", {}) for info in infos]
     return {
-        # the latest: a table that was stopped may have taken days
+        # the latest date: a table that was stopped and resumed may span days
         "measured": max(str(info.get("started", ""))[:10] for info in infos) or None,
         "version": ", ".join(sorted({str(info["versions"]["cl-suite"]) for info in infos})),
         "machine": {

@@ -1,6 +1,6 @@
-"""What a table of results is made of, before it is measured: its rows and their commands.
+"""Specification of a table of results: its rows and the commands that measure them.
 
-Options may hold variables: `$OUT` is the folder of all runs, the others are the roots of data.
+Options may contain variables: `$OUT` is the folder of all runs, the others name data or weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOTS: Mapping[str, str] = {
     "MINI_IMAGENET": "the folder of miniImageNet",
     "DEIT_TINY": "the weights file of DeiT-tiny",
 }
-TASKS_A_NETWORK = 10  # few-shot tasks 0 to 9 begin at network 0, and so on
+TASKS_A_NETWORK = 10  # few-shot tasks 0 to 9 start from network 0, and so on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +23,18 @@ class Row:
     """One configuration, run with several seeds.
 
     Attributes:
-        name: its folder below the table's.
+        name: name of its folder, below the table's.
         strategy: as on the command line.
-        label: what the table prints, Markdown; the strategy's name if empty.
-        scenario: the table's if empty.
-        group: heading under which rows of different settings stand apart.
+        label: its text in the table, Markdown; the strategy's name if empty.
+        scenario: as on the command line; the table's if empty.
+        group: heading that separates rows of different settings.
         baseline: name of the row that it is compared with.
         options: as on the command line, without the dashes.
-        seeds: one run each.
+        seeds: seeds, with one run each.
         start_from: name of the row whose base session it continues, seed by seed.
-        weights_from: name of the row whose finished networks it takes, seed by seed.
-        tasks_on: the same if its seeds number few-shot tasks, ten to a network.
-        numbers_networks: its seeds number the networks of such tasks.
+        weights_from: name of the row whose finished networks it starts from, seed by seed.
+        tasks_on: the same if its seeds number few-shot tasks, ten per network.
+        numbers_networks: True if its seeds number the networks of such tasks.
         reported: False if only other rows need it.
     """
 
@@ -58,7 +58,7 @@ class Row:
         return self.options.get("strategy.host")
 
     def chosen_seeds(self, chosen: Sequence[int] | None) -> list[int]:
-        """Return its own seeds, or those chosen for the table."""
+        """Return the row's own seeds, or the seeds chosen for the table."""
         if chosen is None:
             return list(self.seeds)
         if self.numbers_networks:
@@ -68,11 +68,11 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A difference that the table states, `row - against`, paired by seed.
+    """A difference that the table reports, `row - against`, paired by seed.
 
     Attributes:
-        row, against: names of rows.
-        figure: which figure of the two.
+        row, against: names of the two rows.
+        figure: name of the figure.
     """
 
     row: str
@@ -85,8 +85,8 @@ class Command:
     """One call of `cl-suite run`.
 
     Attributes:
-        seeds: its runs.
-        options: as on the command line, without the dashes; variables stand as such.
+        seeds: seeds, with one run each.
+        options: as on the command line, without the dashes; variables are not substituted.
     """
 
     scenario: str
@@ -95,12 +95,12 @@ class Command:
     options: Mapping[str, str]
 
     def arguments(self, variables: Mapping[str, str], added: Sequence[str], out: str) -> list[str]:
-        """Return what follows `cl-suite`.
+        """Return the arguments of `cl-suite`.
 
         Args:
             variables: values of the variables in the options.
-            added: further options, which win.
-            out: the folder of its runs.
+            added: further options, which take precedence.
+            out: folder of the runs.
         """
         given = [
             word
@@ -117,13 +117,13 @@ class Table:
     """One table of results.
 
     Attributes:
-        name: as on the command line, and of its file.
-        title: a heading.
-        scenario: of its rows, unless they name another.
-        setting: sentences on how it is measured, which hold for every measurement.
-        columns: figures by name, and what the table calls them.
-        rows: in the order in which they are run; a row comes after those that it needs.
-        differences: what is compared seed by seed.
+        name: name on the command line and of its file.
+        title: heading.
+        scenario: scenario of its rows, unless they name another.
+        setting: sentences on how it is measured, true for every measurement.
+        columns: heading of each figure, by the figure's name.
+        rows: rows in the order in which they run; a row follows those that it needs.
+        differences: differences between rows, compared seed by seed.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Table:
 
     @property
     def needs(self) -> list[str]:
-        """Variables that its options hold, `$OUT` aside."""
+        """Variables in its options, except `$OUT`."""
         text = " ".join(value for row in self.rows for value in row.options.values())
         return [name for name in ROOTS if re.search(rf"\${name}\b", text)]
 
@@ -145,11 +145,11 @@ class Table:
         return row.scenario or self.scenario
 
     def commands(self, row: Row, chosen: Sequence[int] | None = None) -> Iterator[Command]:
-        """Yield the calls that a row takes: one, or one a network if its seeds number tasks.
+        """Yield the calls for a row: one, or one per network if its seeds number tasks.
 
         Args:
-            row: one of the table's.
-            chosen: seeds in place of the row's own.
+            row: a row of this table.
+            chosen: seeds that replace the row's own.
         """
         seeds = row.chosen_seeds(chosen)
         parts = [seeds]
@@ -163,11 +163,11 @@ class Table:
             )
 
     def options(self, row: Row, network: int | str) -> dict[str, str]:
-        """Return a row's options, with the runs that it continues.
+        """Return a row's options, including the runs that it continues.
 
         Args:
-            row: one of the table's.
-            network: number of the network that few-shot tasks begin at.
+            row: a row of this table.
+            network: number of the network that few-shot tasks start from.
         """
         options = dict(row.options)
         if row.start_from is not None:

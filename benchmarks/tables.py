@@ -3,11 +3,12 @@
     python benchmarks/tables.py                        list the tables
     python benchmarks/tables.py NAME [--seed 0] [...]  run one
 
-Options after the name are added to each run and win, such as --device. --seed replaces the seeds
-of every row; the file says which were run. A table that was stopped goes on with --resume.
+Options after the name, such as --device, are added to each run and take precedence. --seed replaces
+the seeds of every row; the file lists the seeds that were run. To continue a table that was
+stopped, add --resume.
 
 Runs go to $OUT (runs/tables by default), files to $RESULTS (benchmarks/results). $SPOKEN_DIGITS and
-$MINI_IMAGENET are data roots, $DEIT_TINY a weights file. Relative paths begin at the repository.
+$MINI_IMAGENET are data roots, $DEIT_TINY a weights file. Relative paths start at the repository.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for.
+    """What the user asked for.
 
     Attributes:
         table: the table to measure.
-        seeds: in place of the rows' own; None: each row's own.
+        seeds: seeds that replace those of every row; None: each row's own.
         added: further options of every run.
         variables: values of the variables in the options.
     """
@@ -74,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def request(name: str, options: Sequence[str]) -> Request:
-    """Return what to measure.
+    """Return the request that the command line makes.
 
     Raises:
-        UserError: if the table is unknown, or it needs data whose variable is not set.
+        UserError: if the table is unknown, or a variable that it needs is not set.
     """
     if name not in TABLES:
         raise UserError(f"table '{name}' is unknown; there are {' '.join(TABLES)}")
@@ -94,7 +95,7 @@ def request(name: str, options: Sequence[str]) -> Request:
 
 
 def calls(asked: Request, row: Row) -> list[list[str]]:
-    """Return the arguments of each call of `cl-suite` that a row takes."""
+    """Return the arguments of each call of `cl-suite` for a row."""
     return [
         command.arguments(asked.variables, asked.added, asked.out(row))
         for command in asked.table.commands(row, asked.seeds)
@@ -130,7 +131,7 @@ def call_suite(arguments: Sequence[str]) -> int:
 
 
 def content(asked: Request) -> dict[str, Any]:
-    """Return what the finished runs of a table come to, without notes.
+    """Return the results of a table's finished runs, without notes.
 
     Raises:
         UserError: if a run is unfinished, or cannot be read.
@@ -168,12 +169,12 @@ def content(asked: Request) -> dict[str, Any]:
 
 def _options(asked: Request) -> list[str]:
     seeds = [] if asked.seeds is None else ["--seed", *map(str, asked.seeds)]
-    # going on with a table, or making it again, makes no other figures
+    # resuming or repeating a table does not change its figures
     return [*seeds, *(word for word in asked.added if word not in ("--resume", "--overwrite"))]
 
 
 def _added(words: Sequence[str]) -> dict[str, str]:
-    """Return further options as a row keeps them."""
+    """Return further options in the form in which a row keeps them."""
     options: dict[str, str] = {}
     for word in words:
         if word.startswith("--"):

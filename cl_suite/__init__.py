@@ -1,6 +1,6 @@
 """cl-suite: continual and few-shot class-incremental learning.
 
-Importing this package alone imports neither torch nor Avalanche; its public names do when used.
+Importing the package imports neither torch nor Avalanche; using its public names does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Imports of the engine happen in the commands."""
+"""The command line `cl-suite`: parses, calls, prints. Only commands import the engine."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ options:
   --seed N [N ...]     one run for each seed (default: 0)
   --out FOLDER         folder of all runs (default: runs)
   --device NAME        cpu, cuda, cuda:1 or auto (default: auto)
-  --resume             go on with a run that was stopped
-  --overwrite          delete what the run folder holds, and run
-  --start-from RUN     begin after the finished base session of another run
+  --resume             continue a run that was stopped
+  --overwrite          delete the run folder's files, and run
+  --start-from RUN     start from the finished base session of another run
   --config FILE        settings from a YAML file, such as a run folder's config.yaml
-  --print_config       print the resolved settings and end
+  --print_config       print the resolved settings and exit
   --scenario.X, --strategy.X, --model.X, --training.X, --evaluation.X
-                       parameters; `cl-suite run SCENARIO STRATEGY --help` lists a pair's
+                       parameters; `cl-suite run SCENARIO STRATEGY --help` lists them
 """
 
 
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_error(str(error))
         return 2
     except KeyboardInterrupt:
-        _print_error("stopped; the same command with --resume goes on from the last epoch")
+        _print_error("stopped; repeat the command with --resume to continue from the last epoch")
         return 130
     except BrokenPipeError:
-        # the reader of a pipe has seen enough
+        # the reader of the pipe has closed it
         sys.stderr.close()
         return 0
 
@@ -73,27 +73,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cl-suite {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="list what can be named")
+    listing = commands.add_parser("list", help="list scenarios, strategies, backbones or pairs")
     listing.add_argument(
         "kind", nargs="?", choices=["scenarios", "strategies", "backbones", "pairs"], default=None
     )
     listing.add_argument(
         "--pairs",
         action="store_true",
-        help="which strategy runs on which scenario, as `list pairs`",
+        help="list which strategy runs on which scenario, as `list pairs`",
     )
     commands.add_parser("run", help="train and evaluate a strategy on a scenario")
     bank = commands.add_parser("bank", help="list or clear the features kept on disk")
     actions = bank.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("ls", help="list what is kept, with sizes")
-    clear = actions.add_parser("clear", help="delete entries, all of them by default")
+    actions.add_parser("ls", help="list the entries with their sizes")
+    clear = actions.add_parser("clear", help="delete entries (default: all)")
     clear.add_argument("names", nargs="*", metavar="NAME", help="entries as `ls` names them")
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     sensitivity = commands.add_parser(
-        "sensitivity", help="which parameters move where a run's sessions change"
+        "sensitivity", help="show which parameters move when a run's session changes"
     )
-    sensitivity.add_argument("run", metavar="RUN", help="folder of a run with dynamics noted")
+    sensitivity.add_argument(
+        "run", metavar="RUN", help="folder of a run with --evaluation.dynamics true"
+    )
     sensitivity.add_argument("--all", action="store_true", help="print every tensor")
     return parser
 
@@ -125,8 +127,8 @@ def _run(arguments: list[str]) -> int:
     folders = []
     if len(configs) > 1 and configs[0].start_from == configs[1].start_from is not None:
         console.print(
-            "note: all seeds begin after one base session, so the intervals leave out its part; "
-            "{seed} in --start-from gives each its own",
+            "note: all seeds share one base session, so the intervals do not include its "
+            "variation; use {seed} in --start-from to give each seed its own",
             highlight=False,
             soft_wrap=True,
         )

@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Input that cannot be used: names the thing, the value and the remedy.
+    """Unusable input; the message names the thing, the value and the remedy.
 
-    The command line prints it as one line and ends with exit code 2.
+    The command line prints the message as one line and exits with code 2.
     """
 
 
 def suggestion(value: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return `; did you mean 'x'?`, or the known values where nothing is near.
+    """Return `; did you mean 'x'?`, or the known values if none is near.
 
     Args:
-        cutoff: how alike a value must be to be offered, in [0, 1].
+        cutoff: how similar a value must be to be offered, in [0, 1].
 
     Example:
         >>> suggestion("teeen", ["teen", "joint"])

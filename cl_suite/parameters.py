@@ -14,6 +14,8 @@ import dataclasses
 import functools
 import inspect
 import math
+import re
+import textwrap
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from cl_suite.errors import UserError
 
 @dataclass(frozen=True)
 class Within:
-    """A range of numbers with its lower end; an infinite end is no limit.
+    """A range of numbers that includes its lower end; an infinite end is not a limit.
 
     Args:
         low, high: the ends. Neither infinity nor nan is ever inside.
@@ -52,7 +54,7 @@ class Within:
 
 @dataclass(frozen=True)
 class Above:
-    """A range of numbers without its lower end; otherwise as `Within`.
+    """A range of numbers that excludes its lower end; otherwise like `Within`.
 
     Example:
         >>> Above(0).words, Above(0, 1).words
@@ -79,25 +81,81 @@ def _below_end(value: float, high: float, open_end: bool) -> bool:
 
 
 class Parameters:
-    """Base of classes whose dataclass fields are parameters; a value out of range is refused.
+    """Base class; its dataclass fields are parameters, and a value out of range is refused.
+
+    A subclass's docstring explains its own parameters. Those of its base classes are added to it,
+    so that `help` and the command line explain all of them.
 
     Raises:
         UserError: (a `ValueError`) when the object is made; it names the parameter.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if doc := cls.__dict__.get("__doc__"):
+            known = _meanings(doc)
+            bases = [meanings_of(base) for base in reversed(cls.__mro__[1:])]
+            inherited = {name: text for base in bases for name, text in base.items()}
+            missing = {name: text for name, text in inherited.items() if name not in known}
+            cls.__doc__ = _with_arguments(inspect.cleandoc(doc), missing)
 
     def __post_init__(self) -> None:
         check_parameters(type(self), vars(self))
         self.check()
 
     def check(self) -> None:
-        """Raise `UserError` for what no annotation can say; the message begins with a parameter."""
+        """Raise `UserError` for rules beyond annotations; the message begins with a parameter."""
+
+
+def meanings_of(cls: type) -> dict[str, str]:
+    """Return what a class's docstring says of each parameter, those of base classes included."""
+    return _meanings(cls.__doc__ or "")
+
+
+_ARGS = "\nArgs:\n"
+_END_OF_ARGS = re.compile(r"^\S", re.MULTILINE)
+_SECTION = re.compile(r"^(Attributes|Class attributes|Returns|Raises|Examples?):$", re.MULTILINE)
+_ARGUMENT = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*): (?P<text>.*(?:\n {8}.*)*)", re.MULTILINE)
+
+
+def _meanings(doc: str) -> dict[str, str]:
+    _, _, rest = inspect.cleandoc(doc).partition(_ARGS)
+    return {
+        name: " ".join(match["text"].split())
+        for match in _ARGUMENT.finditer(_split_at(_END_OF_ARGS, rest)[0])
+        for name in match["names"].split(", ")
+    }
+
+
+def _with_arguments(doc: str, added: Mapping[str, str]) -> str:
+    """Return a docstring with more parameters at the end of its `Args`."""
+    if not added:
+        return doc
+    before, start, rest = doc.partition(_ARGS)
+    if start:
+        own, after = _split_at(_END_OF_ARGS, rest)
+    else:
+        own = ""
+        before, after = _split_at(_SECTION, doc)
+        before = f"{before.rstrip()}\n"
+    lines = [
+        textwrap.fill(f"{name}: {text}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8)
+        for name, text in added.items()
+    ]
+    arguments = "\n".join([*([own.rstrip()] if own else []), *lines])
+    return f"{before}{_ARGS}{arguments}" + (f"\n\n{after}" if after else "")
+
+
+def _split_at(pattern: re.Pattern[str], text: str) -> tuple[str, str]:
+    found = pattern.search(text)
+    return (text[: found.start()], text[found.start() :]) if found else (text, "")
 
 
 def check_parameters(cls: type, values: Mapping[str, Any], prefix: str = "") -> None:
     """Raise `UserError` for the first value that its parameter's annotation does not allow.
 
     Args:
-        values: by name of parameter; other names are ignored.
+        values: values by parameter name; other names are ignored.
         prefix: put before the name in the message, such as `--strategy.`.
     """
     for name, annotation in annotations_of(cls).items():
@@ -106,9 +164,9 @@ def check_parameters(cls: type, values: Mapping[str, Any], prefix: str = "") -> 
 
 
 def check_given(cls: type, values: Mapping[str, Any], prefix: str) -> None:
-    """Raise `UserError` if a class cannot be made of these values, `prefix` before the name.
+    """Raise `UserError` if a class cannot be made from these values; `prefix` precedes the name.
 
-    So the command line checks a class of `Parameters` before anything is built.
+    The command line thus checks a class of `Parameters` before anything is built.
     """
     check_parameters(cls, values, prefix)
     known = annotations_of(cls)
@@ -129,11 +187,11 @@ def check_ranges(
 ) -> None:
     """Raise `UserError` for a number outside the ranges that a YAML file states.
 
-    For classes of other libraries, which have no annotations of ours. A list must hold such
+    It serves classes of other libraries, which lack our annotations. A list must hold such
     numbers, and None is allowed if it is the default.
 
     Args:
-        ranges: lowest and highest value, by name of parameter.
+        ranges: lowest and highest value, by parameter name.
     """
     defaults = inspect.signature(cls).parameters
     for name, (low, high) in ranges.items():
@@ -155,7 +213,7 @@ def annotations_of(cls: type) -> Mapping[str, Any]:
             include_extras=True,
         )
     except NameError:
-        return {}  # another library's, whose names are there for type checkers alone
+        return {}  # another library's, whose names exist only for type checkers
     return {name: hint for name, hint in hints.items() if name in known}
 
 
@@ -168,7 +226,7 @@ def _problem(value: Any, annotation: Any) -> str | None:
     ]
     if (value is None and _NONE in members) or None in problems or not problems:
         return None
-    # of `int | str`, what a number out of range lacks says more than that it is no text
+    # for `int | str`, a number's range helps more than "must be text"
     problem = next((p for p in problems if p and not p.startswith("must be text")), problems[0])
     null = ", or null" if _NONE in members else ""
     return f"{problem}{null}, got {_shown(value)}"
@@ -199,7 +257,7 @@ def _problem_of_kind(value: Any, kind: Any, limits: tuple[Limit, ...]) -> str | 
         return None if isinstance(value, str) else "must be text"
     if get_origin(kind) in (list, tuple, Sequence) and get_args(kind):
         return _problem_of_items(value, get_args(kind)[0])
-    return None  # what no range can be stated of
+    return None  # a kind without ranges
 
 
 def _problem_of_number(value: Any, kind: type, limits: tuple[Limit, ...]) -> str | None:

@@ -1,10 +1,11 @@
-"""Base of the suite's strategies: a duck-typed Avalanche plugin with learned state to save.
+"""Base class of the suite's strategies: a duck-typed Avalanche plugin that saves its state.
 
-It imports no Avalanche: the library calls any object that has the right method names.
+It does not import Avalanche: the library calls any object that has the right method names.
 """
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +14,16 @@ from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import PLAIN_BATCHES, batches, serves
 from cl_suite.avalanche.template import Template
+from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import StreamInfo
+from cl_suite.errors import UserError
 from cl_suite.features.source import session_features, session_stats
 from cl_suite.features.stats import ClassStats
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.models.heads.learned_columns import refuse_infinite
 from cl_suite.parameters import Above, Parameters, Within
-from cl_suite.requirements import BatchLayout, Requirements, requirements_of
+from cl_suite.requirements import KINDS, BatchLayout, Requirements, requirements_of
 
 __all__ = [
     "Above",
@@ -31,6 +35,7 @@ __all__ = [
     "plain_of",
     "requirements_of",
     "rows_of",
+    "session_classes",
     "session_features",
     "session_stats",
     "views_of",
@@ -39,15 +44,15 @@ __all__ = [
 
 
 class StrategyPlugin(Parameters):
-    """A method as a plugin: dataclass fields are its parameters, callbacks learn.
+    """A method as a plugin: its dataclass fields are parameters, its callbacks learn.
 
     A subclass is a dataclass with `kw_only=True` and `eq=False`. Its parameters are checked against
-    their annotations when it is made. What it learns is kept in attributes whose names end in an
-    underscore, which checkpoints hold.
+    their annotations when it is made. Learned state is kept in attributes whose names end in an
+    underscore; checkpoints save these.
 
     Attributes:
-        requirements: what the method needs of stream, model and settings; a property if it depends
-            on parameters.
+        requirements: what the method needs from stream, model and settings; a property if it
+            depends on parameters.
 
     Raises:
         UserError: if a parameter has a value that its annotation does not allow.
@@ -56,7 +61,7 @@ class StrategyPlugin(Parameters):
     requirements: Requirements = Requirements()
 
     def extra_epochs(self, session: int) -> int:
-        """Return how many epochs of its own the method adds to a session, after the recipe's.
+        """Return how many epochs the method adds to a session, after the recipe's.
 
         They are trained even if the base session comes from another run. The engine's schedule
         does not cover them.
@@ -87,18 +92,19 @@ class StrategyPlugin(Parameters):
         return None
 
     def prepare_model(self, model: nn.Module) -> None:
-        """Add what the method trains (adapters, prompts) to the network, before any optimiser is.
+        """Add the method's trainable parts (adapters, prompts) to the network.
 
-        Called again on a prepared network, it must change nothing. The structure may depend only
-        on parameters: a checkpoint's tensors are loaded after it.
+        The engine calls it before it makes an optimiser. A second call on a prepared network
+        must change nothing. The structure may depend only on parameters: a checkpoint's tensors
+        are loaded after it.
         """
 
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
-        """Raise `UserError` if the method cannot learn from a stream; before anything is trained.
+        """Raise `UserError`, before any training, if the method cannot learn from a stream.
 
         Args:
-            info: of the stream that it will see, of features where they are computed once.
-            session_sizes: training samples of each session.
+            info: facts about its stream; a stream of features if they are computed once.
+            session_sizes: number of training samples of each session.
         """
 
     def before_training(self, template: Template, **kwargs: Any) -> None:
@@ -107,8 +113,8 @@ class StrategyPlugin(Parameters):
     def state_dict(self) -> dict[str, Any]:
         """Return the learned state: every attribute whose name ends in an underscore.
 
-        Tensors, plain values, containers of them, networks and data sets of the suite are saved as
-        they are, class statistics and anything else with a `state_dict` as that.
+        Tensors, plain values, containers of them, networks and data sets of the suite are saved
+        unchanged. Class statistics and anything else with a `state_dict` are saved as that.
         """
         learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
         return {name: _saved(value) for name, value in learned.items()}
@@ -124,9 +130,11 @@ class StrategyPlugin(Parameters):
                 setattr(self, name, _restored(value))
 
     def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        self._refuse_known_classes(template)
         # before the template gathers the parameters for its optimiser
         if requirements_of(self).classifier and isinstance(template.model, Classifier):
-            template.model.head.grow(sorted(template.experience.classes_in_this_experience))
+            template.model.head.grow(session_classes(template))
+            refuse_infinite(getattr(template, "_criterion", None), template.model.head)
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         # the suite's engine has made this loader already; a program's template has not
@@ -143,38 +151,82 @@ class StrategyPlugin(Parameters):
     def before_eval_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         # columns without rows: the template computes a loss on classes that were never learned
         if isinstance(template.model, Classifier):
-            template.model.head.widen(max(template.experience.classes_in_this_experience) + 1)
+            template.model.head.widen(max(session_classes(template), default=-1) + 1)
+
+    def _refuse_known_classes(self, template: Template) -> None:
+        """Raise `UserError` if a method of new classes is given more data of earlier ones.
+
+        The suite checks its streams before it runs them; a program has nobody else to say it.
+        """
+        if requirements_of(self).kinds != ("class",):
+            return
+        session = template.clock.train_exp_counter
+        for class_id in session_classes(template):
+            if self._first_session.setdefault(class_id, session) != session:
+                raise UserError(
+                    f"{type(self).__name__} learns only from {KINDS['class']}, but session "
+                    f"{session} brings class {class_id} of session "
+                    f"{self._first_session[class_id]} again; choose a plugin that accepts more "
+                    "data of known classes, such as ERPlugin, or join the sessions of a class"
+                )
+
+    @functools.cached_property
+    def _first_session(self) -> dict[int, int]:
+        """The session in which this object met each class; not part of the learned state."""
+        return {}
+
+
+def session_classes(template: Template) -> list[int]:
+    """Return the class ids of the current session, ascending.
+
+    Experiences without a classes timeline, such as those of `benchmark_from_datasets` and
+    `split_online_stream`, have them in their data alone.
+    """
+    experience = template.experience
+    found = getattr(experience, "classes_in_this_experience", None)
+    if found is None:
+        targets = experience.dataset.targets
+        found = getattr(targets, "uniques", targets)
+    return sorted({int(class_id) for class_id in found} - {UNLABELLED})
 
 
 def views_of(template: Template, plugin: StrategyPlugin) -> list[Tensor]:
-    """Return the views of the batch under way, as many tensors `(batch, ...)` as were asked for."""
-    return [template.mb_x, *template.mbatch[2 : 1 + requirements_of(plugin).batch.views]]
+    """Return the requested views of the current batch, one tensor `(batch, ...)` each."""
+    return [template.mb_x, *template.mbatch[2 : 1 + _layout(template, plugin).views]]
 
 
 def warn_of_one_view(first: Tensor, second: Tensor, name: str, remedy: str) -> None:
     """Warn if the two views of a batch are the same.
 
     Args:
-        name: the method's.
-        remedy: what else helps than augmenting the training samples.
+        name: the method's name.
+        remedy: an alternative to augmenting the training samples.
     """
     if first.equal(second):
         warnings.warn(
-            f"{name}: both views of each sample are the same, as the training transform is not "
-            f"random; augment the training samples, or {remedy}",
+            f"{name}: both views of each sample are the same, because the training transform "
+            f"is not random; augment the training samples, or {remedy}",
             # the plugin's own line: warnings from Avalanche's files are dropped
             stacklevel=2,
         )
 
 
 def plain_of(template: Template, plugin: StrategyPlugin) -> Tensor:
-    """Return the batch under way by the evaluation transform, `(batch, ...)`."""
-    return template.mbatch[1 + requirements_of(plugin).batch.views]
+    """Return the current batch under the evaluation transform, `(batch, ...)`."""
+    return template.mbatch[1 + _layout(template, plugin).views]
 
 
 def rows_of(template: Template, plugin: StrategyPlugin) -> Tensor:
-    """Return the rows `(batch,)` of the batch under way in `template.adapted_dataset`."""
-    return template.mbatch[-1]
+    """Return the current batch's rows `(batch,)` in `template.adapted_dataset`."""
+    layout = _layout(template, plugin)
+    # task labels, if the data has them, come after the rows
+    return template.mbatch[1 + layout.views + layout.plain]
+
+
+def _layout(template: Template, plugin: StrategyPlugin) -> BatchLayout:
+    # a wrapper's loader may hold more than its host asks for
+    found = getattr(template.dataloader, "layout", None)
+    return found if isinstance(found, BatchLayout) else requirements_of(plugin).batch
 
 
 STATISTICS = "class statistics"  # marks them in a saved state
@@ -183,7 +235,7 @@ STATISTICS = "class statistics"  # marks them in a saved state
 def _saved(value: Any) -> Any:
     if isinstance(value, ClassStats):
         return {STATISTICS: value.state_dict()}
-    # a network as it is: checkpoints can make one again even if a fresh plugin has none yet
+    # a network is saved whole: checkpoints can rebuild it even if a fresh plugin has none yet
     if isinstance(value, nn.Module) or not hasattr(value, "state_dict"):
         return value
     return value.state_dict()

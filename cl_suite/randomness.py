@@ -20,7 +20,7 @@ def seed_everything(seed: int) -> None:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed every global generator inside the block, and leave them as they were found."""
+    """Seed every global generator inside the block, then restore their states."""
     before = random_state()
     seed_everything(seed)
     try:

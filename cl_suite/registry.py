@@ -1,8 +1,10 @@
-"""Names of scenarios and strategies, and where each lives; nothing heavy is imported to list them.
+"""The registry: finds scenarios and strategies by name, without heavy imports.
 
 A built-in one is a YAML file in `configs/`; a third party's is an entry point in the group
-`cl_suite.strategies` or `cl_suite.scenarios` that names its class. A class may carry its own
-`default_config`, a mapping with the keys of such a YAML file.
+`cl_suite.strategies` or `cl_suite.scenarios` that names its class. Its recipe is the attribute
+`default_config` of that class, a mapping with the sections of such a YAML file:
+
+    default_config = {"training": {"base_epochs": 10, "incremental_epochs": 0}}
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from cl_suite.errors import UserError, suggestion
 
 Kind = Literal["scenario", "strategy"]
 GROUPS: dict[Kind, str] = {"scenario": "cl_suite.scenarios", "strategy": "cl_suite.strategies"}
+# of a YAML file, besides class and summary, and of `default_config`
+SECTIONS = ("params", "bounds", "model", "training", "evaluation", "for_scenario", "tiny")
 LISTENER_GROUP = "cl_suite.listeners"
 LISTENERS = {  # of every run; third parties add theirs by entry points
     "tensorboard": "cl_suite.logging.run_dashboard.RunDashboard",
@@ -35,9 +39,9 @@ class Entry:
         class_path: dotted name of its class.
         summary: one line for the list.
         settings: the rest of its YAML: `params`, `bounds`, `model`, `training`, `evaluation`, and
-            of a strategy `for_scenario` (the same sections for one scenario, by name) and `tiny`
-            (parameters that make tests of it short; no run reads them).
-        origin: cl-suite, or the package that brought it.
+            for a strategy `for_scenario` (the same sections for one scenario, by name) and `tiny`
+            (parameters for short tests; runs do not read them).
+        origin: cl-suite, or the package that provides it.
     """
 
     kind: Kind
@@ -62,8 +66,8 @@ def entries(kind: Kind) -> dict[str, Entry]:
     for point in sorted(metadata.entry_points(group=GROUPS[kind]), key=lambda p: p.name):
         if point.name in found:
             raise UserError(
-                f"{kind} '{point.name}' of package '{_package(point)}' has a built-in one's name; "
-                "uninstall the package or ask its authors for another name"
+                f"{kind} '{point.name}' of package '{_package(point)}' has the name of a "
+                "built-in one; uninstall the package or ask its authors for another name"
             )
         class_path = point.value.replace(":", ".")
         found[point.name] = Entry(kind, point.name, class_path, "", _package(point))
@@ -71,23 +75,23 @@ def entries(kind: Kind) -> dict[str, Entry]:
 
 
 def get(kind: Kind, name: str) -> Entry:
-    """Return the entry of this name, with what a third party's class says of its defaults.
+    """Return the entry of this name, with the defaults that a third party's class states.
 
     Raises:
-        UserError: if there is none, with the nearest name.
+        UserError: if there is none; it suggests the nearest name.
     """
     known = entries(kind)
     if name not in known:
         raise UserError(f"{kind} '{name}' is unknown{suggestion(name, known)}")
     entry = known[name]
     if entry.origin != "cl-suite":
-        settings = dict(getattr(entry.load(), "default_config", {}))
+        settings = _own_settings(entry)
         entry = Entry(kind, name, entry.class_path, entry.summary, entry.origin, settings)
     return entry
 
 
 def make_listeners() -> list[Any]:
-    """Return a new listener of each kind that is known: the suite's own, and third parties'.
+    """Return a new listener of each registered kind: the suite's own and third parties'.
 
     Raises:
         UserError: if one cannot be imported.
@@ -98,17 +102,27 @@ def make_listeners() -> list[Any]:
     return [_import("listener", name, path)() for name, path in paths.items()]
 
 
-def lazy_classes(kind: Kind, package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_classes(
+    kind: Kind, package: str, aliases: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` for a package whose classes the YAML files name.
 
-    So `from cl_suite.strategies import TEENPlugin` works, and a new file needs no line elsewhere.
+    With them `from cl_suite.strategies import TEENPlugin` works without a list of classes, and
+    `__all__` names them.
+
+    Args:
+        aliases: from a former name of a class to its name.
     """
+    former = aliases or {}
 
     def classes() -> dict[str, Entry]:
         own = [e for e in _built_in(kind).values() if e.class_path.startswith(f"{package}.")]
         return {entry.class_path.rpartition(".")[2]: entry for entry in own}
 
     def get_class(name: str) -> Any:
+        if name == "__all__":
+            return sorted(classes())
+        name = former.get(name, name)
         if name.startswith("_") or name not in (known := classes()):
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         return known[name].load()
@@ -132,6 +146,21 @@ def _from_yaml(kind: Kind, name: str, content: Mapping[str, Any]) -> Entry:
     return Entry(kind, name, content["class"], content["summary"], settings=settings)
 
 
+def _own_settings(entry: Entry) -> dict[str, Any]:
+    settings = getattr(entry.load(), "default_config", {})
+    if not isinstance(settings, Mapping):
+        raise UserError(
+            f"default_config of {entry.kind} '{entry.name}' must be a mapping of sections, such as "
+            f"{{'training': {{'base_epochs': 10}}}}, got {settings!r}"
+        )
+    if unknown := [section for section in settings if section not in SECTIONS]:
+        raise UserError(
+            f"default_config of {entry.kind} '{entry.name}' has a section '{unknown[0]}', which "
+            f"does not exist{suggestion(str(unknown[0]), SECTIONS)}"
+        )
+    return dict(settings)
+
+
 def _package(point: metadata.EntryPoint) -> str:
     return point.dist.name if point.dist is not None else point.value.split(".")[0]
 
@@ -139,7 +168,7 @@ def _package(point: metadata.EntryPoint) -> str:
 def _import(kind: str, name: str, class_path: str) -> type:
     module_name, _, class_name = class_path.rpartition(".")
     if module_name.startswith("avalanche."):
-        # its import warns of a solver that few plugins need; ours filters that
+        # its import warns of a solver that few plugins need; our import filters the warning
         importlib.import_module("cl_suite.avalanche.api")
     try:
         found: type = getattr(importlib.import_module(module_name), class_name)

@@ -1,4 +1,4 @@
-"""What a strategy needs: one frozen record, read by all who ask, and why a run does not meet it."""
+"""A strategy's requirements: the record that states them, and checks of a run against it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MODALITIES: Mapping[Modality, str] = {"image": "images", "audio": "sounds"}
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """What a training batch holds besides inputs and class ids: `[x, y, views..., plain, rows]`.
+    """A training batch's contents beyond inputs and class ids: `[x, y, views..., plain, rows]`.
 
     Attributes:
-        views: how often each sample is transformed; the further views follow the class ids.
+        views: number of transformed views per sample; all but the first follow the class ids.
         plain: True if one more view, by the evaluation transform, follows these.
         rows: True if the samples' rows in `template.adapted_dataset` come last.
         smallest: minimum usable batch size; a smaller final batch is dropped.
@@ -53,22 +53,22 @@ class BatchLayout:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a strategy needs of stream, model and settings. The defaults fit any plugin.
+    """What a strategy needs from stream, model and settings. The defaults fit any plugin.
 
     Attributes:
-        kinds: what sessions may bring (see `StreamInfo.kind`).
-        modalities: what samples may be.
+        kinds: kinds of streams that it accepts (see `StreamInfo.kind`).
+        modalities: kinds of samples that it accepts.
         labels: False if the strategy learns without labels; the engine then withholds them.
         classifier: False if it learns features alone; probes then measure a run.
-        session_told: True if it can predict only with the session of each sample known.
-        head: the head that its classifier must have, None for any or for one of its own.
+        session_told: True if it can predict only if it knows the session of each sample.
+        head: the head that its classifier must use, None for any or for the strategy's own.
         text_tower: True if its backbone must read text.
-        own_adapters: True if it puts adapters or prompts of its own into the backbone.
-        rewrites_rows: True if it overwrites the classifier's trained rows, so that training serves
-            the backbone alone; a frozen backbone then needs no training.
+        own_adapters: True if it adds its own adapters or prompts to the backbone.
+        rewrites_rows: True if it overwrites the classifier's trained rows, so training serves
+            only the backbone; a frozen backbone then needs no training.
         carries_base_state: True if it carries more than weights out of the base session;
             `--start-from` is then refused.
-        batch: what a training batch holds.
+        batch: contents of a training batch.
     """
 
     kinds: tuple[Kind, ...] = tuple(KINDS)
@@ -85,7 +85,7 @@ class Requirements:
 
 
 def requirements_of(plugin: Any) -> Requirements:
-    """Return what a plugin requires; the defaults if it states nothing, as Avalanche's do."""
+    """Return what a plugin requires; the defaults if it states nothing, like Avalanche's."""
     found = getattr(plugin, "requirements", None)
     return found if isinstance(found, Requirements) else Requirements()
 
@@ -101,7 +101,7 @@ def misfit(requirements: Requirements, kind: Kind, modality: Modality) -> str | 
 
 
 class Settings(Protocol):
-    """What of a run's settings requirements are compared with; `runs.config.RunConfig` has it."""
+    """The settings of a run that are checked; `runs.config.RunConfig` has them."""
 
     @property
     def strategy_name(self) -> str: ...
@@ -127,7 +127,7 @@ def unmet(requirements: Requirements, config: Settings, stream: Stream | None = 
 
     Args:
         config: the run's settings.
-        stream: its data; None before it is read, so that only the settings are compared.
+        stream: its data; None before it is read; then only the settings are checked.
     """
     checks = [_unmet_by_model, _unmet_by_training, _unmet_by_evaluation]
     problems = [check(requirements, config) for check in checks]
@@ -148,15 +148,15 @@ def _unmet_by_model(requirements: Requirements, config: Settings) -> str | None:
             "clip:openai/clip-vit-base-patch16"
         )
     if model.lora_rank and requirements.own_adapters:
-        return "puts adapters or prompts of its own into the backbone; leave --model.lora_rank out"
+        return "adds its own adapters or prompts to the backbone; leave out --model.lora_rank"
     return None
 
 
 def _unmet_by_training(requirements: Requirements, config: Settings) -> str | None:
     if config.start_from and requirements.carries_base_state:
         return (
-            "keeps more of its base session than weights, so it cannot begin after another run's; "
-            "leave --start-from out"
+            "carries more than weights out of its base session, so it cannot start from another "
+            "run's; leave out --start-from"
         )
     smallest = requirements.batch.smallest
     if config.training.batch_size < smallest:
@@ -174,7 +174,7 @@ def _unmet_by_evaluation(requirements: Requirements, config: Settings) -> str | 
             "[linear,knn]"
         )
     if requirements.session_told and not config.evaluation.task_known:
-        return "predicts only if it is told a sample's session; pass --evaluation.task_known true"
+        return "predicts only if it knows a sample's session; pass --evaluation.task_known true"
     return None
 
 
@@ -193,13 +193,13 @@ def _unmet_by_samples(requirements: Requirements, stream: Stream) -> str | None:
     for session, samples in enumerate(stream.train):
         if len(samples) < smallest:
             return (
-                f"needs batches of {smallest} samples or more, and session {session} has "
+                f"needs batches of {smallest} samples or more, but session {session} has "
                 f"{len(samples)}; give sessions more samples"
             )
         missing = _count_unlabelled(samples.targets)
         if missing and requirements.labels:
             return (
-                f"learns from labels, and {missing} of {len(samples)} training samples of session "
+                f"learns from labels, but {missing} of {len(samples)} training samples of session "
                 f"{session} have none; label them, or choose a strategy that needs none, such as "
                 "sycon"
             )

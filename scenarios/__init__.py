@@ -1,4 +1,4 @@
-"""Scenarios, one file a stream family: `from cl_suite.scenarios import Omniglot`."""
+"""Scenarios, one file for each family of streams: `from cl_suite.scenarios import Omniglot`."""
 
 from __future__ import annotations
 

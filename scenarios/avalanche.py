@@ -1,4 +1,4 @@
-"""Any class-incremental benchmark of Avalanche, or of your own code, by its dotted name."""
+"""Runs any class-incremental Avalanche benchmark, built in or your own, by its dotted name."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from cl_suite.randomness import seeded
 
 @dataclass(kw_only=True, eq=False)
 class AvalancheBenchmark(Parameters):
-    """The train and test streams of an Avalanche benchmark, one session an experience.
+    """The train and test streams of an Avalanche benchmark, one session for each experience.
 
-    Classes keep the ids that the benchmark gives them; their names are these numbers. Test images
-    go to the session that has their class, however the benchmark divides them.
+    Classes keep the benchmark's ids, and their names are these numbers. Test images go to the
+    session of their class, regardless of the benchmark's own split.
 
-    Limits: all samples are read into memory, as the benchmark's innermost data set returns them, so
-    a random transform of that data set acts only once. Where raw samples are tensors or pictures of
-    one shape and all experiences share their transforms, these go on working; otherwise the samples
-    are those of the eval transforms, and the stream's notes say so. Task labels are dropped.
+    Limits: all samples of the benchmark's innermost data set are read into memory, so a random
+    transform of that data set is applied only once. If raw samples are tensors or pictures of one
+    shape and all experiences share their transforms, the transforms keep working. Otherwise the
+    eval transforms are applied once, and a note says so. Task labels are dropped.
 
     Args:
         factory: dotted name of a callable that returns a benchmark, for instance
             `avalanche.benchmarks.classic.SplitMNIST`.
         arguments: keyword arguments of the call.
-        seed: of every global generator during the call, as many factories draw from them.
+        seed: seed of every global generator during the call, because many factories use them.
     """
 
     factory: str
@@ -42,12 +42,15 @@ class AvalancheBenchmark(Parameters):
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` if there is no such benchmark or it has no use."""
+        """Return the stream; raise `UserError` if the benchmark is missing or cannot be used."""
         benchmark = self._call()
         train = [unwrap(experience.dataset) for experience in benchmark.train_stream]
         test = [unwrap(experience.dataset) for experience in benchmark.test_stream]
         if not train or not test or not any(u.targets for u in test):
-            raise UserError(f"avalanche benchmark '{self.factory}' has no training or no test data")
+            raise UserError(
+                f"avalanche benchmark '{self.factory}' has no training or no test data; choose "
+                "another benchmark"
+            )
         session_classes = self._session_classes(train)
         num_classes = 1 + max(c for classes in session_classes for c in classes)
         train_samples, test_parts, train_transform, eval_transform, notes = samples_and_transforms(
@@ -72,10 +75,10 @@ class AvalancheBenchmark(Parameters):
             with seeded(self.seed):
                 benchmark = factory(**(self.arguments or {}))
         except Exception as error:
-            # foreign code raises what it likes
+            # the factory is foreign code and may raise any exception
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
-                f"avalanche factory '{self.factory}' cannot make a benchmark of the arguments "
+                f"avalanche factory '{self.factory}' cannot make a benchmark with the arguments "
                 f"{self.arguments or {}} ({reason}); correct them"
             ) from error
         if not hasattr(benchmark, "train_stream") or not hasattr(benchmark, "test_stream"):
@@ -91,7 +94,7 @@ class AvalancheBenchmark(Parameters):
             factory = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(
-                f"avalanche factory '{self.factory}' cannot be imported ({error}); give a dotted "
+                f"avalanche factory '{self.factory}' cannot be imported ({error}); pass a dotted "
                 "name such as avalanche.benchmarks.classic.SplitMNIST"
             ) from error
         if not callable(factory):
@@ -109,8 +112,8 @@ class AvalancheBenchmark(Parameters):
             if repeated := classes & seen:
                 raise UserError(
                     f"class {min(repeated)} of '{self.factory}' comes again in experience "
-                    f"{session}; only class-incremental benchmarks work, where each class comes in "
-                    "one experience"
+                    f"{session}; use a class-incremental benchmark, with each class in only one "
+                    "experience"
                 )
             seen |= classes
         return tuple(tuple(sorted(set(u.targets))) for u in train)
@@ -124,7 +127,7 @@ class AvalancheBenchmark(Parameters):
             if class_id not in candidates:
                 raise UserError(
                     f"class {class_id} of '{self.factory}' has no test sample, so it cannot be "
-                    "measured; take a benchmark that tests all its classes"
+                    "measured; use a benchmark that tests all its classes"
                 )
         return [joined.select(all_rows(candidates, classes)) for classes in session_classes]
 

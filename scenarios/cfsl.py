@@ -1,15 +1,15 @@
-"""Continual few-shot learning: a task is a short stream of support sets of classes never seen.
+"""Continual few-shot learning: a task is a short stream of support sets with unseen classes.
 
 Antoniou et al., arXiv 2004.11967, and its extension to more classes and instances, Kowadlo et al.,
-PLOS ONE 2024, arXiv 2209.07863. A network is trained on many classes first (`cfsl_pretraining`);
-then a task draws classes of the rest, shows them support set by support set, and tests on fresh
-images of everything it has shown. A session here is a support set, and one run is one task:
+PLOS ONE 2024, arXiv 2209.07863. A network is first trained on many classes (`cfsl_pretraining`).
+A task then draws classes from the rest, shows them one support set at a time, and tests on new
+images of all classes shown. Each support set is a session, and one run is one task:
 
     cl-suite run cfsl_pretraining finetune
     cl-suite run cfsl cfsl --seed $(seq 0 99) --model.weights runs/cfsl_pretraining/finetune/seed0
 
-The seed numbers the task, so that the figures over seeds are those over tasks, each of which begins
-at the weights of the pretraining. The settings of the extension are scenarios of their own:
+The seed is the task number, so figures over seeds are figures over tasks. Every task starts from
+the pretrained weights. The settings of the extension are separate scenarios:
 
     cfsl           5-way, 4 sets, classes change after 2   10 classes    20 support images   (Base)
     cfsl_wide_a   10-way, 4 sets, after 2                  20            40
@@ -18,15 +18,15 @@ at the weights of the pretraining. The settings of the extension are scenarios o
     cfsl_long_b    5-way, 80 sets, after 2                200           400
 
 Differences from the authors' benchmark:
-    - No image comes twice in a task, neither in two support sets nor in support and targets. Theirs
-      draws without replacement within a set alone; before a correction, consecutive sets of the
-      same classes repeated their images.
-    - Labels advance by group of sets, as the papers say; the first code advanced them by set, and
-      published figures from before the correction (7.66 to 7.91 % on the setting Base) rest on
-      outputs for 20 classes where there are 10.
-    - The drawings that come with the package are 242 of the 1,622 characters: 179, 31 and 32
-      classes for training, validation and testing in the same proportions. The settings of 200
-      classes need a folder of images.
+    - No image is used twice in a task, neither in two support sets nor as support and target. The
+      authors draw without replacement only within a set. Before a correction, consecutive sets of
+      the same classes repeated their images.
+    - Labels advance with each group of sets, as in the papers. The first code advanced them with
+      each set: published figures from before the correction (7.66 to 7.91 % on the setting Base)
+      used outputs for 20 classes although there are 10.
+    - The drawings in the package are 242 of the 1,622 characters: 179, 31 and 32 classes for
+      training, validation and testing, in the same proportions. The settings with 200 classes need
+      a folder of images.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from cl_suite.parameters import Parameters, Within
 
 @dataclass(kw_only=True, eq=False)
 class CFSLPretraining(Parameters):
-    """One session: all images of the classes for training, but for some that measure it.
+    """One session with all images of the training classes, except some held out for testing.
 
     Args:
-        root: folder of class folders; null: the drawings that come with the package.
-        test_images: images of each class that are held out for measuring.
-        split_seed: of the division of classes; that of the tasks to come.
+        root: folder of class folders; null for the drawings that come with the package.
+        test_images: images of each class held out for testing.
+        split_seed: seed of the class split; use the same for the tasks.
         image_size: height and width in pixels; drawings have 28.
-        augment: distort the training images by a random draw each.
+        augment: distort each training image at random.
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
@@ -65,7 +65,7 @@ class CFSLPretraining(Parameters):
     skip_unreadable: bool = False
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
+        """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
         images = class_images.read(
             self.root,
             image_size=self.image_size,
@@ -75,7 +75,8 @@ class CFSLPretraining(Parameters):
         classes = class_split(len(images.class_names), "train", self.split_seed)
         if not classes:
             raise UserError(
-                f"{len(images.class_names)} classes leave none for training; give data of more"
+                f"{len(images.class_names)} classes leave none for training; use data with more "
+                "classes"
             )
         train: list[int] = []
         test: list[int] = []
@@ -86,7 +87,7 @@ class CFSLPretraining(Parameters):
             if len(rows) <= self.test_images:
                 raise UserError(
                     f"class '{images.class_names[class_id]}' has {len(rows)} images and "
-                    f"test_images is {self.test_images}; hold out fewer, or add images"
+                    f"test_images is {self.test_images}; lower test_images or add images"
                 )
             test += rows[: self.test_images].tolist()
             train += rows[self.test_images :].tolist()
@@ -104,20 +105,20 @@ class CFSLPretraining(Parameters):
 
 @dataclass(kw_only=True, eq=False)
 class CFSL(Parameters):
-    """Support sets of few shots; consecutive ones may share their classes.
+    """Support sets with a few shots a class; consecutive sets may share their classes.
 
     Args:
-        root: folder of class folders; null: the drawings that come with the package.
-        way: classes of a support set.
+        root: folder of class folders; null for the drawings that come with the package.
+        way: classes in a support set.
         shots: images of each class in a support set.
-        support_sets: of a task, its sessions.
-        class_change: consecutive sets that share their classes; a divisor of support_sets.
-        overwrite: let the classes of a later group take the labels of the first one's.
-        targets: fresh images of each class that a set is tested on.
-        split: the part of the classes that tasks are drawn from; settings are chosen on validation.
-        task: which draw; null: the run's seed.
-        instance_seed: of the images; other seeds show other images of the same classes.
-        split_seed: of the division of classes, as in the pretraining.
+        support_sets: support sets in a task; each is a session.
+        class_change: number of consecutive sets that share their classes; must divide support_sets.
+        overwrite: give the classes of every later group the labels of the first group.
+        targets: number of new images of each class that a set is tested on.
+        split: part of the classes to draw tasks from; choose settings on validation.
+        task: task number; null for the run's seed.
+        instance_seed: seed of the images; another seed shows other images of the same classes.
+        split_seed: seed of the class split, as in the pretraining.
         image_size: height and width in pixels; drawings have 28.
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
@@ -140,7 +141,7 @@ class CFSL(Parameters):
     drawn_by_seed: ClassVar[str] = "task"
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
+        """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
         self._check()
         images = class_images.read(
             self.root,

@@ -1,6 +1,6 @@
-"""Class-incremental learning with full data: equal sessions (B0), or a large first one (B50).
+"""Class-incremental learning with full data: equal sessions (B0) or a large first session (B50).
 
-The customary streams of, among others, Rebuffi et al., "iCaRL", CVPR 2017 (B0) and Hou et al.,
+The standard streams of, among others, Rebuffi et al., "iCaRL", CVPR 2017 (B0) and Hou et al.,
 "Learning a Unified Classifier Incrementally via Rebalancing", CVPR 2019 (B50).
 """
 
@@ -24,16 +24,16 @@ from cl_suite.parameters import Parameters, Within
 
 @dataclass(kw_only=True, eq=False)
 class ClassIncremental(Parameters):
-    """Any of the data sets, cut into sessions that have all training images of their classes.
+    """A data set cut into sessions with all training images of their classes.
 
     Args:
         source: the data set; "omniglot" comes with the package.
-        root: folder of the data set, see the scenario of its name; unused by "omniglot".
-        base_classes: classes of session 0 (B50: 50); None for as many as the others (B0).
+        root: folder of the data set, see the scenario of that name; not used by "omniglot".
+        base_classes: classes of session 0 (B50: 50); null for as many as in the others (B0).
         way: classes of each session.
-        class_order: "1993" is the customary permutation of the literature, "natural" the data
-            set's own order, "seeded" one drawn from `seed`.
-        seed: of the "seeded" class order.
+        class_order: "1993" is the standard permutation of the literature, "natural" the data
+            set's own order, "seeded" an order drawn from `seed`.
+        seed: seed of the "seeded" class order.
     """
 
     source: Source = "omniglot"

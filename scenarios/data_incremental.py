@@ -1,7 +1,7 @@
-"""Data-incremental learning: the same classes in every session, each time in new images.
+"""Data-incremental learning: every session has the same classes with new images.
 
 The Data-IL streams of, among others, Fini et al., "Self-Supervised Models are Continual Learners",
-CVPR 2022: a data set is dealt at random into parts of equal make-up. Labels may be withheld.
+CVPR 2022: a data set is split at random into parts of equal composition. Labels may be withheld.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from cl_suite.parameters import Parameters, Within
 
 @dataclass(kw_only=True, eq=False)
 class DataIncremental(Parameters):
-    """Any of the data sets, dealt into sessions that each have a part of every class.
+    """A data set split at random into sessions that each have a part of every class.
 
-    Training images and test images are dealt class by class, by a random draw from `seed`; sessions
-    differ by one image at most, and so do a class's parts.
+    Training and test images are dealt class by class, in random order from `seed`. Sessions differ
+    in size by at most one image, and so do a class's parts.
 
     Args:
         source: the data set; "omniglot" comes with the package.
-        root: folder of the data set, see the scenario of its name; unused by "omniglot".
-        num_sessions: parts to deal into.
-        unlabelled_fraction: share of each session's training images whose label is withheld
-            (target -100), spread evenly over the classes; each class keeps one label a session.
-        seed: of the dealing.
+        root: folder of the data set, see the scenario of that name; not used by "omniglot".
+        num_sessions: number of sessions.
+        unlabelled_fraction: share of each session's training images without a label (target -100),
+            spread evenly over the classes; each class keeps at least one label a session.
+        seed: seed of the random split.
     """
 
     source: Source = "omniglot"
@@ -78,15 +78,16 @@ class DataIncremental(Parameters):
             if (found := len(candidates.get(class_id, ()))) < self.num_sessions:
                 raise UserError(
                     f"class '{name}' has too few {purpose} images, {found} for "
-                    f"{self.num_sessions} sessions; ask for fewer sessions or add images"
+                    f"{self.num_sessions} sessions; choose fewer sessions or add images"
                 )
         return deal(candidates, self.num_sessions, self.seed)
 
 
 def deal(candidates: Mapping[int, Sequence[int]], num_sessions: int, seed: int) -> list[list[int]]:
-    """Return the rows of each session, class by class, each class's in random order.
+    """Return the rows of each session, class by class, in random order within a class.
 
-    Dealing goes on where the class before ended, so that no session gets every remainder.
+    Each class continues after the session where the previous class ended, so the remainders are
+    spread over the sessions.
     """
     sessions: list[list[int]] = [[] for _ in range(num_sessions)]
     dealt = 0
@@ -113,7 +114,7 @@ def withheld(rows: Sequence[int], targets: Sequence[int], fraction: float) -> li
     passed = 0
     for of_class in rows_by_class([targets[row] for row in rows]).values():
         passed += len(of_class)
-        # the share of all so far: rounded for each class alone it would be lost in small classes
+        # round the total so far: rounding each class alone would lose the share of small classes
         wanted = int(fraction * passed + 0.5) - len(hidden)
         num = max(0, min(wanted, len(of_class) - 1))
         hidden += [rows[i] for i in of_class[len(of_class) - num :]]
@@ -121,7 +122,7 @@ def withheld(rows: Sequence[int], targets: Sequence[int], fraction: float) -> li
 
 
 def unlabelled(samples: Samples, rows: Sequence[int]) -> Samples:
-    """Return the samples, those of `rows` without label."""
+    """Return the samples, with the labels of `rows` removed."""
     hidden = set(rows)
     changed = copy.copy(samples)
     changed.targets = [

@@ -1,8 +1,8 @@
-"""Domain-incremental learning: the same classes in every session, each time of another domain.
+"""Domain-incremental learning: every session has the same classes in another domain.
 
 The Domain-IL streams of, among others, Fini et al., "Self-Supervised Models are Continual
-Learners", CVPR 2022: DomainNet, a domain a session. Beside folders of real domains there are
-synthetic ones, of any data set (as in rotated MNIST), and speakers as the domains of speech.
+Learners", CVPR 2022: DomainNet, one domain a session. In addition to folders of real domains, any
+data set can be shifted to make domains (as in rotated MNIST), and speakers are domains of speech.
 """
 
 from __future__ import annotations
@@ -35,30 +35,31 @@ DomainSource = Literal[
     "domain_folders",
     "spoken_digits",
 ]
-TRAIN, TEST = 0, 1  # so that noise differs between the two
+TRAIN, TEST = 0, 1  # part of the noise seed, to give the two different noise
 
 
 @dataclass(kw_only=True, eq=False)
 class DomainIncremental(Parameters):
-    """One session a domain: folders of domains, shifts of one data set, or speakers.
+    """One session for each domain: folders of domains, shifts of one data set, or speakers.
 
-    Every domain has all classes, in training and in test images. Under shifts, all of a data set's
-    images come in every session, changed in that session's way; test images stay test images.
+    Every domain has training and test images of all classes. With shifts, every session has all
+    images of the data set, each time with another shift; test images stay test images.
 
     Args:
-        source: "domain_folders" (one folder a domain, in each one folder of images a class, the
-            layout of DomainNet), "spoken_digits" (a domain a speaker), or a data set to shift;
-            "omniglot" comes with the package.
-        root: folder of the data, see the scenario of its name; unused by "omniglot".
-        domains: folders or speakers in order of arrival, others being left out; null for all by
-            name.
-        shifts: of a data set, in order of arrival: none, rotate90, rotate180, rotate270, invert,
-            blur, low_contrast, noise; null for all.
-        seed: of the noise, and of the division of domain folders into training and test images.
-        test_fraction: share of each class's images in a domain folder, or of each speaker's takes
-            (the lowest numbers), that is for testing.
+        source: "domain_folders" (one folder a domain, with one folder of images a class in each,
+            the layout of DomainNet), "spoken_digits" (one domain a speaker), or a data set to
+            shift; "omniglot" comes with the package.
+        root: folder of the data, see the scenario of that name; not used by "omniglot".
+        domains: folders or speakers in order of arrival, others are left out; null for all, sorted
+            by name.
+        shifts: shifts of the data set in order of arrival: none, rotate90, rotate180, rotate270,
+            invert, blur, low_contrast, noise; null for all.
+        seed: seed of the noise and of the training/test split of domain folders.
+        test_fraction: share for testing, of each class's images in a domain folder or of each
+            speaker's takes (the lowest numbers).
         image_size: height and width of the model's input in pixels, for domain folders.
-        features: of speech, "log_mel" for small networks, "waveform" (16 kHz) for wav2vec2.
+        features: features of speech, "log_mel" for small networks, "waveform" (16 kHz) for
+            wav2vec2.
         skip_unreadable: leave out images of domain folders that cannot be read, instead of stopping
             at the first.
     """
@@ -100,13 +101,13 @@ class DomainIncremental(Parameters):
         if self.source not in SOURCES:
             if self.shifts is not None:
                 raise UserError(
-                    f"shifts make domains of one data set, but source '{self.source}' has domains "
-                    "of its own; leave shifts out"
+                    f"shifts make domains of one data set, but source '{self.source}' already has "
+                    "domains; leave shifts out"
                 )
             return self._folders() if self.source == "domain_folders" else self._speakers()
         if self.domains is not None:
             raise UserError(
-                f"source '{self.source}' has no domains of its own; name shifts instead of domains"
+                f"source '{self.source}' has no domains; pass shifts instead of domains"
             )
         return self._shifts()
 
@@ -155,7 +156,7 @@ class DomainIncremental(Parameters):
         pool = sound.read(
             root, features=self.features, test_fraction=self.test_fraction, seed=self.seed
         )
-        # the same files in the same order, divided in the same way
+        # the same files in the same order, with the same split
         recordings, _ = sound.find_recordings(root)
         testing = held_out(recordings, "take", self.test_fraction, None, self.seed)
         speakers = [speaker_of(recording) for recording in recordings]
@@ -172,11 +173,11 @@ class DomainIncremental(Parameters):
 
 
 def speaker_of(recording: Recording) -> str:
-    """Return who speaks; raise `UserError` if the file's name does not say."""
+    """Return the speaker's name; raise `UserError` if the file name does not contain it."""
     if recording.speaker is None:
         raise UserError(
-            f"recording '{recording.path}' does not say who speaks; for speakers as domains a "
-            "speaker's name must stand before the first underscore of the file's name"
+            f"recording '{recording.path}' has no speaker in its name; speakers as domains need "
+            "the speaker's name before the first underscore of the file name"
         )
     return recording.speaker
 
@@ -184,7 +185,7 @@ def speaker_of(recording: Recording) -> str:
 def domain_folders(root: str) -> dict[str, Path]:
     """Return the folder of each domain by name; raise `UserError` if there is none.
 
-    What is hidden, or leads out of `root` through a symbolic link, is no domain.
+    Hidden folders, and symbolic links that lead out of `root`, are left out.
     """
     folder = Path(root).expanduser()
     layout = "it must hold one folder a domain, each with one folder of images a class"
@@ -202,11 +203,11 @@ def domain_folders(root: str) -> dict[str, Path]:
 
 
 def chosen(parameter: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the names asked for, or all; raise `UserError` for an unknown or repeated one."""
+    """Return the given names, or all; raise `UserError` for an unknown or repeated name."""
     if names is None:
         return list(known)
     if not names:
-        raise UserError(f"{parameter} names nothing; name some, or leave it out for all")
+        raise UserError(f"{parameter} is empty; name at least one, or leave it out for all")
     for name in names:
         if name not in known:
             raise UserError(
@@ -218,7 +219,7 @@ def chosen(parameter: str, names: Sequence[str] | None, known: Sequence[str]) ->
 
 
 def check_same_classes(parts: Mapping[str, Pool]) -> None:
-    """Raise `UserError` if a domain lacks a class that another has, to learn from or to test."""
+    """Raise `UserError` unless all domains have training and test samples of the same classes."""
     (first, reference), *others = parts.items()
     for name, part in others:
         if lacking := sorted(set(reference.class_names) - set(part.class_names)):

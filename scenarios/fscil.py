@@ -2,8 +2,8 @@
 
 Tao et al., "Few-Shot Class-Incremental Learning" (TOPIC), CVPR 2020, and Zhang et al., "Few-Shot
 Incremental Learning with Continually Evolved Classifiers" (CEC), CVPR 2021, whose lists are used.
-Session 0 has every training image of the base classes, a later session `shots` images of each of
-its classes and nothing else. After a session all test images of all classes seen are scored.
+Session 0 has every training image of the base classes. A later session has only `shots` images of
+each of its classes. After each session, all test images of all classes seen are scored.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ PublishedOrRandom = Literal["published", "random"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the published figures of a benchmark rest on.
+    """The setting behind the published figures of a benchmark.
 
     Attributes:
         title: name of the benchmark.
-        base_classes, way, shots: of the published division.
+        base_classes, way, shots: the published sessions.
         base_images, test_images: number of training images of all base classes, and of all test
             images.
-        image_size: pixels a side of the customary input.
-        read: reads the data set, from `root`, `image_size` and `augmentation`.
+        image_size: side of the standard input in pixels.
+        read: function that reads the data set from `root`, `image_size` and `augmentation`.
     """
 
     title: str
@@ -65,17 +65,17 @@ class FSCIL(Parameters):
 
     Args:
         dataset: mini_imagenet (`root` has `images/` and `split/{train,test}.csv`), cifar100
-            (`cifar-100-python/`) or cub200 (the folder `CUB_200_2011`, or the one above it).
+            (`cifar-100-python/`) or cub200 (`root` is the folder `CUB_200_2011` or its parent).
         root: folder of the data set.
-        base_classes: classes of session 0; null: the protocol's (60, 60, 100).
-        way: classes of each later session; null: the protocol's (5, 5, 10).
+        base_classes: classes of session 0; null for the protocol's (60, 60, 100).
+        way: classes of each later session; null for the protocol's (5, 5, 10).
         shots: training images of each later class.
-        base_shots: most training images of a base class; null: all of them.
+        base_shots: maximum number of training images of a base class; null for all.
         shot_selection: published (the fixed lists behind published figures) or random (drawn from
             `shot_seed`).
         shot_seed: seed of the random shots.
-        augmentation: standard, or autoaugment, which adds the data set's policy.
-        image_size: height and width of the model's input in pixels; null: 84, 32 or 224.
+        augmentation: standard, or autoaugment to add the data set's policy.
+        image_size: height and width of the model's input in pixels; null for 84, 32 or 224.
     """
 
     dataset: published.Lists
@@ -106,7 +106,7 @@ class FSCIL(Parameters):
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
         pool = self._read()
-        order = range(len(pool.class_names))  # no shuffling: the protocol has label order
+        order = range(len(pool.class_names))  # the protocol uses label order, not shuffled
         sessions = cut_classes(order, base_classes=self._base_classes, way=self._way)
         images = rows_by_class(pool.train.targets)
         novel = self._novel_candidates(pool, images)
@@ -145,7 +145,7 @@ class FSCIL(Parameters):
             if value < fits if limit == "at least" else value > fits:
                 raise UserError(
                     f"{parameter} must be {limit} {fits} for the published shots, got {value}; "
-                    "use shot_selection='random' for others"
+                    "use shot_selection='random' for other values"
                 )
         return published.rows_of_shots(
             published.load(self.dataset),

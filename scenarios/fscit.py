@@ -1,15 +1,15 @@
-"""Few-shot class-incremental tuning: every session has a few shots a class, the base one included.
+"""Few-shot class-incremental tuning: every session, even the first, has only a few shots a class.
 
-The benchmark of the CoACT paper ("asynchronous contrastive tuning"), over 16 data sets: the
-knowledge lies in a pretrained backbone, and 10 images of each class are all there is to tune it.
-Classes come in label order. After a session all test images of all classes seen are scored.
+The benchmark of the CoACT paper ("asynchronous contrastive tuning"), with 16 data sets: the
+knowledge is in a pretrained backbone, which is tuned with only 10 images of each class. Classes
+come in label order. After each session, all test images of all classes seen are scored.
 
-What differs from the published benchmark, and each stream says so in its notes:
+Differences from the published benchmark, which each stream's notes state:
 
-- The shots. The authors' lists are not part of this package; give one by `shot_list`. Without it
-  the shots are drawn at random, so figures are comparable, but not shot for shot.
-- The division of caltech101, eurosat, resisc45 and sun397 into training and test images, which
-  have none of their own here, and the label of a voc2007 photo that shows several classes: see
+- The shots. The authors' lists are not part of this package; pass one as `shot_list`. Without it
+  the shots are drawn at random: figures are comparable, but not shot for shot.
+- The training/test split of caltech101, eurosat, resisc45 and sun397, which have no official split
+  here, and the label of a voc2007 photo that shows several classes: see
   `cl_suite.data.readers.torchvision_sets`.
 """
 
@@ -65,14 +65,14 @@ Dataset = Literal[
     "sun397",
     "voc2007",
 ]
-VIT_FLOAT = ToFloat((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as the benchmark's backbone takes pixels
+VIT_FLOAT = ToFloat((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # preprocessing of the benchmark's backbone
 SHOTS = 10
-NOT_MIRRORED = ("gtsrb", "omniglot")  # a sign or character in the mirror is another one
+NOT_MIRRORED = ("gtsrb", "omniglot")  # a mirrored sign or character has another meaning
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The published cut of a data set: so many classes, first and then in each session."""
+    """The published sessions of a data set: its number of classes, base classes and way."""
 
     classes: int
     base_classes: int
@@ -101,23 +101,24 @@ PROTOCOLS: dict[str, Protocol] = {
 
 @dataclass(kw_only=True, eq=False)
 class FSCIT(Parameters):
-    """Any of the data sets in sessions of a few shots a class, the base session included.
+    """A data set in sessions with a few shots a class, including the base session.
 
     Args:
         dataset: the data set; "image_folder" is any folder of class folders, "omniglot" comes with
             the package.
-        root: folder of the data set (torchvision's `root` where torchvision has it); unused by
+        root: folder of the data set (torchvision's `root` for its data sets); not used by
             "omniglot".
         base_classes: classes of session 0.
         way: classes of each later session.
-        shots: training images of each class, of the base session too.
-        shot_selection: "random" draws the shots from `shot_seed`, "first" takes the first images of
-            each class, which in some data sets are nearly one and the same.
+        shots: training images of each class, also in the base session.
+        shot_selection: "random" draws the shots from `shot_seed`, "first" uses the first images of
+            each class, which are nearly identical in some data sets.
         shot_seed: seed of the random shots.
         shot_list: text file with lines `class index`: the class id and the position of an image in
-            the training part; a class's first lines are its shots, whatever `shot_selection` says.
+            the training part. The first lines of a class are its shots; `shot_selection` is
+            ignored.
         image_size: height and width of the model's input in pixels.
-        augment: cut and flip the training images by a random draw each.
+        augment: crop and flip each training image at random.
     """
 
     dataset: Dataset
@@ -134,7 +135,7 @@ class FSCIT(Parameters):
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
         pool = _read(self.dataset, self.root)
-        order = range(len(pool.class_names))  # no shuffling: the protocol has label order
+        order = range(len(pool.class_names))  # the protocol uses label order, not shuffled
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         shots = self._shots(pool, sessions)
         num_images = sum(map(len, shots)) + len(pool.test)
@@ -164,8 +165,8 @@ class FSCIT(Parameters):
         ]
 
     def _for_the_model(self, pool: Pool, num_images: int) -> Pool:
-        """Return the pool with the transforms of this scenario, whatever the reader's own were."""
-        photos = pool.load not in (as_is, decoded)  # of many sizes, and large
+        """Return the pool with this scenario's transforms in place of the reader's."""
+        photos = pool.load not in (as_is, decoded)  # large images of many sizes
         train_transform, eval_transform = square_transforms(
             self.image_size,
             VIT_FLOAT,
@@ -203,10 +204,10 @@ class FSCIT(Parameters):
 
 
 def _loader(image_size: int, num_images: int) -> Callable[[Samples], Samples]:
-    """Return what keeps the squares of all photos in memory, or leaves them files where too many.
+    """Return a loader that keeps the squares of all photos in memory, or as files if too many.
 
     Args:
-        num_images: training and test images of all sessions.
+        num_images: number of training and test images of all sessions.
     """
     square = square_of(image_size)
     if num_images * 3 * square.size**2 > image_folder.MEMORY_LIMIT_BYTES:
@@ -215,11 +216,11 @@ def _loader(image_size: int, num_images: int) -> Callable[[Samples], Samples]:
 
 
 def _read(dataset: Dataset, root: str | None) -> Pool:
-    """Return the data set, its classes named in words where it has or means words."""
+    """Return the data set, with class names in words if it has such names."""
     if dataset == "omniglot":
         return _omniglot()
     if root is None:
-        raise UserError(f"dataset '{dataset}' needs a root: the folder of the data set")
+        raise UserError(f"dataset '{dataset}' needs a root; pass the folder of the data set")
     if dataset == "image_folder":
         return image_folder.read(root)
     if dataset == "resisc45":
@@ -252,7 +253,7 @@ def _omniglot() -> Pool:
 
 
 def _coloured(samples: Samples) -> Samples:
-    """Return grey images with three equal channels, as pretrained backbones take them."""
+    """Return grey images with three equal channels, the input of pretrained backbones."""
     if not isinstance(samples, TensorSamples):
         return samples
     return TensorSamples(samples.inputs.repeat(1, 3, 1, 1), samples.targets)

@@ -1,4 +1,4 @@
-"""Few-shot class-incremental learning of your own pictures: a folder with one folder a class."""
+"""Few-shot class-incremental learning on your own pictures, in a folder with one folder a class."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from cl_suite.parameters import Above, Parameters, Within
 
 @dataclass(kw_only=True, eq=False)
 class ImageFolder(Parameters):
-    """The classes of a folder of class folders: a base session, then sessions of a few shots.
+    """The classes of a folder of class folders: a base session, then few-shot sessions.
 
-    What is no image is skipped and said in the stream's notes. Deterministic in `seed`.
+    Other files are skipped and listed in the stream's notes. Deterministic in `seed`.
 
     Args:
         root: folder that holds one folder of images a class.
         base_classes: classes of session 0, which has all their training images.
         way: classes of each later session.
         shots: training images of each later class.
-        test_fraction: share of each class's images that is for testing, between 0 and 1.
+        test_fraction: share of each class's images for testing, between 0 and 1.
         class_order: order of arrival: "name", "random" (from `seed`), or a list of folder names;
-            a folder that a list does not name is left out.
-        seed: of the division into training and test images, the shots and the random class order.
+            folders not in the list are left out.
+        seed: seed of the training/test split, the shots and the random class order.
         image_size: height and width of the model's input in pixels.
-        augment: cut and flip the training images by a random draw each.
+        augment: crop and flip each training image at random.
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
@@ -52,7 +52,7 @@ class ImageFolder(Parameters):
     skip_unreadable: bool = False
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
+        """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
         listed = None if isinstance(self.class_order, str) else self.class_order
         if isinstance(self.class_order, str):
             check_choice("class_order", self.class_order, ("name", "random"))

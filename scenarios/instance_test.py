@@ -1,13 +1,13 @@
-"""The instance test: recognise the very image again among others of its class.
+"""The instance test: each image of one class is its own class and is tested on itself.
 
 Kowadlo et al., "Expanding continual few-shot learning benchmarks to include recognition of specific
-instances", PLOS ONE 2024, arXiv 2209.07863. A task draws one class; each of its images is a class
-of its own, shown once, in support sets; the targets are the same images, whole, or with noise or an
-occlusion. By chance 1 in 20 is right. A run is a task, numbered by the seed (see `cfsl`).
+instances", PLOS ONE 2024, arXiv 2209.07863. A task draws one class. Support sets show each of its
+images once, and the targets are the same images, intact or with noise or an occlusion. Chance is
+1 in 20. A run is one task, and the seed is the task number (see `cfsl`).
 
 Differences from the authors' benchmark:
-    - Drawings are bright on black, so an occlusion, which is black, wipes ink out.
-    - A folder's images are spoiled before their border is cut (a sixteenth of the side each).
+    - Drawings are bright on black, so a black occlusion erases ink.
+    - A folder's images are corrupted before their border is cropped (a sixteenth of each side).
     - One image a class and set: the authors' labels assume one class a task, as here.
 """
 
@@ -38,20 +38,20 @@ Corruption = Literal["none", "noise", "occlusion", "square_occlusion"]
 
 @dataclass(kw_only=True, eq=False)
 class InstanceTest(Parameters):
-    """Support sets of single images, each a class; tested on the same images, which may be spoiled.
+    """Support sets of single images, each a class, tested on the same images, intact or corrupted.
 
     Args:
-        root: folder of class folders; null: the drawings that come with the package.
-        support_sets: of a task, its sessions.
-        set_size: images of a set.
-        corruption: of the targets: none; noise (random values replaced); occlusion (a black disc)
-            or square_occlusion.
-        amount: share of the values that noise replaces; of the height that is the disc's radius, or
-            half of the square's side.
-        split: the part of the classes that tasks are drawn from; settings are chosen on validation.
-        task: which draw; null: the run's seed.
-        instance_seed: of the images and of what spoils them.
-        split_seed: of the division of classes, as in the pretraining.
+        root: folder of class folders; null for the drawings that come with the package.
+        support_sets: support sets in a task; each is a session.
+        set_size: images in a support set.
+        corruption: corruption of the targets: none, noise (random values replaced), occlusion (a
+            black disc) or square_occlusion.
+        amount: share of the values that noise replaces; radius of the disc, or half the side of the
+            square, as a share of the height.
+        split: part of the classes to draw tasks from; choose settings on validation.
+        task: task number; null for the run's seed.
+        instance_seed: seed of the images and of their corruption.
+        split_seed: seed of the class split, as in the pretraining.
         image_size: height and width in pixels; drawings have 28.
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
@@ -71,7 +71,7 @@ class InstanceTest(Parameters):
     drawn_by_seed: ClassVar[str] = "task"
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` for a parameter, folder or image that is no use."""
+        """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
         self._check()
         images = class_images.read(
             self.root,

@@ -1,4 +1,4 @@
-"""Few-shot class-incremental learning of handwritten characters; the data come with the package."""
+"""Few-shot class-incremental learning of handwritten characters, with data in the package."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Omniglot(Parameters):
     """242 characters of 8 alphabets: 122 base classes, then 12 sessions of 10-way 5-shot.
 
     A character's first ten drawings are for training, the other ten for testing. Classes arrive in
-    a seeded order over all alphabets. Images are `(1, 28, 28)` in [0, 1], ink bright.
+    a random order over all alphabets. Images are `(1, 28, 28)` in [0, 1] with bright ink.
 
     Args:
         base_classes: classes of session 0, which has all ten training drawings of each.
         way: classes of each later session.
         shots: training drawings of each later class, 1 to 10.
-        shot_selection: "first" takes the first drawings, "random" draws them from `shot_seed`.
+        shot_selection: "first" uses the first drawings, "random" draws them from `shot_seed`.
         shot_seed: seed of the random shots.
         class_order_seed: seed of the order in which classes arrive.
-        augment: rotate, scale, shear and shift the training images by a random draw each.
+        augment: rotate, scale, shear and shift each training image at random.
     """
 
     base_classes: Annotated[int, Within(1)] = 122
@@ -45,7 +45,7 @@ class Omniglot(Parameters):
     augment: bool = True
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` for a parameter that the data cannot serve."""
+        """Return the stream; raise `UserError` if a parameter does not fit the data."""
         pool = omniglot.read(augment=self.augment)
         order = class_order(len(pool.class_names), "seeded", self.class_order_seed)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)

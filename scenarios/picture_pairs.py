@@ -1,4 +1,4 @@
-"""What problems on pairs of pictures are made of: domains of characters, patterns on a grid."""
+"""Building blocks of problems on picture pairs: domains of characters and patterns on a grid."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import RandomAffine
 
 PatternName = Literal["xor", "circle", "x", "square"]
-NUM_CLASSES = 8  # of a domain
-NUM_MAPS = 4  # from classes to coordinates, the first being the identity
-NUM_PAIRS = 15  # of the 64 that a session of few pairs shows
-VALIDATION_DRAWINGS = 2  # of each class, the last ones
+NUM_CLASSES = 8  # in a domain
+NUM_MAPS = 4  # from classes to coordinates; the first is the identity
+NUM_PAIRS = 15  # pairs that a session of few pairs shows, of 64
+VALIDATION_DRAWINGS = 2  # the last drawings of each class
 PATTERNS: dict[str, tuple[str, ...]] = {
     "xor": ("....####",) * 4 + ("####....",) * 4,
     "circle": (
@@ -56,7 +56,7 @@ Items = tuple[Tensor, list[int]]  # (n, 2, 28, 28) uint8 and labels counted from
 
 @dataclass(frozen=True)
 class EachImage:
-    """Transform each channel of an item as an image of its own."""
+    """Transform each channel of an item as a separate image."""
 
     transform: RandomAffine
     batched: bool = True
@@ -99,7 +99,7 @@ class Pictures:
 
 
 def grid(pattern: str, number: int) -> Tensor:
-    """Return the labels `(8, 8)` of a pattern; map `number` permutes coordinates (0: not)."""
+    """Return the labels `(8, 8)` of a pattern; map `number` permutes the coordinates (0: none)."""
     cells = torch.tensor([[cell == "#" for cell in row] for row in PATTERNS[pattern]])
     if number == 0:
         return cells
@@ -109,12 +109,12 @@ def grid(pattern: str, number: int) -> Tensor:
 
 
 def split_drawings(drawings: Tensor) -> tuple[Tensor, Tensor]:
-    """Return training drawings `(classes, n, ...)` to learn from, and those held out."""
+    """Return the training drawings `(classes, n, ...)` to learn from and the held-out ones."""
     return drawings[:, :-VALIDATION_DRAWINGS], drawings[:, -VALIDATION_DRAWINGS:]
 
 
 def few_cells(labels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Return a mask `(8, 8)` of 15 drawn pairs, as many of either label as can be."""
+    """Return a mask `(8, 8)` of 15 drawn pairs, as balanced between the labels as possible."""
     shown = torch.zeros_like(labels)
     for label, num in ((False, NUM_PAIRS // 2), (True, NUM_PAIRS - NUM_PAIRS // 2)):
         cells = (labels == label).nonzero()
@@ -126,7 +126,7 @@ def few_cells(labels: Tensor, rng: np.random.Generator) -> Tensor:
 def paired(
     drawings: Tensor, labels: Tensor, shown: Tensor, each: int, rng: np.random.Generator
 ) -> Items:
-    """Return `each` items of either label, alternating, that go round the pairs shown."""
+    """Return `each` items of either label, in alternation, cycling through the pairs shown."""
     items, num = [], drawings.shape[1]
     for label in (False, True):
         cells = ((labels == label) & shown).nonzero()  # (cells, 2)

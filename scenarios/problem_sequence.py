@@ -1,31 +1,31 @@
-"""Sequences of problems that share pictures or patterns, after the BELL suite of PICLE's paper.
+"""Sequences of problems that share pictures or patterns, after the BELL suite of the PICLE paper.
 
-Valkov et al., ICLR 2024, arXiv 2306.06545. A problem shows two pictures of a domain of eight
-classes and asks whether the pair lies in a pattern: each class stands for a coordinate, so that
-the pair is a cell of an 8 x 8 grid. A session is a problem, and each sequence checks one thing:
+Valkov et al., ICLR 2024, arXiv 2306.06545. A problem shows two pictures from a domain of eight
+classes and asks whether the pair is in a pattern. Each class is a coordinate, so a pair is a cell
+of an 8 x 8 grid. A session is a problem, and each sequence tests one ability:
 
     S_pl               all problems different                                    plasticity
-    S_minus, S_plus    the last is the first with less, or more data             re-use of all
+    S_minus, S_plus    the last is the first with less or more data              reuse of all
     S_out              the last has the first one's pictures, a new pattern      perceptual transfer
-    S_out_star         so has the second, with more data than the first          the better of two
-    S_out_star_star    likewise, and the last is the first problem again
+    S_out_star         the second too, with more data than the first             the better of two
+    S_out_star_star    the same, and the last is the first problem again
     S_in               the last has the first one's pattern, new pictures        latent transfer
-    S_sp               S_in, with the last pictures taken as vectors (below)
-    S_few              pictures alone, then pairs; the last has few items        few-shot transfer
+    S_sp               S_in, with the last pictures used as vectors (below)
+    S_few              single pictures, then pairs; the last has few items       few-shot transfer
 
-Differences from the paper, so that a processor can train on it:
-    - S_long, 100 problems of mixed sizes, is not built, nor are the CTrL streams;
-    - pictures are the handwritten characters that come with the package, 28 domains of eight
-      characters of an alphabet, instead of MNIST's kin in nine: a class has ten drawings to learn
-      from, so that distorting them stands in for having many;
+Differences from the paper, to allow training on a CPU:
+    - S_long, 100 problems of mixed sizes, and the CTrL streams are not built;
+    - pictures are the handwritten characters in the package, 28 domains of eight characters of one
+      alphabet, instead of nine domains of MNIST-like pictures. A class has ten drawings to learn
+      from; distorting them replaces having many;
     - items: 3000 instead of 30000 ("+"); 1000 of few drawings ("-", 100 pictures in the paper) or
       of 15 of the 64 pairs ("-lat") instead of 10000; 20 ("few");
-    - the paper validates on 5000 further items. Here the last `validation_rate` of each class's
-      items are made of two drawings of their own, and show all pairs: a method may hold out these,
-      as `picle` does, and one that trains on everything learns from them too;
-    - the 15 pairs are drawn with both labels; the authors' code takes the first of the grid;
-    - S_sp is the stream of S_in. It is the strategy that takes the last session's pictures as
-      vectors: `--strategy.flat_sessions [5]` for `picle`.
+    - the paper validates on 5000 additional items. Here the last `validation_rate` of each class's
+      items use two separate drawings and show all pairs. A method may hold them out, as `picle`
+      does; a method that trains on everything learns from them too;
+    - the 15 pairs are drawn with both labels; the authors' code uses the first of the grid;
+    - S_sp is the stream of S_in. The strategy treats the last session's pictures as vectors:
+      `--strategy.flat_sessions [5]` for `picle`.
 """
 
 from __future__ import annotations
@@ -74,28 +74,28 @@ SequenceName = Literal[
     "S_few",
 ]
 Size = Literal["plus", "minus", "latent", "few", "images"]
-Problem = tuple[int, int | None, Size]  # which domain, which task (None: none), how much data
+Problem = tuple[int, int | None, Size]  # domain, task (None: single pictures), amount of data
 
 
 @dataclass(kw_only=True, eq=False)
 class ProblemSequence(Parameters):
     """Problems on pairs of handwritten characters, two classes a session: "no" and "yes".
 
-    An item is a tensor `(2, 28, 28)` in [0, 1], a picture a channel. In the first two sessions of
-    S_few it is one picture beside a blank one, and its eight classes are the characters. Domains,
-    patterns and items are drawn from `seed`.
+    An item is a tensor `(2, 28, 28)` in [0, 1] with one picture a channel. In the first two
+    sessions of S_few it is one picture next to a blank one, and the eight classes are the
+    characters. Domains, patterns and items are drawn from `seed`.
 
     Args:
-        sequence: which one.
-        length: problems; S_few has six.
-        patterns: to draw from, each with four maps from classes to coordinates; null for xor,
-            circle, x and square.
+        sequence: name of the sequence.
+        length: number of problems; S_few has six.
+        patterns: patterns to draw from, each with four maps from classes to coordinates; null for
+            xor, circle, x and square.
         plus_items, minus_items, few_items, image_items: training items of a session, by its size.
-        minus_drawings: drawings of each class that sessions of less data ("-") learn from, 1 to 8.
-        validation_rate: share of each class's items, the last, that show drawings of their own.
-        test_items: of each session of pairs, of drawings that no training item shows.
-        augment: distort each picture of a training item by a random draw of its own.
-        seed: of everything that is drawn.
+        minus_drawings: drawings of each class in sessions with less data ("-"), 1 to 8.
+        validation_rate: share of each class's items, the last ones, made of separate drawings.
+        test_items: test items of each session of pairs, with drawings that no training item shows.
+        augment: distort each picture of a training item separately, at random.
+        seed: seed of all random draws.
     """
 
     sequence: SequenceName = "S_pl"
@@ -112,7 +112,7 @@ class ProblemSequence(Parameters):
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` for a parameter out of range."""
+        """Return the stream; raise `UserError` if a parameter is out of range."""
         pictures = Pictures.read()
         problems = self._problems(len(pictures.domains))
         rng = np.random.default_rng(self.seed)
@@ -166,7 +166,7 @@ class ProblemSequence(Parameters):
         for name in chosen:
             check_choice("patterns", name, list(PATTERNS))
         if not chosen or len(set(chosen)) < len(chosen):
-            raise UserError(f"patterns must name one at least and each once, got {chosen}")
+            raise UserError(f"patterns must name at least one pattern, each once, got {chosen}")
         return chosen
 
     def _grid(self, task: int) -> Tensor:
@@ -215,7 +215,7 @@ def _twice_and_last(n: int) -> list[int]:
 
 
 def outline(sequence: str, n: int) -> list[Problem]:
-    """Return domain, task (by order of drawing) and size of each of a sequence's `n` problems."""
+    """Return domain, task (in order of drawing) and size of each of a sequence's `n` problems."""
     if sequence == "S_few":
         return [
             (0, None, "images"),
@@ -232,8 +232,8 @@ def outline(sequence: str, n: int) -> list[Problem]:
     return list(zip(numbers[domains], numbers[tasks], by_session, strict=True))
 
 
-# domains and tasks: all new; the last one again the first; or the first two and the last the same;
-# sizes of the first, the second, the others and the last session
+# domains and tasks: "new" all different; "last" the last equals the first; "twice" the first two
+# and the last are equal. Sizes: of the first, the second, the other and the last session
 OUTLINES: dict[str, tuple[str, str, tuple[Size, Size, Size, Size]]] = {
     "S_pl": ("new", "new", ("plus", "plus", "plus", "plus")),
     "S_minus": ("last", "last", ("plus", "minus", "minus", "minus")),

@@ -1,7 +1,7 @@
-"""Speech: spoken digits of several speakers, or any words, as class-incremental or few-shot stream.
+"""Class-incremental or few-shot learning of spoken digits, or of any recorded words.
 
-The Free Spoken Digit Dataset (ten digits, six speakers, 8 kHz) in five sessions of two digits, or
-six digits and then sessions of 1-way 5-shot: `base_classes=6, way=1, shots=5`.
+The Free Spoken Digit Dataset (ten digits, six speakers, 8 kHz) in five sessions of two digits. For
+six base digits followed by 1-way 5-shot sessions, use `base_classes=6, way=1, shots=5`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cl_suite.parameters import Above, Parameters, Within
 
 @dataclass(kw_only=True, eq=False)
 class SpokenDigits(Parameters):
-    """Recordings of words, each a class: a base session, then sessions of full data or few shots.
+    """Recorded words, each a class: a base session, then sessions with full data or few shots.
 
-    Every recording becomes one second (`seconds`) of sound: longer ones are cut to their loudest
-    part, shorter ones stand in the middle of silence; stereo is mixed down, other sample rates are
-    resampled. Deterministic in `seed`.
+    Every recording becomes one second (`seconds`) of sound. Longer recordings are cut to their
+    loudest part, shorter ones are padded with silence on both sides. Stereo is mixed down, and
+    other sample rates are resampled. Deterministic in `seed`.
 
     Args:
         root: folder of the Free Spoken Digit Dataset, its `recordings` folder (files
@@ -40,17 +40,17 @@ class SpokenDigits(Parameters):
         base_classes: classes of session 0, which has all their training recordings.
         way: classes of each later session.
         shots: training recordings of each later class, drawn from `seed`; null for all of them.
-        split: "take" tests other takes of the same speakers, "speaker" speakers never heard.
-        test_fraction: share of the takes (the lowest numbers; of each class's files where names
-            tell no takes) or of the speakers that is for testing. The data set's customary split
+        split: "take" tests other takes of the same speakers, "speaker" tests unseen speakers.
+        test_fraction: share of the takes (the lowest numbers) or of the speakers for testing; if
+            file names have no takes, share of each class's files. The data set's standard split
             is 0.1, takes 0 to 4 of 50.
-        test_speakers: names of the speakers to test; null draws them from `seed`.
+        test_speakers: names of the test speakers; null draws them from `seed`.
         class_order: order of arrival: "natural" (digits by value, folders by name), "seeded"
-            (drawn from `seed`), or a list of class names, others being left out.
-        seed: of the shots, the drawn speakers or files, and the seeded order.
+            (drawn from `seed`), or a list of class names; classes not in the list are left out.
+        seed: seed of the shots, the drawn speakers or files, and the seeded order.
         features: "log_mel" for small networks, "waveform" (16 kHz) for wav2vec2.
         seconds: length of every sound.
-        augment: shift, noise and masks on the training sounds, drawn at random.
+        augment: add random shifts, noise and masks to the training sounds.
         skip_unreadable: leave out files that cannot be read, instead of stopping at the first.
     """
 
@@ -71,7 +71,7 @@ class SpokenDigits(Parameters):
     modality: ClassVar[Modality] = "audio"
 
     def build(self) -> Stream:
-        """Return the stream; raise `UserError` for a parameter, folder or file that is no use."""
+        """Return the stream; raise `UserError` if a parameter, folder or file cannot be used."""
         listed = None if isinstance(self.class_order, str) else self.class_order
         if isinstance(self.class_order, str):
             check_choice("class_order", self.class_order, ("natural", "seeded"))
@@ -120,7 +120,7 @@ class SpokenDigits(Parameters):
             classes,
             shots=self.shots,
             class_names=class_names,
-            # files stand speaker by speaker, so the first ones would all be of one voice
+            # files are sorted by speaker, so the first ones would all be of one voice
             selection="random",
             seed=self.seed,
         )

@@ -1,24 +1,25 @@
-"""CaSSLe: self-supervised learning in sessions, with predictions of what the network once knew.
+"""CaSSLe: self-supervised learning in sessions, where the network predicts its own past features.
 
 Fini, da Costa, Alameda-Pineda, Ricci, Alahari, Mairal, "Self-Supervised Models are Continual
 Learners", CVPR 2022, arXiv 2112.04215, with contrastive losses (section 4). From the second session
-on a frozen copy of network and projector stays as the last session left it. With `z` the network's
-projections of the views of a batch, `f` the copy's, and a predictor `g`,
+on, a frozen copy of network and projector holds the state after the last session. With `z` the
+network's projections of the views of a batch, `f` the copy's, and a predictor `g`,
 
     L = L_SSL(z) + w (InfoNCE(g(z) -> f) + InfoNCE(f -> g(z))) / 2
 
-`L_SSL` is the loss of `simclr` or of `moco`. Each InfoNCE tells a view's own row among those of all
-views of the batch, at the temperature `distill_temperature`. So the network is free to move, as
-long as what it knew can be computed from it. No label is used, no sample is kept.
+`L_SSL` is the loss of `simclr` or of `moco`. Each InfoNCE identifies a view's own row among those
+of all views of the batch, at the temperature `distill_temperature`. The network may therefore
+change, as long as its past features can be computed from the new ones. The method uses no labels
+and keeps no samples.
 
-Where `base` is moco, the predictor takes the network's projections at unit length, as in the
-authors' program; the copy's past projections are in no queue.
+If `base` is moco, the predictor reads the network's projections at unit length, as in the authors'
+program. The copy's projections enter no queue.
 
 Differences from the authors' code:
-    - the predictor is made with the network, and trained from the second session on; theirs is made
-      then. Its numbers are drawn apart, so the first session is that of `simclr` or `moco`, bit for
-      bit;
-    - queue, views, epochs and last batches are as in `moco` and `simclr`.
+    - The predictor is created with the network and trained from the second session on; theirs is
+      created then. Its initial weights have their own random draw, so the first session equals that
+      of `simclr` or `moco`, bit for bit.
+    - Queue, views, epochs and last batches are as in `moco` and `simclr`.
 """
 
 from __future__ import annotations
@@ -40,15 +41,16 @@ from cl_suite.plugin import Within
 
 @dataclass(kw_only=True, eq=False)
 class CaSSLePlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin):
-    """Learn from views as `base` does, and predict what the network was before the session.
+    """Learn from views as `base` does, and predict the features from before the session.
 
     Args:
         base: the self-supervised loss, simclr or moco.
-        distill_weight: `w`; 0 leaves `base`.
-        distill_temperature: of the predictions' loss.
+        distill_weight: `w`; 0 gives plain `base`.
+        distill_temperature: temperature of the two InfoNCE terms.
         predictor_dim: width of the predictor's hidden layer.
-        temperature, augmentation, projector_dim, projection_dim: see `SelfSupervisedPlugin`.
-        queue_size, first_momentum, last_momentum: of moco, see `MoCoPlugin`.
+        queue_size: if base is moco, projections of earlier batches kept as negatives.
+        first_momentum, last_momentum: if base is moco, share of the momentum copy kept in a
+            session's first step and in its last one.
     """
 
     base: Literal["simclr", "moco"] = "simclr"

@@ -1,25 +1,25 @@
-"""Tune a pretrained network on each support set, beside a short-term memory of support sets.
+"""Pretrain + Tune (+ Replay): tune on each support set, replaying images of the last sets.
 
 "Pretrain + Tune" and "Pretrain + Tune + Replay" of Kowadlo, Ahmed, Mayan, Rawlinson, "Expanding
 continual few-shot learning benchmarks to include recognition of specific instances", PLOS ONE 2024,
-arXiv 2209.07863. The network begins a task (scenarios `cfsl` and `instance_test`) at pretrained
-weights. On each support set it takes `T` steps of full-batch SGD (an epoch is a step) on
+arXiv 2209.07863. The network begins a task (scenarios `cfsl` and `instance_test`) with pretrained
+weights. On each support set it makes `T` steps of full-batch SGD (an epoch is a step) on
 
     mean cross-entropy over {the current set} + {k images of the sets remembered}
 
-over the labels so far. The `k` images are drawn anew in each step, without replacement; the memory
-is a queue of the last `memory_sets` support sets, and a set joins it once it has been learned.
-Without memory this is Pretrain + Tune. The YAML file gives the published steps, sets and `k` of
-each setting; the recipe's step size is the authors' 0.01, on all layers.
+over the labels so far. Each step draws its `k` images anew, without replacement. The memory is a
+queue of the last `memory_sets` support sets; a set joins it once it has been learned. Without
+memory this is Pretrain + Tune. The YAML file holds the published steps, sets and `k` of each
+setting. The recipe's step size is the authors' 0.01, on all layers.
 
 Differences from the authors' code:
     - BatchNorm normalises by the statistics of the pretraining, in the steps and in testing. Theirs
-      normalises by the batch's, in testing too: then a prediction depends on the other targets.
+      uses the batch's statistics, in testing too, so a prediction depends on the other targets.
     - The head has rows for the labels met so far; theirs has all of the task's from the beginning,
       untrained ones included.
     - Their table of step sizes, one for each tensor and step, holds 0.01 throughout, as here.
-    - "recall", where a model of the hippocampus makes up the images that are replayed, is not
-      built; the published settings replay the images themselves.
+    - "recall", where a model of the hippocampus generates the replayed images, is not implemented;
+      the published settings replay the images themselves.
     - The network is the suite's; theirs has two or three stages of up to 512 filters.
 """
 
@@ -36,17 +36,17 @@ from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
 
 @dataclass(kw_only=True, eq=False)
 class CFSLPlugin(StrategyPlugin):
-    """Full-batch steps on a support set, joined by images of the last sets in each.
+    """Full-batch steps on a support set; each step adds images of the last sets.
 
     Args:
-        memory_sets: support sets that are remembered; 0: none.
-        replayed: images drawn from them for each step, at most all.
+        memory_sets: number of support sets remembered; 0: none.
+        replayed: images drawn from them for each step; all of them if there are fewer.
     """
 
     memory_sets: Annotated[int, Within(0)] = 2
     replayed: Annotated[int, Within(0)] = 10
     memory_: Exemplars = field(default_factory=Exemplars, init=False)
-    # of the sets remembered, the oldest first
+    # sizes of the sets remembered, the oldest first
     set_sizes_: list[int] = field(default_factory=list, init=False)
 
     requirements = Requirements(carries_base_state=True)
@@ -59,7 +59,7 @@ class CFSLPlugin(StrategyPlugin):
         if not (num := min(self.replayed, len(self.memory_))):
             return
         inputs, labels, _ = self.memory_.batch(torch.randperm(len(self.memory_))[:num])
-        # a plain Avalanche batch has task labels too, which are all the same
+        # a plain Avalanche batch also has task labels, all of them equal
         others = [torch.cat([part, part[:1].expand(num)]) for part in template.mbatch[2:]]
         template.mbatch = [
             torch.cat([template.mb_x, inputs.to(template.device)]),

@@ -1,41 +1,40 @@
-"""CLER: equivariant regularisation of any strategy.
+"""CLER: any strategy with a pretext task as an additional, equivariant regulariser.
 
 Bonicelli, Boschini, Frascaroli, Porrello, Pennisi, Bellitto, Palazzo, Spampinato, Calderara, "On
 the Effectiveness of Equivariant Regularization for Robust Online Continual Learning", 2023, arXiv
-2305.03648. Beside its host's loss, the network learns to tell which transform an image underwent:
+2305.03648. In addition to its host's loss, the network learns to predict an image's transform:
 
     L = L_host + lambda L_ptx,   L_ptx = mean CE(h(t_y(x0)), y),   y uniform
 
 over the un-augmented images `x0` of the stream batch and of the host's memory. The task (jigsaw,
-rotation, ...; see `cl_suite.methods.pretext.tasks`) leaves through a branch `h` of its own: a
-private copy of the last block and a linear head. So its gradient shapes the shared blocks alone,
-neither the last block nor the classifier. Unlike contrastive terms it needs neither large batches
-nor many epochs.
+rotation, ...; see `cl_suite.methods.pretext.tasks`) has its own branch `h`: a private copy of the
+last block and a linear head. Its gradient therefore shapes only the shared blocks, neither the last
+block nor the classifier. Unlike contrastive terms it needs neither large batches nor many epochs.
 
-The host is any strategy; all that is not said here is the host's. Of the host's YAML file its
-parameters are taken, but neither its training recipe nor its model settings.
+The host can be any strategy and decides everything not mentioned here. The parameters in the host's
+YAML file apply; its training recipe and its model settings do not.
 
-What `x0` is:
-    - the images of the batch by the evaluation transform, samples of a memory included where the
+The images `x0` are:
+    - the images of the batch by the evaluation transform, including samples of a memory if the
       host puts these into the batch (joint, rehearsal);
-    - and those that the host draws by itself, where it says which: `replayed_plain() -> Tensor |
-      None`, the samples of this step's replay by the evaluation transform (er_ace, der);
-    - the augmented images where the host's own data loader brings no others: Avalanche's
+    - samples that the host draws itself, if it offers `replayed_plain() -> Tensor | None`: the
+      samples of this step's replay by the evaluation transform (er_ace, der);
+    - the augmented images if the host's own data loader provides no others: Avalanche's
       ReplayPlugin, once there is something to replay.
 
 Differences from the authors' code:
-    - The copied blocks are the last of `cl_suite.models.stages`, one by default; in their ResNet-18
-      the last stage, which is two (`private_blocks: 2`). The branch ends as the backbone does: with
-      what comes after the blocks, in a copy of its own.
-    - A network that is no `Classifier` is not cut: there the branch starts at the features, as
-      with `branch: features` (theirs: `split_height` cl).
+    - The copied blocks are the last of `cl_suite.models.stages`, one by default. In their ResNet-18
+      it is the last stage, which has two (`private_blocks: 2`). The branch ends as the backbone
+      does: with its own copy of the layers after the blocks.
+    - A network that is not a `Classifier` is not cut: its branch starts at the features, as with
+      `branch: features` (theirs: `split_height` cl).
     - In later sessions with --training.incremental_batchnorm eval, BatchNorm is in eval mode in
       this pass too.
-    - The permutations, labels and any dropout of the pass come from a random generator of its own,
-      so that with weight 0 a run is the host's to the last bit; theirs from NumPy's.
+    - The pass draws its permutations, labels and any dropout from its own random generator, so a
+      run with weight 0 equals the host's to the last bit; theirs draws from NumPy's.
     - jig_rot makes one pass over both copies of the batch.
-    - X-DER, CoPE and DualNet, hosts of the paper, are not in the suite, nor are the program's
-      OnPro, LwF.MC and R-DFCIL; its contrastive branches and its task rel_patch_loc are not built.
+    - X-DER, CoPE and DualNet, hosts of the paper, are not in the suite. Neither are the program's
+      OnPro, LwF.MC and R-DFCIL, its contrastive branches and its task rel_patch_loc.
 """
 
 from __future__ import annotations
@@ -62,18 +61,18 @@ from cl_suite.plugin import Requirements, Template, Within, plain_of, requiremen
 
 @dataclass(kw_only=True, eq=False)
 class CLERPlugin(WrappingPlugin):
-    """A host that learns a pretext task along the way.
+    """A host strategy that also learns a pretext task.
 
     Args:
-        host: name of the strategy within, or a plugin in a program.
-        host_params: parameters of the host that are others than in its YAML file.
+        host: name of the wrapped strategy; in a program also a plugin.
+        host_params: parameters of the host that differ from its YAML file.
         pretext: jigsaw, rotation, both (jig_rot) or vflip for square images; time_jigsaw,
             time_reversal or band_permutation for log-mel maps.
-        patches: pieces of a puzzle; a square number for jigsaw.
-        angles: of the rotation: 2, 4 or 8.
-        weight: of the pretext loss, lambda in the paper (1.5 to 1.7 on CIFAR-100, 0.3 to 1 on
+        patches: number of pieces of a puzzle; a square number for jigsaw.
+        angles: number of rotation angles: 2, 4 or 8.
+        weight: weight of the pretext loss; the paper's lambda (1.5 to 1.7 on CIFAR-100, 0.3 to 1 on
             miniImageNet).
-        branch: where the pretext branch leaves: before the last block, or at the features.
+        branch: start of the pretext branch: before the last block, or at the features.
         private_blocks: how many blocks count as the last one.
     """
 
@@ -84,25 +83,25 @@ class CLERPlugin(WrappingPlugin):
     weight: Annotated[float, Within(0)] = 1.0
     branch: Literal["last_block", "features"] = "last_block"
     private_blocks: Annotated[int, Within(1)] = 1
-    # state of the pretext pass's own generator
+    # state of the pretext pass's own random generator
     random_: Tensor | None = field(default=None, init=False)
 
     @property
     def requirements(self) -> Requirements:  # type: ignore[override]  # the host decides
-        """What the host requires, and the batch by the evaluation transform."""
+        """The host's requirements, and the batch by the evaluation transform."""
         of_host = requirements_of(self.hosted)
         return replace(of_host, batch=replace(of_host.batch, plain=True))
 
     def check_host(self, host: Any) -> None:
         needs = requirements_of(host)
         reasons = {
-            "learns no classifier, which the pretext task could serve": not needs.classifier,
-            "reads text, which no pretext task is for": needs.text_tower,
+            "learns no classifier that the pretext task could help": not needs.classifier,
+            "reads text, and the pretext tasks are for images": needs.text_tower,
         }
         for reason, is_so in reasons.items():
             if is_so:
                 raise UserError(
-                    f"host '{self.host_name}' {reason}; take one that trains a "
+                    f"host '{self.host_name}' {reason}; choose one that trains a "
                     "classifier of images, such as er_ace"
                 )
 
@@ -111,9 +110,9 @@ class CLERPlugin(WrappingPlugin):
         shape = info.input_shape
         if len(shape) != 3:
             raise UserError(
-                f"cler moves parts of images, and the inputs have shape {tuple(shape)}: features "
-                "that were computed once, or sounds as they are; pass --model.bank false, or take "
-                "a scenario of images or log-mel maps"
+                f"cler needs images, but the inputs have shape {tuple(shape)}, like precomputed "
+                "features or raw audio; pass --model.bank false, or choose a scenario of images or "
+                "log-mel maps"
             )
         with torch.random.fork_rng(devices=[]):  # the host's random numbers stay as they are
             tasks = self._make_tasks()
@@ -134,12 +133,12 @@ class CLERPlugin(WrappingPlugin):
         super().prepare_model(model)
         if isinstance(model, Classifier) and not has_trained(model.backbone):
             raise UserError(
-                "cler teaches the backbone, and nothing of it is trained; pass --model.frozen "
+                "cler trains the backbone, but nothing of it is trained; pass --model.frozen "
                 "false, --model.trained_blocks null, and a --model.backbone that can learn"
             )
         if self.random_ is not None and hasattr(model, "pretext"):
             return
-        # what is drawn here must not move the host's random numbers
+        # the draws made here must not change the host's random numbers
         with torch.random.fork_rng(devices=[]):
             if not hasattr(model, "pretext"):
                 model.pretext = self._make_branch(model)
@@ -160,8 +159,8 @@ class CLERPlugin(WrappingPlugin):
         """Return the mean cross-entropy of the pretext labels, drawn anew for `(n, ...)` images.
 
         Args:
-            model: the network, prepared.
-            precision: in which it is run.
+            model: the network, after `prepare_model`.
+            precision: autocast context of the pass; None: no autocast.
         """
         branch: PretextBranch = model.pretext  # type: ignore[assignment]  # a module's attribute
         with self._own_random(images.device):
@@ -200,5 +199,5 @@ class CLERPlugin(WrappingPlugin):
 
 
 def has_trained(module: nn.Module) -> bool:
-    """Return whether anything of a module is trained."""
+    """Return whether any parameter of a module is trained."""
     return any(parameter.requires_grad for parameter in module.parameters())

@@ -6,25 +6,25 @@ of both towers become
 
     W x + alpha / sqrt(r)  B A dropout(x)          r = rank, B = 0 in the beginning
 
-and `A`, `B` learn by cross-entropy on `100 cos(image, text of "a photo of a <name>.")`; one setting
-for all data sets and shots, without validation. The library keeps query, key and value apart, so
-the adapters are the paper's: 184,320 parameters in ViT-B/16 at rank 2.
+and `A`, `B` learn by cross-entropy on `100 cos(image, text of "a photo of a <name>.")`. One setting
+serves all data sets and shots, without validation. The library has separate query, key and value
+maps, so the adapters are the paper's: 184,320 parameters in ViT-B/16 at rank 2.
 
-The paper learns one set of classes. Here the same adapters go on learning in each session, and
-after it the rows of all classes seen are embedded again. Which classes the softmax runs over is our
-choice: by default the session's own, so that a few images of new classes do not push every old
-class away; `all_classes` for all seen so far, whose names then pass the text tower in each step
-(100 names: about a seventh of the tokens of 32 images in ViT-B/16).
+The paper learns one set of classes. Here the same adapters go on learning in each session; after
+it, the rows of all classes seen are embedded again. The classes in the softmax are our choice. By
+default they are the session's own, so a few images of new classes do not push every old class
+away. With `all_classes` they are all classes seen so far, whose names then pass the text tower in
+each step (100 names: about a seventh of the tokens of 32 images in ViT-B/16).
 
 Other differences from the authors' code:
-    - Length: the paper takes `500 x shots` steps of 32 images, which for the 25 images of a
-      five-way five-shot session are 2500 passes over them. A session here ends after so many steps
-      (rounded up to whole epochs) or after the recipe's epochs, whichever comes first; shots are
-      images a class, on average. The recipe allows 100 epochs, and 10 for a base session, which has
-      hundreds of images a class: in ViT-B/16 about the paper's longest run, 8000 steps.
+    - Length: the paper makes `500 x shots` steps of 32 images, which for the 25 images of a
+      five-way five-shot session are 2500 passes over them. A session here ends after that many
+      steps (rounded up to whole epochs) or after the recipe's epochs, whichever comes first; shots
+      are images per class, on average. The recipe allows 100 epochs, and 10 for a base session,
+      which has hundreds of images per class: in ViT-B/16 about the paper's longest run, 8000 steps.
     - The cosine of the learning rate follows this length, step by step, down to `min_lr`.
-    - Images are augmented as the scenario does; theirs are random crops and flips.
-    - float32 or bfloat16, where theirs is float16.
+    - The scenario augments the images; theirs are random crops and flips.
+    - Precision is float32 or bfloat16; theirs is float16.
 """
 
 from __future__ import annotations
@@ -48,13 +48,12 @@ class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
     """Tune low-rank adapters of both towers on each session.
 
     Args:
-        rank: of an adapter.
+        rank: rank of each adapter.
         alpha: adapters are scaled by `alpha / sqrt(rank)`.
-        dropout: on the adapters' input, a rate in [0, 1].
-        iterations_per_shot: most training steps of a session, for each image a class has.
-        min_lr: where the cosine of the learning rate ends; None for the training recipe's schedule.
-        all_classes: let the softmax run over all classes seen, not the session's alone.
-        template, logit_scale, class_names: as of `ZeroShotCLIPPlugin`.
+        dropout: dropout on the adapters' input, a rate in [0, 1].
+        iterations_per_shot: maximum training steps of a session, per image of a class.
+        min_lr: final learning rate of the cosine; None: the training recipe's schedule.
+        all_classes: softmax over all classes seen instead of the session's alone.
     """
 
     rank: Annotated[int, Within(1)] = 2
@@ -80,7 +79,7 @@ class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         classes, model = session_classes(template), template.model
-        self.write_rows(model, classes)  # whoever evaluates within the session finds them
+        self.write_rows(model, classes)  # for an evaluation within the session
         live = model.head.classes if self.all_classes else classes
         model.head.live = self.live_rows(model, live)
 
@@ -111,7 +110,7 @@ class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
 
 
 def session_steps(shots: float, steps_an_epoch: int, num_epochs: int, *, per_shot: int) -> int:
-    """Return a session's training steps: `per_shot * shots` in whole epochs, if so many fit."""
+    """Return a session's training steps: `per_shot * shots` in whole epochs, if that many fit."""
     epochs = math.ceil(per_shot * shots / steps_an_epoch)
     return min(epochs, num_epochs) * steps_an_epoch
 
@@ -122,10 +121,10 @@ def cosine(start: float, end: float, progress: float) -> float:
 
 
 def add_lora(body: ClipBody, *, rank: int, alpha: float, dropout: float) -> None:
-    """Give queries, keys and values of both towers adapters, and freeze everything else.
+    """Add adapters to queries, keys and values of both towers, and freeze everything else.
 
-    The network computes the same as before until they have learned. A body that has adapters stays
-    as it is.
+    Until the adapters have learned, the network's output is unchanged. A body that already has
+    adapters is left unchanged.
     """
     from peft import LoraConfig, inject_adapter_in_model
 

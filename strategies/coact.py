@@ -4,54 +4,58 @@ Roy, Dolatabadi, Afkanpour, Etemad, "Consistency-Guided Asynchronous Contrastive
 Class-Incremental Tuning of Foundation Models", TMLR 2025, arXiv 2405.16625. Three parts, each of
 which can be switched off:
 
-A. Asynchronous contrastive tuning, base session. The student has low-rank adapters (LoRA), the
-   teacher is the pretrained network without. Of two views of an image the student sees one, `q`,
-   the teacher the other, `k`. With `u = norm(z_student(q))` and `v = norm(z_teacher(k))`:
+A. Asynchronous contrastive tuning, base session. The student has low-rank adapters (LoRA); the
+   teacher is the pretrained network without them. Of an image's two views the student sees one,
+   `q`, and the teacher the other, `k`. With `u = norm(z_student(q))` and `v = norm(z_teacher(k))`:
        L_base = CE(W z(q), y) + contrastive_weight SupCon({u} + {v})
    The rows of `W` start as class means.
-B. Controlled fine-tuning. From epoch `tune_from_epoch` on the blocks from `tune_from_block` on (and
-   what follows them) learn too, at `tune_lr_factor` times the rate; the teacher's copies of these
-   tensors follow by a moving average, one step before each batch.
+B. Controlled fine-tuning. From epoch `tune_from_epoch` on, the blocks from `tune_from_block` on
+   (and the layers after them) learn too, at `tune_lr_factor` times the rate. The teacher's copies
+   of these tensors follow by a moving average, one step before each batch.
 C. Consistency-guided incremental tuning. Rows of new classes are class means. BASE is the network
    after the base session (its teacher with it), PRE the one before any training:
        L_inc = CE(W z(q), y) + contrastive_weight SupCon({u} + {v_BASE} + {v_PRE})
                + consistency_weight MSE(logits(q), logits_BASE(q))
 
 All four networks are one body and dicts of the tensors in which they differ. Blocks that two of
-them share are run once for each view: student and BASE on `q` up to the first adapter, BASE's
-teacher and PRE on `k` up to the first tuned block (all the way where nothing was tuned). So few
-blocks with adapters (`adapt_blocks`) make it fast. The last block of a vision transformer computes
-the class token alone, which is all that is read. Where no tensor of the encoder learns, the
-contrastive term has no gradient and is left out; BASE's features are the student's.
+them share are run once for each view. Student and BASE share the blocks up to the first adapter,
+on `q`. BASE's teacher and PRE share those up to the first tuned block, on `k` (all blocks if none
+was tuned). Few blocks with adapters (`adapt_blocks`) therefore make it fast. The last block of a
+vision transformer computes only the class token, because nothing else is read. If no tensor of the
+encoder learns, the contrastive term has no gradient and is left out; BASE's features are then the
+student's.
 
 Differences from the authors' code:
-    - The network is the one after the last epoch; theirs is the epoch best on the test set, and the
-      base, new and overall figures they report are maxima over epochs, each for itself.
-    - Seeds act; theirs are never applied.
-    - Logits cover the classes seen; theirs all classes to come too, with random rows. So MSE covers
-      the classes that BASE knows; theirs also draws new rows towards BASE's random ones.
-    - BASE and PRE stay as they are; theirs move, as each pass with labels averages a teacher on.
-    - Two views; with more, theirs confuses which image a view belongs to.
-    - Scores are cosines; theirs are dot products with un-normalised rows, in which longer rows win
+    - The network is the one after the last epoch. Theirs is the epoch best on the test set, and
+      each of the base, new and overall figures they report is its own maximum over epochs.
+    - Seeds take effect; theirs are never applied.
+    - Logits cover the classes seen; theirs also cover all future classes, with random rows. So MSE
+      covers the classes that BASE knows; theirs also draws new rows towards BASE's random ones.
+    - BASE and PRE stay unchanged; theirs move, because each pass with labels updates a teacher's
+      average.
+    - There are two views; with more, theirs confuses which image a view belongs to.
+    - Scores are cosines. Theirs are dot products with un-normalised rows, in which longer rows win
       (`classifier: dot`). Their network ends in a pooler with a tanh, which bounds the feature.
       Timm's have none (the feature of a ViT is the class token after the last norm), and dot
       products then diverge at the paper's rate of 0.1: the training loss of DeiT-tiny on 20 classes
-      of miniImageNet rose from 11 to 71 in two epochs, while with cosines it falls; 0.01 will do.
+      of miniImageNet rose from 11 to 71 in two epochs. With cosines it falls, and a rate of 0.01
+      suits dot products.
     - No weight decay on `W` in later sessions; theirs shrinks the rows of old classes.
     - Augmentation is the training transform's: crops and flips on a pretrained backbone; theirs
-      adds colour jitter and greying. Where nothing is random (a feature bank without further views)
-      both views are one, which is warned of.
-    - `adapt_blocks` counts from the end, so that blocks in front are shared; theirs from the front.
+      adds colour jitter and greying. If nothing is random (a feature bank without further views),
+      both views are equal, and a warning says so.
+    - `adapt_blocks` counts from the end, so the first blocks are shared; theirs from the front.
     - More than one epoch in a later session follows the recipe's schedule; theirs is constant.
-    - An optimiser made afresh for each session (the suite's engine does; a bare Avalanche program
-      keeps its own); theirs carries momentum on through the later sessions.
-    - One default for part B and C; theirs are chosen for each data set by test accuracy.
+    - Each session has a new optimiser (the suite's engine makes it; a bare Avalanche program keeps
+      its own); theirs carries momentum on through the later sessions.
+    - Parts B and C have one default; theirs are chosen for each data set by test accuracy.
+    - Dropout acts only on adapters that learn; teachers, BASE and all else run in eval mode.
 
-On DeiT-tiny and miniImageNet with 25 images a base class (adapters in the last 3 blocks, 3 epochs,
-7 fixed views) it ends below class means of the untouched network, 75.2 against 76.4 % on average;
-without the contrastive term it ends above them, 76.8 %. With 60 classes in a batch of 64 a vector
-has hardly a positive but its own teacher, and the term pushes apart what pretraining held together.
-    - Dropout is that of learning adapters alone; teachers, BASE and all else run in eval mode.
+On DeiT-tiny and miniImageNet with 25 images per base class (adapters in the last 3 blocks, 3
+epochs, 7 fixed views) it ends below class means of the untouched network, 75.2 against 76.4 % on
+average. Without the contrastive term it ends above them, 76.8 %. With 60 classes in a batch of 64,
+nearly the only positive of a vector is its own teacher, and the term pushes apart what pretraining
+held together.
 """
 
 from __future__ import annotations
@@ -80,6 +84,7 @@ from cl_suite.plugin import (
     StrategyPlugin,
     Template,
     Within,
+    session_classes,
     session_stats,
     warn_of_one_view,
 )
@@ -87,11 +92,11 @@ from cl_suite.plugin import (
 
 @dataclass(kw_only=True, eq=False)
 class CoACTPlugin(StrategyPlugin):
-    """Tune a pretrained network on the base session, later ones gently or not at all.
+    """Tune a pretrained network on the base session, and gently or not at all on later ones.
 
-    The first session it sees is the base session. Made for vision transformers; of other networks
-    the convolutions or linear layers. A network that is no `Classifier` is run whole for each copy;
-    its last linear layer is `W`.
+    The first session it sees is the base session. The method was made for vision transformers; in
+    other networks the convolutions or linear layers get adapters. A network that is not a
+    `Classifier` is run whole for each copy; its last linear layer is `W`.
 
     Args:
         lora_rank: rank of the adapters.
@@ -102,13 +107,13 @@ class CoACTPlugin(StrategyPlugin):
             the whole network; null: no part B.
         tune_from_epoch: epoch of the base session in which part B begins; null: half of them.
         tune_lr_factor: learning rate of part B as a fraction of the adapters'.
-        contrastive_weight: of the contrastive terms; 0: no part A, and one view is enough.
-        consistency_weight: of the consistency with BASE in later sessions.
-        temperature: of the contrastive terms.
-        ema: how much of the teacher is kept in each step of its moving average.
-        incremental_layers: what learns in later sessions: rows (classifier), adapters (pet), both
-            or none. How long and how fast says the training recipe.
-        classifier: scores by cosine, or by dot product as in the paper (at a lower rate).
+        contrastive_weight: weight of the contrastive terms; 0: no part A and only one view.
+        consistency_weight: weight of the consistency with BASE in later sessions.
+        temperature: temperature of the contrastive terms.
+        ema: share of the teacher kept in each step of its moving average.
+        incremental_layers: the part that learns in later sessions: rows (classifier), adapters
+            (pet), both or none. The training recipe sets epochs and rate.
+        classifier: scores by cosine, or by dot product as in the paper (use a lower rate).
     """
 
     lora_rank: Annotated[int, Within(1)] = 16
@@ -136,7 +141,7 @@ class CoACTPlugin(StrategyPlugin):
 
     @property
     def in_base_session(self) -> bool:
-        """Whether no session is finished yet."""
+        """True until the first session is finished."""
         return not self.classes_
 
     @property
@@ -157,7 +162,7 @@ class CoACTPlugin(StrategyPlugin):
     def prepare_model(self, model: nn.Module) -> None:
         if isinstance(model, Classifier) and model.backbone.frozen:
             raise UserError(
-                "coact tunes the backbone, which --model.frozen keeps as it is; pass false"
+                "coact tunes the backbone, which --model.frozen keeps unchanged; pass false"
             )
         settings = LoRASettings(self.lora_rank, self.lora_alpha, self.lora_dropout)
         adapt(model, settings, None if self.adapt_blocks < 0 else self.adapt_blocks)
@@ -234,7 +239,7 @@ class CoACTPlugin(StrategyPlugin):
 
     def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         encoder = self._encoder
-        session = sorted(int(c) for c in template.experience.classes_in_this_experience)
+        session = session_classes(template)
         if self.in_base_session:
             state = encoder.classifier.state_dict()
             self.base_ = {
@@ -246,7 +251,7 @@ class CoACTPlugin(StrategyPlugin):
 
     @torch.no_grad()
     def _teacher_features(self, view: Tensor) -> list[Tensor]:
-        """Return the features `(batch, dim)` of each teacher that this session has."""
+        """Return the features `(batch, dim)` of each teacher of this session."""
         encoder, num_teachers = self._encoder, 1 if self.in_base_session else 2
         with self._copy_running(), without_adapters(encoder.body):
             if not self.teacher_:  # nothing was tuned: each teacher is the pretrained network
@@ -259,7 +264,7 @@ class CoACTPlugin(StrategyPlugin):
 
     @torch.no_grad()
     def _base_logits(self) -> Tensor:
-        """Return the logits `(batch, outputs)` that BASE gives to the student's batch."""
+        """Return BASE's logits `(batch, outputs)` on the student's batch."""
         encoder, features = self._encoder, self._student.features
         with self._copy_running():
             if self.tunes_encoder:
@@ -285,6 +290,6 @@ class CoACTPlugin(StrategyPlugin):
 
 @torch.no_grad()
 def move_average(average: Mapping[str, Tensor], current: Mapping[str, Tensor], keep: float) -> None:
-    """Move the tensors of an average, in place: `keep` of the old, the rest of the current."""
+    """Update a moving average in place: a share `keep` of the old, the rest of the current."""
     for name, tensor in current.items():
         average[name].lerp_(tensor.to(average[name]), 1 - keep)

@@ -1,11 +1,11 @@
-"""COCONUT: rehearsal with two contrastive terms, one against forgetting and one for new classes.
+"""COCONUT: rehearsal with two contrastive terms, one against forgetting, one for new classes.
 
 Cappellazzo, Fini, Yang, Falavigna, Brutti, Raj, "Continual Contrastive Spoken Language
 Understanding", ACL Findings 2024, arXiv 2310.02699. A small share of each session's samples is kept
 and trained with the next session's. Of a batch `I`, `I_r` are the samples of earlier sessions'
-classes, `I_c` the others. The teacher is the network as the last session left it. With `a` and `b`
-for the unit projections of a sample's features by the student and by the teacher, and `t` for those
-of the sample in a second modality,
+classes, `I_c` the others. The teacher is the network at the end of the last session. `a` and `b`
+are the unit projections of a sample's features by the student and by the teacher, `t` is that of
+the sample in a second modality:
 
     L = L_CE + multimodal_weight L_MM + nspt_weight L_NSPT           (no L_NSPT in session 0)
 
@@ -14,30 +14,31 @@ of the sample in a second modality,
     L_MM   = -1/2 mean_{k in I_c} [ log( exp(a_k.t_k / T) / sum_{i in I} exp(a_k.t_i / T) )
                                   + log( exp(t_k.a_k / T) / sum_{i in I} exp(t_k.a_i / T) ) ]
 
-where `P(k)` are the samples in `I_r` of k's class, k itself among them. Positives are the teacher's
-and negatives the student's, as the teacher has never seen new classes. See `losses.nspt` for the
+`P(k)` are the samples in `I_r` of k's class, k itself among them. Positives are the teacher's and
+negatives the student's, because the teacher has never seen new classes. See `losses.nspt` for the
 other denominators.
 
-This is the form for classification. What differs from the paper, whose network is a speech encoder
-and a decoder that writes the transcript with the intent in it:
-    - The cross-entropy over next tokens becomes that over the classes seen so far, beam search the
-      largest logit; there is no padding to leave out. The encoder is any backbone.
-    - The second modality is the transcript there, the mean of the decoder's token embeddings. A
-      class has no transcript, so here by default it is one learned row for each class. All samples
-      of a class then have one text, and L_MM is the supervised contrast between samples and classes
+This is the form for classification. The paper's network is a speech encoder and a decoder that
+writes the transcript with the intent in it. The differences:
+    - The cross-entropy over next tokens becomes one over the classes seen so far, and beam search
+      becomes the largest logit. There is no padding to leave out. The encoder is any backbone.
+    - Their second modality is the transcript, the mean of the decoder's token embeddings. A class
+      has no transcript, so the default here is one learned row for each class. All samples of a
+      class then have one text, and L_MM is the supervised contrast between samples and classes
       (equal texts stay in the denominator, as in the paper). Names as sequences of tokens would
-      share words between classes, but few data sets have names that do. "view" takes a second
-      random view, "text" what the text tower of a CLIP makes of the class's name, once when the
-      class arrives (no gradient flows into the tower), "none" leaves L_MM out.
+      share words between classes, but few data sets have names that do.
+    - `modality` offers others: "view" is a second random view. "text" is the class's name embedded
+      by the text tower of a CLIP, once when the class arrives (no gradient flows into the tower).
+      "none" leaves L_MM out.
     - The projections are linear maps, to 256 dimensions. Their width, the temperatures, L_MM's
-      weight and mean instead of sum are our reading, as the paper's programs are not public.
-    - Where no class of a session is new, `n_new` counts all of its classes.
-    - The teacher sees the same view as the student, in eval mode, and of a batch no more than the
-      denominator reads: the kept samples for all but "teacher_all".
+      weight and mean instead of sum are our reading, because the paper's programs are not public.
+    - If no class of a session is new, `n_new` counts all of its classes.
+    - The teacher sees the same view as the student, in eval mode, and only the part of a batch that
+      the denominator reads: the kept samples, except for "teacher_all".
 
 L_NSPT's default weight is `n_old / n_new`, which grows with the sessions. Both terms act through
-the features alone. Where the backbone is frozen they train the projections, which predict nothing,
-and predictions are those of plain rehearsal.
+the features alone. If the backbone is frozen, they train only the projections, which have no part
+in predictions; predictions are then those of plain rehearsal.
 """
 
 from __future__ import annotations
@@ -71,23 +72,22 @@ CHOICES = {
 
 
 @dataclass(kw_only=True, eq=False)
-class CoconutPlugin(RehearsalPlugin):
+class COCONUTPlugin(RehearsalPlugin):
     """Cross-entropy on new and kept samples, and two contrastive terms on projected features.
 
     Args:
-        buffer, selection, fixed_classes: see `RehearsalPlugin`.
-        nspt_weight: of L_NSPT; null: number of old classes over number of new ones; 0: none.
-        denominator: of L_NSPT, see `nspt_loss`; teacher_all is the usual distillation (NTPT).
-        anchors: of L_NSPT, rehearsal samples or all.
-        reduction: of L_NSPT, mean or sum over the anchors of a batch.
-        multimodal_weight: of L_MM; 0: none.
-        modality: what a sample's embedding is contrasted with: label (a learned row of its class),
-            view (a second random view of it), text (CLIP's embedding of its class's name) or none.
-        multimodal_anchors: of L_MM, samples of current classes or all.
+        nspt_weight: weight of L_NSPT; null: number of old classes over that of new ones; 0: none.
+        denominator: form of L_NSPT, see `nspt_loss`; teacher_all is the usual distillation (NTPT).
+        anchors: anchors of L_NSPT: rehearsal samples or all.
+        reduction: mean or sum of L_NSPT over the anchors of a batch.
+        multimodal_weight: weight of L_MM; 0: none.
+        modality: counterpart of a sample's embedding: label (a learned row of its class), view (a
+            second random view of it), text (CLIP's embedding of its class's name) or none.
+        multimodal_anchors: anchors of L_MM: samples of current classes or all.
         temperature: `T` of both terms.
         projection_dim: width of the projections.
-        template: of "text", sentence around a class's name, which stands for `{}`.
-        class_names: of "text", name of each class, by class id; null: those the stream brings.
+        template: for modality text: sentence with `{}` in place of the class's name.
+        class_names: for modality text: name of each class, by class id; null: the stream's names.
     """
 
     nspt_weight: Annotated[float, Within(0)] | None = None
@@ -101,7 +101,7 @@ class CoconutPlugin(RehearsalPlugin):
     projection_dim: Annotated[int, Within(1)] = 256
     template: str = "{}."
     class_names: list[str] | None = None
-    # (dim,) of each class's name
+    # (dim,) text embedding of each class's name
     texts_: dict[int, Tensor] = field(default_factory=dict, init=False)
 
     needs_teacher = True
@@ -129,7 +129,7 @@ class CoconutPlugin(RehearsalPlugin):
             dim = model.feature_dim
         else:
             last = classifier_of(model)
-            assert isinstance(last, nn.Linear), "as it is of every foreign network"
+            assert isinstance(last, nn.Linear), "true of every foreign network"
             dim = last.in_features
         device = next(classifier_of(model).parameters()).device
         model.coconut = Projections(
@@ -199,7 +199,7 @@ class CoconutPlugin(RehearsalPlugin):
     def _teacher_projections(
         self, template: Template, teacher: nn.Module, rehearsal: Tensor
     ) -> Tensor:
-        """Return the teacher's projections `(batch, projection_dim)`, zeros where none is read."""
+        """Return the teacher's projections `(batch, projection_dim)`, zeros in rows not read."""
         reads_all = self.denominator == "teacher_all" and bool(rehearsal.any())
         read = torch.ones_like(rehearsal) if reads_all or self.anchors == "all" else rehearsal
         rows = self._tap.features.new_zeros(
@@ -230,15 +230,18 @@ class CoconutPlugin(RehearsalPlugin):
             return projected
 
 
+CoconutPlugin = COCONUTPlugin  # its former name
+
+
 def projections_of(model: nn.Module) -> Projections:
-    """Return the projections that `prepare_model` has given a network, or its copy."""
+    """Return the projections that `prepare_model` added to a network, or to its copy."""
     found = model.coconut
     assert isinstance(found, Projections), "made before training"
     return found
 
 
 def default_nspt_weight(old_classes: Sequence[int], session_classes: Sequence[int]) -> float:
-    """Return the number of old classes over that of new ones (over all, where none is new)."""
+    """Return the number of old classes over that of new ones (over all, if none is new)."""
     new = set(session_classes) - set(old_classes)
     return len(old_classes) / (len(new) or len(session_classes))
 
@@ -247,7 +250,7 @@ def warn_of_frozen(model: nn.Module) -> None:
     """Warn if no feature can change."""
     if isinstance(model, Classifier) and model.backbone.frozen:
         warnings.warn(
-            "coconut acts through the backbone's features; --model.frozen keeps them as they are, "
-            "so that predictions are those of er; pass false, or take er",
+            "coconut acts through the backbone's features; --model.frozen keeps them unchanged, "
+            "so predictions are those of er; pass false, or choose er",
             stacklevel=2,
         )

@@ -1,37 +1,41 @@
-"""CPE-CLIP: prompts in both towers of a frozen CLIP, tuned ever more gently.
+"""CPE-CLIP: prompts in both towers of a frozen CLIP, tuned more gently in each session.
 
 D'Alessandro, Alonso, Calabres, Galar, "Multimodal Parameter-Efficient Few-Shot Class Incremental
-Learning", ICCV Workshops 2023, arXiv 2303.04751. CLIP stays as it is; learned are `L` prompt rows
-`G_i` in each of the first `D` layers of the text tower and one linear map `A` that carries them
-into the vision tower (`cl_suite.models.hub.clip_prompts`). The text embeddings of the classes'
-names are the classifier, so a new class brings no parameter. Nothing is replayed or distilled. With
-`n_t` classes in session `t`, cross-entropy over the session's own classes alone, and
+Learning", ICCV Workshops 2023, arXiv 2303.04751. CLIP itself stays frozen. The learned parts are
+`L` prompt rows `G_i` in each of the first `D` layers of the text tower and one linear map `A` that
+carries them into the vision tower (`cl_suite.models.hub.clip_prompts`). The text embeddings of the
+classes' names are the classifier, so a new class adds no parameter. Nothing is replayed or
+distilled. With `n_t` classes in session `t`, the loss is cross-entropy over the session's own
+classes alone, and
 
     logit_k(x) = 100 cos( image_G,A(x), text_G("<name of k>.") )
     step in session t, times  lambda_t = n_t / (n_1 + ... + n_t)
 
-After each session the rows of all classes seen are embedded again, since the prompts have changed,
-and stored: a prediction is one product.
+After each session the rows of all classes seen are embedded again, because the prompts have
+changed, and stored: a prediction is one product.
 
-As in the authors' code: no augmentation; an optimiser made afresh for each session (the suite's
-engine does; a bare Avalanche program keeps its own and its momentum); steps whose size follows
-`lr_per_epoch`, the first values of their warm-up, which they advance once an epoch, so that their
-nominal rate is never reached; and a session of one class teaches nothing, as its softmax has one
-class.
+As in the authors' code:
+    - no augmentation;
+    - a new optimiser for each session (the suite's engine makes it; a bare Avalanche program keeps
+      its own and its momentum);
+    - step sizes follow `lr_per_epoch`, the first values of their warm-up. They advance it once an
+      epoch, so their nominal rate is never reached;
+    - a session of one class teaches nothing, because its softmax has one class.
 
 Differences from the authors' code:
-    - `lambda_t` scales the learning rate, not the gradients. For SGD that is the same but for the
-      weight decay (1e-5), which it scales too; Adam would ignore scaled gradients altogether.
-    - `lambda_t` follows true class counts, theirs assumes equal sessions.
-    - Names of the session's classes alone pass the text tower in a training step; theirs embeds all
-      names and masks the old columns, with the same loss. At evaluation theirs embeds all names
+    - `lambda_t` scales the learning rate, not the gradients. For SGD that is the same except for
+      the weight decay (1e-5), which it scales too; Adam would ignore scaled gradients altogether.
+    - `lambda_t` follows true class counts; theirs assumes equal sessions.
+    - In a training step only the names of the session's classes pass the text tower. Theirs embeds
+      all names and masks the old columns, with the same loss. At evaluation theirs embeds all names
       anew for each batch.
-    - Any CLIP will do, by the library's own layers; theirs writes out ViT-B/16's numbers.
+    - Any CLIP works, through the library's own layers; theirs hard-codes ViT-B/16's numbers.
     - Accuracy over sessions is their plain mean; theirs weights sessions by their images. No loss
-      is computed at evaluation; theirs is, over all classes, so that it compares with no training
-      loss.
+      is computed at evaluation; theirs covers all classes there, so it is not comparable with a
+      training loss.
     - Names come with the data set as words; theirs are unpickled from a downloaded file.
-    - Batches hold 32 images in the base session of every data set; theirs 4 on CUB-200, untold.
+    - Batches hold 32 images in the base session of every data set; theirs hold 4 on CUB-200, which
+      they do not document.
     - Turning off accumulation leaves `lambda_t` on; their ablation turns off both.
     - Without vision prompts `A` does not exist; theirs keeps it, without a gradient.
 """
@@ -57,21 +61,20 @@ WARM_UP = (0.001, 0.00298, 0.00496, 0.00694, 0.00892, 0.0109)
 
 @dataclass(kw_only=True, eq=False)
 class CPECLIPPlugin(ZeroShotCLIPPlugin):
-    """Tune prompts of both towers on each session, the later the more gently.
+    """Tune prompts of both towers on each session, more gently in later ones.
 
     Args:
-        prompt_length: prompt rows a layer, `L`; with 0 this is zero-shot CLIP.
-        prompt_depth: layers that get prompts, `D`, from the first; all where a tower has fewer.
+        prompt_length: prompt rows per layer, `L`; 0: zero-shot CLIP.
+        prompt_depth: number of first layers with prompts, `D`; all if a tower has fewer.
         text_mode: "replace" overwrites the rows in each layer, "accumulate" adds to them.
         vision_mode: the same in the vision tower.
         regularize: scale the learning rate by the share of new classes, `lambda_t`.
         vision_prompts: carry the prompts into the vision tower.
-        lr_per_epoch: learning rate of each epoch of a session, the last one for all further epochs,
-            in place of the training recipe's; None for the recipe's.
-        incremental_batch_size: samples a training step after the base session; None for the
+        lr_per_epoch: learning rate of each epoch of a session, instead of the training recipe's;
+            the last one serves all further epochs. None: the recipe's.
+        incremental_batch_size: samples per training step after the base session; None: the
             recipe's.
         augment: train on augmented images.
-        template, logit_scale, class_names: as of `ZeroShotCLIPPlugin`.
     """
 
     template: str = "{}."
@@ -93,7 +96,7 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
         super().check()
         if self.lr_per_epoch is not None and not self.lr_per_epoch:
             raise UserError(
-                "lr_per_epoch must hold a rate at least, got []; null takes the recipe's rate"
+                "lr_per_epoch must hold at least one rate, got []; pass null for the recipe's rate"
             )
 
     def prepare_model(self, model: nn.Module) -> None:
@@ -117,7 +120,7 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         classes, model = session_classes(template), template.model
-        self.write_rows(model, classes)  # whoever evaluates within the session finds them
+        self.write_rows(model, classes)  # for an evaluation within the session
         model.head.live = self.live_rows(model, classes)
         is_base = len(classes) == len(model.head.classes)
         if self.incremental_batch_size is not None and not is_base:
@@ -149,21 +152,21 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
 
 
 def share_of_new_classes(num_new: int, num_seen: int) -> float:
-    """Return `lambda_t`: the session's classes among all seen up to and with it."""
+    """Return `lambda_t`: the session's share of all classes seen up to and including it."""
     return num_new / num_seen
 
 
 def scale_learning_rate(optimizer: Optimizer, factor: float) -> None:
-    """Multiply the learning rate that each group had in the beginning; twice is as good as once."""
+    """Set each group's learning rate to `factor` times its initial one; idempotent."""
     for group in optimizer.param_groups:
         full: float = group.setdefault("full_lr", group.get("initial_lr", group["lr"]))
         group["initial_lr"] = group["lr"] = full * factor
 
 
 def refuse_frozen(model: nn.Module, strategy_name: str) -> None:
-    """Raise `UserError` if a classifier's backbone was asked to stay as it is."""
+    """Raise `UserError` if a classifier's backbone is frozen."""
     if isinstance(model, Classifier) and model.backbone.frozen:
         raise UserError(
             f"strategy '{strategy_name}' trains within the backbone, which --model.frozen true "
-            "forbids; leave it out (CLIP's own weights stay as they are anyway)"
+            "forbids; leave it out (CLIP's own weights stay unchanged anyway)"
         )

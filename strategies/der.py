@@ -1,24 +1,24 @@
-"""DER and DER++: Dark Experience Replay, online.
+"""DER and DER++: online replay that matches the logits kept with each sample (dark experience).
 
 Buzzega, Boschini, Porrello, Abati, Calderara, "Dark Experience for General Continual Learning: a
-Strong, Simple Baseline", NeurIPS 2020, arXiv 2004.07211. With a sample the reservoir keeps the
-logits `z` that the network gave it when it came, and later ones are drawn towards these; DER++ adds
-cross-entropy on another draw:
+Strong, Simple Baseline", NeurIPS 2020, arXiv 2004.07211. The reservoir keeps each sample together
+with the logits `z` that the network computed on its arrival. The loss pulls later logits towards
+these; DER++ adds cross-entropy on another draw:
 
     L = CE(f(x), y) + alpha mean |f(x1) - z1|^2 + beta CE(f(x2), y2)        DER: beta = 0
 
 `(x1, z1)` and `(x2, y2)` are drawn for each step without replacement, from the first session on.
 
-Avalanche has DER as a template of its own, which owns the loop, not as a plugin, so it can be
-neither chosen by a YAML file nor wrapped by another strategy.
+Avalanche has DER as a separate template that owns the loop, not as a plugin. A YAML file can
+therefore not choose it, and another strategy cannot wrap it.
 
 Differences from the authors' code:
-    - Their classifier has a row for every class to come from the start. Here rows are added with
-      the classes, so a sample has no logit for classes that came after it. These are left out: the
-      mean is over the logits that were kept. Theirs are those of untrained rows, near zero, which
-      keeps later classes' logits on old samples low; here that is left to beta.
-    - With more than one epoch each sample is shown to the reservoir once, in the last, so that its
-      logits are those of a trained network; theirs again and again.
+    - Their classifier has a row for every future class from the start. Here rows are added with the
+      classes, so a sample has no logit for classes that came after it. These are left out: the mean
+      is over the logits that were kept. Theirs includes those of untrained rows, near zero, which
+      keeps later classes' logits on old samples low; here only beta does this.
+    - With more than one epoch each sample is offered to the reservoir once, in the last epoch, so
+      its logits are those of a trained network; theirs is offered it in every epoch.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from cl_suite.plugin import Template, Within
 
 @dataclass(kw_only=True, eq=False)
 class DERPlugin(OnlineReplayPlugin):
-    """Replay from a reservoir towards the logits of old, and towards the labels.
+    """Replay from a reservoir towards the logits kept, and towards the labels.
 
     Args:
         buffer: number of samples kept.
-        replay_batch: samples drawn from them in a step for each of the two terms, at most.
+        replay_batch: maximum number of samples drawn from them per step for each of the two terms.
         alpha: weight of the squared distance to the logits kept.
-        beta: weight of the cross-entropy of replayed samples; 0 is DER, above it is DER++.
+        beta: weight of the cross-entropy of replayed samples; 0: DER, above 0: DER++.
     """
 
     buffer: Annotated[int, Within(1)] = 500
     replay_batch: Annotated[int, Within(1)] = 10
     alpha: Annotated[float, Within(0)] = 0.2
     beta: Annotated[float, Within(0)] = 0.5
-    num_logits_: int = field(default=0, init=False)  # columns of the logits kept
+    num_logits_: int = field(default=0, init=False)  # number of columns of the logits kept
 
     def before_backward(self, template: Template, **kwargs: Any) -> None:
         if not self.buffer_.num_samples:
@@ -68,7 +68,7 @@ class DERPlugin(OnlineReplayPlugin):
     def extras(self, template: Template) -> Extras:
         logits = template.mb_output.detach().float()
         if logits.shape[1] > self.num_logits_:
-            # the head of a bare program widens on its way
+            # the head of a bare program widens during training
             self.num_logits_ = logits.shape[1]
             widen(self.buffer_.exemplars, self.num_logits_)
         return {LOGITS: padded(logits, self.num_logits_)}

@@ -4,10 +4,10 @@ Cross-entropy over all classes seen so far, on the union of both, shuffled (Chau
 arXiv 1902.10486, "On tiny episodic memories"): the baseline of every method that keeps samples.
 
 Differences from the paper:
-    - samples kept join the session's data, so that each epoch has each of them once; the paper's
-      stream is seen once, and each of its batches gets a batch drawn from the memory beside it;
-    - the memory is filled at the end of a session, with a quota for each class and a choice of
-      which samples; the paper compares reservoirs, ring buffers and means of features.
+    - Kept samples join the session's data, so each epoch contains each of them once. The paper
+      passes over its stream once and adds to each batch a batch drawn from the memory.
+    - The memory is filled at the end of a session, with a quota for each class and a choice of
+      samples. The paper compares reservoirs, ring buffers and means of features.
 """
 
 from __future__ import annotations
@@ -19,4 +19,4 @@ from cl_suite.methods.replay.rehearsal import RehearsalPlugin
 
 @dataclass(kw_only=True, eq=False)
 class ERPlugin(RehearsalPlugin):
-    """Cross-entropy on new and kept samples alike; see `RehearsalPlugin` for what is kept."""
+    """Cross-entropy on new and kept samples."""

@@ -1,26 +1,26 @@
 """ER-ACE: experience replay with an asymmetric cross-entropy, online.
 
 Caccia, Aljundi, Asadi, Tuytelaars, Pineau, Belilovsky, "New Insights on Reducing Abrupt
-Representation Change in Online Continual Learning", ICLR 2022, arXiv 2104.05025. New classes, rated
-against the old ones whose samples are missing in the batch, push the old ones' features around. So
-a stream batch is rated among its own and unseen classes alone, and the replay batch among all:
+Representation Change in Online Continual Learning", ICLR 2022, arXiv 2104.05025. If new classes
+compete with old ones whose samples are missing in the batch, they displace the old ones' features.
+So the softmax of a stream batch covers only its own and unseen classes, that of a replay batch all:
 
     L = CE(logits(x) on C, y) + CE(logits(x_b), y_b),   C = {classes in y} + {classes never seen}
 
 Replay batches are drawn for each step without replacement from a reservoir, from the second
-session on; the first session has neither mask nor replay. The recipe of the YAML file is the
-authors' online one: each sample is seen once, in batches of 10 with 10 replayed, by plain SGD.
+session on; the first session has neither mask nor replay. The YAML file holds the authors' online
+recipe: plain SGD sees each sample once, in batches of 10 with 10 replayed.
 
-Avalanche has ER-ACE as a template of its own, which owns the loop, not as a plugin, so it can be
-neither chosen by a YAML file nor wrapped by another strategy. Its criterion leaves unseen classes
+Avalanche has ER-ACE as a separate template that owns the loop, not as a plugin. A YAML file can
+therefore not choose it, and another strategy cannot wrap it. Its criterion leaves unseen classes
 out of `C`.
 
 Differences from the authors' code:
-    - Unseen classes are a set; theirs are the indices from the largest class seen on, itself
-      included, which is another thing where classes arrive in shuffled order.
-    - The head has rows for the classes met so far and those of the session under way alone, so the
+    - Unseen classes are a set. Theirs are the indices from the largest class seen on, itself
+      included, which differs if classes arrive in shuffled order.
+    - The head has rows only for the classes met so far and those of the current session, so the
       unseen classes in `C` are those of this session that no batch has had yet.
-    - With more than one epoch each sample is still shown to the reservoir once, in the first.
+    - With more than one epoch each sample is still offered to the reservoir once, in the first.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from cl_suite.plugin import Template, Within
 
 @dataclass(kw_only=True, eq=False)
 class ERACEPlugin(OnlineReplayPlugin):
-    """Replay from a reservoir; the stream's loss does not rate absent old classes.
+    """Replay from a reservoir; the stream's loss leaves absent old classes out of its softmax.
 
     Args:
         buffer: number of samples kept.
-        replay_batch: samples drawn from them in a step, at most.
+        replay_batch: maximum number of samples drawn from them per step.
     """
 
     buffer: Annotated[int, Within(1)] = 500
@@ -52,7 +52,7 @@ class ERACEPlugin(OnlineReplayPlugin):
     def before_backward(self, template: Template, **kwargs: Any) -> None:
         logits, labels = template.mb_output.float(), template.mb_y
         self.seen_ = with_seen(self.seen_, labels, logits.shape[1])
-        if template.experience.current_experience == 0:
+        if template.clock.train_exp_counter == 0:
             return
         loss = F.cross_entropy(only_rated(logits, labels, self.seen_), labels)
         if self.buffer_.num_samples:
@@ -66,7 +66,7 @@ class ERACEPlugin(OnlineReplayPlugin):
 
 
 def with_seen(seen: Tensor | None, labels: Tensor, num_outputs: int) -> Tensor:
-    """Return which class ids `(num_outputs,)` were seen, those of `labels` now too."""
+    """Return which class ids `(num_outputs,)` were seen, now including those of `labels`."""
     known = torch.zeros(num_outputs, dtype=torch.bool, device=labels.device)
     if seen is not None:
         known[: len(seen)] = seen.to(known.device)
@@ -79,7 +79,7 @@ def only_rated(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
 
     Args:
         labels: `(batch,)`.
-        seen: `(classes,)` bool, which classes any batch has had so far.
+        seen: `(classes,)` bool, classes that any batch has had so far.
     """
     rated = ~seen
     rated[labels] = True

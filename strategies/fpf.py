@@ -1,25 +1,25 @@
 """FPF: after a session, fine-tune the few parameters that forget (Zhao et al., ICML 2023).
 
 "Does Continual Learning Equally Forget All Parameters?", arXiv 2304.04158. A network's tensors do
-not move alike: at the change of sessions a few jump, mostly those of BatchNorm and of the
-classifier. So whatever method has trained, these few are then fine-tuned on the samples kept, for
-some hundred steps, and everything else stays as it is:
+not all move by the same amount: when sessions change, a few jump, mostly those of BatchNorm and of
+the classifier. After any method has trained, only these few are fine-tuned on the samples kept, for
+some hundred steps:
 
     Theta* <- Theta* - lr grad L,   L = CE( f(x), y ),  (x, y) kept samples, classes drawn evenly
 
-The host is any strategy. Samples come from the host's own buffer, and where it has none from a
-reservoir that is kept for this alone.
+The host is any strategy. Samples come from the host's own buffer. If it has none, they come from a
+reservoir kept for this purpose.
 
 Differences from the paper (its code is not public):
-    - fine-tuning comes after every session but the first, as each is evaluated; the paper's comes
-      once, after the stream. After a single session there is nothing to balance.
+    - Fine-tuning follows every session except the first, because each is evaluated; the paper's
+      comes once, after the stream. After a single session there is nothing to balance.
     - `groups: sensitive` ranks tensors by the score of `cl_suite.models.dynamics`, measured on the
-      first two sessions; the paper's automatic score could not be confirmed. Until it is
-      known, nothing is tuned.
-    - BatchNorm layers that are tuned follow the statistics of the kept samples too, and all others
+      first two sessions; the paper's automatic score could not be confirmed. Until the
+      score is known, nothing is tuned.
+    - BatchNorm layers that are tuned also follow the statistics of the kept samples, and all others
       keep theirs; this is our reading.
-    - number of steps, batch and rate are reconstructed (300, 32, the host's rate, by a cosine).
-    - distillation (FPF-KD) adds the squared distance to the logits that a host has kept with its
+    - Number of steps, batch and rate are reconstructed (300, 32, the host's rate, by a cosine).
+    - Distillation (FPF-KD) adds the squared distance to the logits that a host keeps with its
       samples, as `der` does; other hosts keep none, and `kfpf` keeps its own.
 """
 
@@ -55,17 +55,17 @@ class FPFPlugin(WrappingPlugin):
     """Fine-tune the parameters that forget, at the end of each session of a host strategy.
 
     Args:
-        host: name of the strategy that trains, or a plugin in a program.
-        host_params: its parameters, where they are others than in its YAML file.
-        groups: what is fine-tuned: bn+fc, bn+fc+conv1, fc, all, or sensitive (the tensors that
-            move most where sessions change, as many as `budget` allows).
-        budget: share of the network's numbers that are tuned where groups is sensitive.
-        iterations: steps.
-        batch: samples a step.
+        host: name of the strategy that trains; in a program also a plugin.
+        host_params: parameters of the host that differ from its YAML file.
+        groups: tensors to fine-tune: bn+fc, bn+fc+conv1, fc, all, or sensitive (the tensors that
+            move most when sessions change, as many as `budget` allows).
+        budget: share of the network's scalars that are tuned if groups is sensitive.
+        iterations: number of fine-tuning steps.
+        batch: samples per step.
         lr: learning rate at the start; null: that of the session's training.
-        momentum: of the steps' own SGD.
+        momentum: momentum of the fine-tuning's own SGD.
         distillation: weight of the distance to the logits that the host has kept; 0: none.
-        buffer: samples kept where the host keeps none, as in `er`.
+        buffer: samples kept if the host keeps none, as in `er`.
     """
 
     host: Any = "er"
@@ -79,11 +79,11 @@ class FPFPlugin(WrappingPlugin):
     buffer: Annotated[int, Within(1)] | str = 500
     buffer_: ReservoirBuffer = field(init=False, repr=False)  # filled if the host has none
     sessions_: int = field(default=0, init=False)
-    # of the first two sessions
+    # movements of the tensors in the first two sessions
     records_: list[dict[str, Any]] = field(default_factory=list, init=False)
     positions_: dict[str, Tensor] = field(default_factory=dict, init=False)
     chosen_: list[str] = field(default_factory=list, init=False)
-    tuned_samples_: int = field(default=0, init=False)  # what fine-tuning has read so far
+    tuned_samples_: int = field(default=0, init=False)  # samples read by fine-tuning so far
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,7 +157,7 @@ class FPFPlugin(WrappingPlugin):
             found = sensitivities(self.records_)
         except ValueError:
             warnings.warn(
-                "fpf: sessions of one epoch do not tell which tensors are sensitive, so nothing is "
+                "fpf: sessions of one epoch do not show which tensors are sensitive, so nothing is "
                 "tuned; pass --training.incremental_epochs 2, or --strategy.groups bn+fc",
                 stacklevel=2,
             )
@@ -194,7 +194,7 @@ class FPFPlugin(WrappingPlugin):
         if self.distillation and logits is None:
             raise UserError(
                 f"--strategy.distillation needs logits that the host keeps, and "
-                f"{self.host_name} keeps none; take --strategy.host der, or the strategy kfpf"
+                f"{self.host_name} keeps none; pass --strategy.host der, or choose strategy kfpf"
             )
 
     def session_note(self, session: int) -> str:
@@ -209,7 +209,7 @@ class FPFPlugin(WrappingPlugin):
 
 
 def keeps_samples(host: Any) -> bool:
-    """Return whether a host has a buffer of its own, filled or not."""
+    """Return whether a host has its own buffer, filled or not."""
     return hasattr(host, "buffer_") or hasattr(host, "storage_policy")
 
 

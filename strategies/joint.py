@@ -1,8 +1,8 @@
 """Joint training: keep every sample and train on all of them in each session, the upper bound.
 
-It breaks the few-shot class-incremental rules (old data is kept), and says so by reporting what it
-keeps. With `restart` each session begins from the initial weights, so that its result is that of
-one training on the union, whatever came before. See De Lange et al., "A continual learning survey:
+It breaks the few-shot class-incremental rules because it keeps old data; it reports how much. With
+`restart` each session begins from the initial weights, so its result is that of one training on the
+union, independent of earlier sessions. See De Lange et al., "A continual learning survey:
 Defying forgetting in classification tasks", TPAMI 2022, arXiv 1909.08383.
 """
 
@@ -22,7 +22,7 @@ class JointPlugin(StrategyPlugin):
     """Train on the data of all sessions so far.
 
     Args:
-        restart: begin each session from the weights the network had before the first one.
+        restart: begin each session from the weights before the first one.
     """
 
     restart: bool = True
@@ -48,7 +48,7 @@ class JointPlugin(StrategyPlugin):
 
 @torch.no_grad()
 def restore(model: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> None:
-    """Write the initial values back; rows of classes that came since keep their fresh ones."""
+    """Restore the initial values; rows of classes added since then keep their fresh ones."""
     for name, tensor in model.state_dict().items():
         if (start := initial.get(name)) is not None:
             tensor[: len(start)].copy_(start) if start.dim() else tensor.copy_(start)

@@ -1,9 +1,10 @@
-"""Rehearsal with knowledge distillation: the network as the last session left it is a teacher.
+"""Rehearsal with knowledge distillation from the network at the end of the last session.
 
 The distillation baselines for continual spoken language understanding (Cappellazzo et al., arXiv
 2305.13899 and 2211.08161), in the form of a classifier. The student is trained with cross-entropy
-on new and kept samples together. Where `R` are a batch's samples of earlier sessions' classes, and
-`s` and `t` are what student and teacher make of one of them, one or more of these are added:
+on new and kept samples together. `R` are a batch's samples of earlier sessions' classes; `f` are
+features and `l` logits, with index `s` for the student and `t` for the teacher. One or more of
+these terms are added:
 
     feature   mean_{R, coordinates} (f_s - f_t)^2                       "audio-KD"
     logit     T^2 mean_R KL( softmax(l_t / T) || softmax(l_s / T) )     "tok-KD", and the logit KD
@@ -18,13 +19,13 @@ on new and kept samples together. Where `R` are a batch's samples of earlier ses
 session, L is the cross-entropy.
 
 Differences from the papers:
-    - a classifier has one decision where their decoder has one for each token: "logit" compares the
-      distributions over classes instead of those over next tokens, and "label" takes the teacher's
-      class where theirs takes the sequence that a beam search finds;
-    - features are those that the classifier sees, where theirs are the encoder's outputs;
-    - the teacher runs in eval mode;
-    - theirs is one formula for two terms; it serves three as well;
-    - the temperature is not given for all experiments; 2 is what Li and Hoiem (2016) use.
+    - A classifier makes one decision, their decoder one for each token. So "logit" compares the
+      distributions over classes instead of those over next tokens. "label" uses the teacher's
+      class; theirs uses the sequence that a beam search finds.
+    - Features are the classifier's inputs; theirs are the encoder's outputs.
+    - The teacher runs in eval mode.
+    - Their formula is for two terms; here it serves three as well.
+    - The papers do not give the temperature for all experiments; 2 is what Li and Hoiem (2016) use.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from torch import Tensor, nn
 
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin
 from cl_suite.models.features import FeatureTap
-from cl_suite.plugin import Template, Within
+from cl_suite.plugin import Template, Within, session_classes
 
 Distill = Literal[
     "feature",
@@ -57,9 +58,8 @@ class KDReplayPlugin(RehearsalPlugin):
     """Cross-entropy on new and kept samples, and distillation on those of earlier classes.
 
     Args:
-        buffer, selection, fixed_classes: see `RehearsalPlugin`.
-        distill: what the student takes from the teacher: feature, logit, label, or a sum of them.
-        distill_temperature: `T`, of the logits.
+        distill: the teacher's output to match: feature, logit, label, or a sum of them.
+        distill_temperature: temperature `T` of the logits.
     """
 
     distill: Distill = "logit"
@@ -71,7 +71,7 @@ class KDReplayPlugin(RehearsalPlugin):
 
     @property
     def terms(self) -> list[str]:
-        """What is distilled."""
+        """The names of the distillation terms."""
         return self.distill.split("+")
 
     def before_forward(self, template: Template, **kwargs: Any) -> None:
@@ -84,7 +84,7 @@ class KDReplayPlugin(RehearsalPlugin):
         teacher = self.teacher(template)
         if teacher is None:
             return
-        session = {int(c) for c in template.experience.classes_in_this_experience}
+        session = session_classes(template)
         weight = distillation_weight(len(self.old_classes), len({*self.old_classes, *session}))
         terms = self._terms(template, teacher)
         template.loss = combined(template.loss, terms, weight)
@@ -118,7 +118,7 @@ def distillation_weight(num_old: int, num_all: int) -> float:
 
 
 def combined(cross_entropy: Tensor, terms: list[Tensor], weight: float) -> Tensor:
-    """Return the loss of cross-entropy and one or more terms of distillation."""
+    """Return the sum of cross-entropy and one or more distillation terms, weighted."""
     share = 1 - weight if len(terms) == 1 else 1.0
     return share * cross_entropy + weight * torch.stack(terms).sum()
 
@@ -147,7 +147,7 @@ def label_distillation(student: Tensor, teacher: Tensor, old_classes: list[int])
     Args:
         student: logits `(batch, num_outputs)` over all classes seen.
         teacher: logits of the same batch.
-        old_classes: the columns that the teacher has learned.
+        old_classes: columns that the teacher has learned.
     """
     columns = torch.tensor(old_classes, device=teacher.device)
     predicted = columns[teacher[:, columns].argmax(dim=1)]
@@ -155,7 +155,7 @@ def label_distillation(student: Tensor, teacher: Tensor, old_classes: list[int])
 
 
 def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a network makes of a batch, in one pass: `(batch, dim)`, `(batch, outputs)`."""
+    """Return a batch's features `(batch, dim)` and logits `(batch, outputs)` from one pass."""
     tap = FeatureTap(model)
     try:
         logits: Tensor = model(x)

@@ -1,22 +1,22 @@
-"""k-FPF: train without replay, and fine-tune what forgets a few times (Zhao et al., ICML 2023).
+"""k-FPF: train without replay and, k times a session, fine-tune the parameters that forget.
 
-"Does Continual Learning Equally Forget All Parameters?", arXiv 2304.04158. Replay doubles the cost
-of every step. Here a step is plain SGD on the new data, which only fills a reservoir. `k` times a
-session training stops for a phase of FPF on the reservoir: a few steps on the few parameters that
-forget (see `fpf`), after which all parameters train on.
+Zhao et al., "Does Continual Learning Equally Forget All Parameters?", ICML 2023, arXiv 2304.04158.
+Replay doubles the cost of every step. Here a step is plain SGD on the new data and only fills a
+reservoir. `k` times a session, training stops for a phase of FPF on the reservoir: a few steps on
+the few parameters that forget (see `fpf`). Then all parameters train on.
 
     L = CE( f(x), y ) + lambda || f(x) - z ||^2 / units,   z = logits when the sample was kept
 
 With lambda = 0 this is k-FPF-CE, above it k-FPF-KD.
 
 Differences from the paper (its code is not public):
-    - phases are spread over each session's steps, the last one at its end, since a stream does not
-      tell how long it is; the paper spreads them over the whole stream.
-    - the squared distance is averaged over the units that had been learned when a sample was kept;
+    - Phases are spread over each session's steps, the last one at its end, because a stream's
+      length is unknown; the paper spreads them over the whole stream.
+    - The squared distance is averaged over the units that had been learned when a sample was kept;
       a head that grows has no logits for the others.
-    - a sample enters the reservoir in the first epoch of its session alone, so that none is in it
-      twice.
-    - numbers of phases and of steps are reconstructed (about 5 to 15 phases, some 100 steps).
+    - A sample can enter the reservoir only in the first epoch of its session, so it never contains
+      one twice.
+    - Numbers of phases and of steps are reconstructed (about 5 to 15 phases, some 100 steps).
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class KFPFPlugin(StrategyPlugin):
     """Plain training that stops for phases of partial fine-tuning on a reservoir.
 
     Args:
-        phases: in each session, the last one at its end; `k`.
-        iterations: steps of a phase.
-        batch: samples a step of a phase.
-        groups: what a phase tunes: bn+fc, bn+fc+conv1, fc, or all.
-        lr: learning rate at a phase's start; null: the session's own, at its beginning.
-        momentum: of a phase's own SGD.
+        phases: number of phases in each session, the last one at its end; `k`.
+        iterations: number of steps of a phase.
+        batch: samples per step of a phase.
+        groups: tensors that a phase tunes: bn+fc, bn+fc+conv1, fc, or all.
+        lr: learning rate at a phase's start; null: the session's initial one.
+        momentum: momentum of a phase's own SGD.
         distillation: weight of the distance to the logits kept, lambda.
         buffer: samples kept, as in `er`.
     """
@@ -65,9 +65,9 @@ class KFPFPlugin(StrategyPlugin):
     distillation: Annotated[float, Within(0)] = 0.0
     buffer: Annotated[int, Within(1)] | str = 500
     buffer_: ReservoirBuffer = field(init=False, repr=False)
-    num_logits_: int = field(default=0, init=False)  # columns of the logits kept
-    step_: int = field(default=0, init=False)  # of the session under way
-    tuned_samples_: int = field(default=0, init=False)  # what phases have read so far
+    num_logits_: int = field(default=0, init=False)  # number of columns of the logits kept
+    step_: int = field(default=0, init=False)  # of the current session
+    tuned_samples_: int = field(default=0, init=False)  # samples read by phases so far
 
     requirements = Requirements(carries_base_state=True, batch=BatchLayout(rows=True))
 
@@ -79,8 +79,8 @@ class KFPFPlugin(StrategyPlugin):
         parse_budget(self.buffer)
         if self.groups == "sensitive":
             raise UserError(
-                "groups sensitive needs sessions to be measured on, and phases come within the "
-                "first one; choose bn+fc, or the strategy fpf"
+                "groups sensitive measures whole sessions, but phases come within the first "
+                "one; choose bn+fc, or the strategy fpf"
             )
 
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
@@ -104,7 +104,7 @@ class KFPFPlugin(StrategyPlugin):
             self._phase(template)
 
     def _extras(self, template: Template) -> Extras:
-        """Return the batch's logits, and give those kept as many columns: an output may grow."""
+        """Return the batch's logits, and widen those kept if the output has grown."""
         logits = template.mb_output.detach().float()
         if logits.shape[1] > self.num_logits_:
             widen(self.buffer_.exemplars, logits.shape[1])
@@ -113,7 +113,7 @@ class KFPFPlugin(StrategyPlugin):
 
     def _phase(self, template: Template) -> None:
         group = template.optimizer.param_groups[0]
-        # not the scheduled one: that of the last phase would be next to nothing
+        # not the scheduled rate, which is almost zero at the last phase
         lr = group.get("initial_lr", group["lr"]) if self.lr is None else self.lr
         tune(
             template.model,

@@ -1,13 +1,14 @@
 """Linear discriminant analysis on features, with calibrated statistics for few-shot classes.
 
-Each class is a Gaussian; all have equal priors. The covariance is shared by all classes (then a
-query goes to the class with the smallest Mahalanobis distance), or a class's own, diagonal or full,
-as in FeCAM (Goswami et al., NeurIPS 2023, arXiv 2309.14062) and in distribution calibration (see
-`cl_suite.features.calibrators`): means of few-shot classes are pulled towards the base classes that
-they resemble, and covariances of their own are mixed with those of such base classes.
+Each class is a Gaussian; all classes have equal priors. The covariance is either shared by all
+classes or estimated for each class, diagonal or full, as in FeCAM (Goswami et al., NeurIPS 2023,
+arXiv 2309.14062). With a shared one a query goes to the class with the smallest Mahalanobis
+distance. Distribution calibration (see `cl_suite.features.calibrators`) pulls the means of few-shot
+classes towards the base classes that they resemble. It also mixes per-class covariances with those
+of such base classes.
 
 Differences from the literature:
-    - The shared covariance is the pooled one within the classes of all sessions, a running sum.
+    - The shared covariance is pooled within the classes of all sessions, as a running sum.
     - Its shrinkage `(1 - g) S + g (tr S / dim) I` and the shift of the means are chosen on fake
       few-shot streams cut from the base session (see `cl_suite.methods.episodes.tuning`).
     - FeCAM's correlation normalisation and power transform are left out (see `teen_whitened`).
@@ -45,19 +46,19 @@ DEFAULTS = {"shrinkage": 0.5, "shift_weight": 0.5}
 
 @dataclass(kw_only=True, eq=False)
 class LDAPlugin(HeadPlugin):
-    """One Gaussian a class in feature space; those of few-shot classes are calibrated.
+    """One Gaussian per class in feature space; few-shot classes are calibrated.
 
     Args:
-        covariance: shared by all classes, or one a class: diagonal or full.
+        covariance: shared (one for all classes), or one per class: diagonal or full.
         shrinkage: share of the mean variance in every direction, in [0, 1]; null: chosen on fake
-            streams (0.5 where the base session is too small for that, or the covariance is a
-            class's own).
+            streams, or 0.5 if the base session is too small for that or each class has its own
+            covariance.
         softmax_t: sharpness of the weights over base classes.
         shift_weight: share of the base part in the mean of a few-shot class, in [0, 1]; null: as
             for `shrinkage`.
-        prior_count: samples that a borrowed covariance counts for; unused by a shared one.
-        choice_seed: of the fake streams.
-        fake_shots: shots a new class has in a fake stream.
+        prior_count: number of samples that a borrowed covariance counts as; unused if shared.
+        choice_seed: seed of the fake streams.
+        fake_shots: shots of each new class in a fake stream.
     """
 
     covariance: Shape = "shared"
@@ -67,7 +68,7 @@ class LDAPlugin(HeadPlugin):
     prior_count: Annotated[float, Within(0)] = 5.0
     choice_seed: Annotated[int, Within(0)] = 0
     fake_shots: Annotated[int, Within(1)] = 5
-    # shrinkage and shift_weight in use
+    # the values in use of shrinkage and shift_weight
     parameters_: dict[str, float] = field(default_factory=dict, init=False)
     choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
     base_stats_: ClassStats | None = field(default=None, init=False)
@@ -87,7 +88,7 @@ class LDAPlugin(HeadPlugin):
         stats = class_stats(features, labels, kind=self.covariance)
         if self.base_stats_ is None:
             self._choose(features, labels)
-            # the shared scatter goes on as a running sum
+            # a shared scatter is kept as a running sum instead
             own = self.covariance != "shared"
             self.base_stats_ = stats if own else replace(stats, scatter=None, kind="none")
         else:
@@ -141,7 +142,7 @@ def lda_figures(
     labels: Tensor,
     task: FakeTask,
 ) -> Tensor:
-    """Return the figures `(num_candidates, 2)` of shrinkages and shifts in a fake stream."""
+    """Return the figures `(num_candidates, 2)` of the candidates in a fake stream."""
     columns = task.columns(labels)
     base = class_stats(features[task.train], columns[task.train], kind="shared")
     new = class_stats(features[task.shots], columns[task.shots])

@@ -1,40 +1,41 @@
-"""LIMIT: rehearse few-shot sessions with base classes, and learn to calibrate class vectors there.
+"""LIMIT: learn to calibrate class vectors by rehearsing few-shot sessions on base classes.
 
 Zhou, Ye, Ma, Xie, Pu, Zhan, "Few-Shot Class-Incremental Learning by Sampling Multi-Phase Tasks",
 IEEE TPAMI 45(11), 2023, arXiv 2203.17030. Three stages:
 
-1. The base session by the training recipe, cross-entropy on a cosine classifier.
-2. `meta_epochs` more on the base session's data. In each step some of its classes play new ones:
-   their vectors are means of `sample_shot` images, `p_c = mean f(x)`, those of the others rows of
-   the classifier `W`. All are calibrated together with each query by self-attention, `g` (see
-   `cl_suite.models.heads.set_attention`), and cross-entropy over all base classes trains
-   `f`, `g` and `W`:
+1. The training recipe trains the base session: cross-entropy on a cosine classifier.
+2. `meta_epochs` more epochs use the base session's data. In each step some base classes play new
+   ones: their vectors are means of `sample_shot` images, `p_c = mean f(x)`. The vectors of the
+   others are rows of the classifier `W`. Self-attention `g` calibrates all of them together with
+   each query (see `cl_suite.models.heads.set_attention`). Cross-entropy over all base classes
+   trains `f`, `g` and `W`:
        L = mean over tasks and queries of  CE(score(g([p_new; W_old], f(x))), y)
    Before each of these epochs the rows of `W` become class means.
 3. Later sessions write class means. Nothing is trained; predictions go through `g`.
 
-With `num_phases` above 1 the new classes of a task arrive in as many fake sessions, and the loss is
-the mean over the sessions, each among the classes arrived; the released code has one.
+With `num_phases` above 1 the new classes of a task arrive in that many fake sessions. The loss is
+then the mean over the sessions, each scored among the classes that have arrived. The released code
+has one phase.
 
 In a bare Avalanche program the last `meta_epochs` of the template's `train_epochs` are stage 2. A
-frozen backbone needs no stage 1; then `g` and `W` alone learn.
+frozen backbone needs no stage 1; then only `g` and `W` learn.
 
 Differences from the authors' code:
-    - Each of a step's tasks has new classes of its own, from a pool of twice as many. There all 32
-      tasks are one, and its query goes through `g` as often as tasks went before, by an overwritten
-      variable. Four tasks by default.
-    - The network is the one after the last epoch. Theirs is the one that is best on the test images
-      of the first session, its true new classes included.
-    - Attention covers the classes that have come. Theirs also covers rows of classes to come, which
+    - Each task of a step draws its own new classes, from a pool of twice as many. In theirs all 32
+      tasks are the same one. An overwritten variable passes its query through `g` once for every
+      task before it. Four tasks by default.
+    - We use the network after the last epoch. Theirs is the one that is best on the test images of
+      the first session, which include its true new classes.
+    - Attention covers the classes seen so far. Theirs also covers the rows of future classes, which
       are random or left over.
-    - Class means come from a view of the data of their own. Theirs switches the training transform
+    - Class means come from a separate view of the data. Theirs switches the training transform
       of stage 2 off after one epoch.
-    - Rows of `W` are class means when stage 2 begins, too: with a frozen backbone there are no
+    - Rows of `W` are also class means when stage 2 begins: with a frozen backbone there are no
       others.
-    - Queries are not among the support images.
-    - Momentum begins anew in stage 2, for gradients of another loss.
-    - What is alike: the whole network is in eval mode in stage 2, so BatchNorm's statistics are
-      those of stage 1; and no dropout acts. `dropout` is that on what attention adds to a vector,
+    - Queries are never support images.
+    - Momentum restarts in stage 2, because the gradients come from another loss.
+    - Unchanged: the whole network is in eval mode in stage 2, so BatchNorm's statistics are
+      those of stage 1 and no dropout acts. `dropout` applies to what attention adds to a vector,
       0.5 in their text; dropout of the attention weights is left out.
 """
 
@@ -58,29 +59,29 @@ from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.set_attention import Score, SetHead
-from cl_suite.plugin import Above, Template, Within, session_stats
+from cl_suite.plugin import Above, Template, Within, session_classes, session_stats
 
 
 @dataclass(kw_only=True, eq=False)
 class LIMITPlugin(HeadPlugin):
-    """Class means, calibrated with each query by attention that rehearsed it on base classes.
+    """Class means that attention, trained on rehearsed sessions, calibrates with each query.
 
     Args:
         meta_epochs: epochs of stage 2; 0: plain prototypes.
-        num_tasks: divisions of the base classes into old and new ones a step.
+        num_tasks: tasks per step; each divides the base classes into old and new ones.
         sample_way: classes that play new ones in a task; at most half of the base classes do.
-        sample_shot: images of each.
-        num_phases: fake sessions in which they arrive.
-        query_size: images to classify a step.
-        calibrate: false leaves `g` out, so that stage 2 trains `f` and `W` by cosines alone.
-        score: cosine, or semi for a product with the calibrated query as it is.
+        sample_shot: images of each of these classes.
+        num_phases: fake sessions in which these classes arrive.
+        query_size: images to classify per step.
+        calibrate: false leaves out `g`: stage 2 trains `f` and `W` by cosines only.
+        score: cosine, or semi for the product with the unnormalised calibrated query.
         temperature: factor on cosines, divisor of semi; null: 16 and 0.5.
-        dropout: rate on what attention adds to a vector, in stage 2.
-        lr_backbone: learning rate of `f` in stage 2; 0: it stays as it is.
+        dropout: dropout rate on what attention adds to a vector, in stage 2.
+        lr_backbone: learning rate of `f` in stage 2; 0: `f` stays unchanged.
         lr_head: learning rate of `g` and `W` in stage 2.
-        milestones: epochs of stage 2 at which both are multiplied by `gamma`.
-        gamma: factor of the rates.
-        overwrite_rows: false leaves base rows to training once stage 2 has begun.
+        milestones: epochs of stage 2 at which both rates are multiplied by `gamma`.
+        gamma: factor on the learning rates at each milestone.
+        overwrite_rows: false: base rows are only trained once stage 2 has begun.
     """
 
     meta_epochs: Annotated[int, Within(0)] = 20
@@ -99,8 +100,8 @@ class LIMITPlugin(HeadPlugin):
     gamma: Annotated[float, Within(0, 1)] = 0.3
     overwrite_rows: bool = True
 
-    _rehearsed: CosineHead = field(init=False, repr=False)  # of the base session
-    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
+    _rehearsed: CosineHead = field(init=False, repr=False)  # head of the base session
+    _tap: FeatureTap = field(init=False, repr=False)  # on the current batch
 
     def extra_epochs(self, session: int) -> int:
         return self.meta_epochs if session == 0 else 0
@@ -117,10 +118,10 @@ class LIMITPlugin(HeadPlugin):
         super().before_training_exp(template, **kwargs)
         if self.base_classes_:
             return
-        head, classes = self._head(template), template.experience.classes_in_this_experience
-        assert isinstance(head, CosineHead), "as made by make_head"
+        head, classes = self._head(template), session_classes(template)
+        assert isinstance(head, CosineHead), "made by make_head"
         self._warn_of_few(len(classes))
-        head.grow(sorted(int(c) for c in classes))
+        head.grow(classes)
         head.requires_grad_(True)
         self._rehearsed = head
         own_group(template.optimizer, list(head.parameters()))
@@ -138,7 +139,7 @@ class LIMITPlugin(HeadPlugin):
             self._write_means(template, head)
         if not self._rehearses(template):
             template.dataloader = self._fake_sessions(template)
-        # no statistics from so few steps, nor dropout that stage 1 did not ask for
+        # so few steps give no reliable statistics; stage 1 did not ask for dropout
         _network(template.model).eval()
         head.train()
         self._set_rates(template, head, self.gamma ** sum(epoch >= m for m in self.milestones))
@@ -178,13 +179,13 @@ class LIMITPlugin(HeadPlugin):
             self._write_means(template, head)
         if not self.base_classes_ and self.meta_epochs and isinstance(head, SetHead):
             head.calibrate()
-        return sorted(int(c) for c in template.experience.classes_in_this_experience)
+        return session_classes(template)
 
     def _warn_of_few(self, num_classes: int) -> None:
         if (way := self._way(num_classes)) < self.sample_way:
             warnings.warn(
-                f"LIMIT has {num_classes} base classes, so {way} and not sample_way = "
-                f"{self.sample_way} play new ones in a task",
+                f"LIMIT has {num_classes} base classes, so only {way} play new ones in a task, not "
+                f"sample_way = {self.sample_way}",
                 stacklevel=2,
             )
 
@@ -200,7 +201,7 @@ class LIMITPlugin(HeadPlugin):
 
     def _fake_sessions(self, template: Template) -> FakeSessionLoader:
         data = template.adapted_dataset
-        num_classes = len(template.experience.classes_in_this_experience)
+        num_classes = len(session_classes(template))
         draw = partial(
             draw_fake_session,
             way=self._way(num_classes),
@@ -219,12 +220,12 @@ class LIMITPlugin(HeadPlugin):
 
 
 def scores_of(head: CosineHead, rows: Tensor, queries: Tensor) -> Tensor:
-    """Return scores `(num_tasks, n, K)` by `g`, or by cosines where the head has none."""
+    """Return scores `(num_tasks, n, K)` by `g`, or by cosines if the head has none."""
     if isinstance(head, SetHead):
         return head.calibrated_scores(rows, queries)
     return head.temperature * F.normalize(queries) @ F.normalize(rows, dim=-1).mT
 
 
 def _network(model: nn.Module) -> nn.Module:
-    """Return what of a model makes the features."""
+    """Return the part of a model that computes the features."""
     return model.backbone if isinstance(model, Classifier) else model

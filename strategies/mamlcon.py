@@ -1,54 +1,54 @@
-"""MAMLCon: meta-learn a start from which few steps add classes and one step repairs the old ones.
+"""MAMLCon: meta-learn weights from which a few steps add classes and one step repairs old ones.
 
 van der Merwe, Kamper, "Mitigating Catastrophic Forgetting for Few-Shot Spoken Word Classification
 Through Meta-Learning", Interspeech 2023, arXiv 2305.13080. A classifier has one independent linear
-unit a class. In an episode of drawn classes, `phi` begins at the meta-learned `theta`, and classes
-arrive in stages `s` of support samples `D_s`; the softmax covers the `C_s` classes so far:
+unit per class. An episode draws classes; `phi` begins at the meta-learned `theta`, and the classes
+arrive in stages `s` with support samples `D_s`. The softmax covers the `C_s` classes so far:
 
     phi <- phi - alpha grad CE_{C_s}(phi; D_s)         T times (T_0 times in the first stage)
     phi <- phi - alpha grad CE_C(phi; templates)       once, the first support sample of each class
     theta <- Adam(theta, d/dtheta CE_C(phi; query))    over a batch of episodes
 
-The last line is second order: through every inner step; or first order: the gradient at `phi`.
-`inner: head` is the baseline OML as the paper compares it: the inner loop moves the units alone,
-its softmax covers all units from the beginning, and there are no templates.
+The last line is second order if the gradient goes through every inner step, and first order if it
+is the gradient at `phi`. `inner: head` is the paper's baseline OML: the inner loop moves only the
+units, its softmax covers all units from the beginning, and there are no templates.
 
-Here: the base session is trained by the recipe, then meta-trained for `meta_epochs` epochs more. A
-later session gives its classes meta-learned units and takes the very steps of an inner loop: `T` on
-all its samples, then one on the templates of all classes so far, which are all that is kept.
+Here the recipe trains the base session, and `meta_epochs` more epochs meta-train it. A later
+session gives its classes meta-learned units and takes the same steps as an inner loop: `T` on all
+its samples, then one on the templates of all classes so far. Only templates are kept.
 
 Differences from the paper or the authors' code:
     - Second order by default; the authors' settings are first order (`first_order`).
-    - OML takes `T_0` steps in a drawn first stage, as ours does; theirs takes `T` there, which
-      `initial_steps` can ask for.
-    - Units have no bias, and no ReLU of their own before them.
-    - Base classes must be classified too, whereas the paper's words of training are never asked
-      for. Their units are those that the recipe has trained. They stay in meta-training: the
-      cross-entropy of the queries at `theta` itself over all base classes (`base_weight`) is part
-      of the outer loss, as the base session is measured there.
-    - `first_stage: base` makes episodes like the sessions to come: the base classes that were not
-      drawn are there with their own units, templates and queries, as a first stage that is learned
-      already; the drawn ones take meta-learned units beside them, for an episode as if never seen.
-      At most half of the base classes are drawn. `first_stage: drawn` is the paper's episode: drawn
-      classes alone, the first stage of them in `T_0` steps. There new units never compete with
-      base units before they meet in a session.
+    - OML takes `T_0` steps in a drawn first stage, as our method does; theirs takes `T` there. Set
+      `initial_steps` to `T` to get that.
+    - Units have no bias, and no ReLU is added before them.
+    - Base classes must be classified too, whereas the paper never tests its training words. Base
+      units are those that the recipe has trained. They stay in meta-training: the outer loss
+      includes the cross-entropy of the queries over all base classes at `theta` (`base_weight`),
+      because the base session is measured there.
+    - `first_stage: base` makes episodes resemble the sessions to come. The base classes that were
+      not drawn keep their units, templates and queries, as a first stage that is already learned.
+      The drawn ones take meta-learned units, as if never seen before the episode. At most half of
+      the base classes are drawn. `first_stage: drawn` is the paper's episode: only drawn classes,
+      the first stage of them in `T_0` steps. There new units first compete with base units in a
+      real session.
     - BatchNorm normalises by the running statistics of the base session's training, frozen from
-      meta-training on. The authors' uses the batch's, in testing too: then a prediction depends on
-      the other samples of its batch. So all else that differs in eval mode, too.
+      meta-training on. The authors' code uses batch statistics, in testing too, so a prediction
+      depends on the other samples of its batch. Other layers with an eval mode also stay in it.
     - A new class takes the next meta-learned unit in turn, from the first again when all are taken.
-      Those of a stage are exchangeable, as episodes draw their classes in random order. Those of
-      different stages are not: a unit learns to be followed by a stage, or to be of the last. A
-      stream of more sessions than an episode has stages asks for `unit_order: drawn`.
+      Units of one stage are exchangeable, because episodes draw their classes in random order.
+      Units of different stages are not: a unit learns whether another stage follows its own. If a
+      stream has more sessions than an episode has stages, use `unit_order: drawn`.
     - In later sessions the softmax covers the classes so far, for OML too.
-    - Episodes see training transforms; later sessions and templates the evaluation's.
-    - The network after the last epoch; theirs is the one best on validation words.
-    - Inner loops in single precision; theirs in half.
-    - The template step comes after each later session, as nobody knows which is the last. Episodes
-      have it once, at their end, as the authors' code does, or after each stage (`template_every`).
-    - Fewer episodes: 10 epochs of 400, where the authors' settings allow 100 of 1000.
+    - Episodes use training transforms; later sessions and templates use evaluation transforms.
+    - We use the network after the last epoch; theirs is the one best on validation words.
+    - Inner loops run in single precision; theirs in half.
+    - The template step follows each later session, because the last one is not known. Episodes
+      take it once, at their end, as the authors' code does, or after each stage (`template_every`).
+    - Fewer episodes: 10 epochs of 400; the authors' settings allow 100 of 1000.
 
-In a bare Avalanche program nobody adds epochs: the last `meta_epochs` of its first session are
-the meta-training.
+A bare Avalanche program adds no epochs: the last `meta_epochs` of its first session are the
+meta-training.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ from cl_suite.methods.episodes.meta_learning import (
 from cl_suite.methods.episodes.meta_training import MetaEpisodeLoader, outer_losses
 from cl_suite.methods.replay.exemplars import Exemplars
 from cl_suite.models.modes import evaluating
-from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within, session_classes
 
 
 @dataclass(kw_only=True, eq=False)
@@ -83,29 +83,29 @@ class MAMLConPlugin(StrategyPlugin):
     The first session it sees is the base session.
 
     Args:
-        episode_classes: classes drawn for an episode, at most; so many units are meta-learned.
-        first_stage: what an episode begins with: base (the base classes that were not drawn, known
-            already) or drawn (the paper's: drawn classes, in `initial_steps`).
-        first_classes: classes of the first stage where it is drawn.
+        episode_classes: most classes drawn for an episode; one unit is meta-learned for each.
+        first_stage: first stage of an episode: base (the base classes that were not drawn, already
+            learned) or drawn (the paper's: drawn classes, in `initial_steps`).
+        first_classes: classes of the first stage if it is drawn.
         way: classes of each other stage.
-        shots: support samples of a class.
-        queries: query samples of a class.
-        initial_steps: `T_0`, gradient steps of the first stage where it is drawn.
+        shots: support samples per class.
+        queries: query samples per class.
+        initial_steps: `T_0`, gradient steps of the first stage if it is drawn.
         steps: `T`, gradient steps of each other stage, and of a later session.
-        inner_lr: `alpha`, the length of these steps.
-        inner: what they move: all, or the units alone (head), which is the baseline OML.
+        inner_lr: `alpha`, the learning rate of these steps.
+        inner: parameters that these steps move: all, or head (only the units; the baseline OML).
         first_order: no gradient through the inner steps.
         templates: keep one sample of each class for the template step; OML has none.
-        template_every: when an episode takes that step, at its end or after each stage.
-        unit_order: which units the classes of an episode take: arrival (as they come, so that a
-            unit belongs to a stage) or drawn (any, for a stream of more sessions than that).
+        template_every: when an episode takes the template step: end, or each (after each stage).
+        unit_order: order in which the classes of an episode take units: arrival (a unit belongs to
+            a stage) or drawn (random; for streams with more sessions than stages).
         meta_epochs: epochs of meta-training.
-        meta_steps: outer steps of such an epoch.
-        meta_batch: episodes of an outer step.
+        meta_steps: outer steps per epoch of meta-training.
+        meta_batch: episodes per outer step.
         outer_lr: Adam's learning rate.
-        base_weight: of the cross-entropy of all base classes before any inner step.
-        vectorized: run the episodes of an outer step at once. They need as many times the memory;
-            on a CPU it takes longer than one after another.
+        base_weight: weight of the cross-entropy of all base classes before any inner step.
+        vectorized: run the episodes of an outer step at once. This multiplies the memory by their
+            number; on a CPU it takes longer than running them one after another.
     """
 
     episode_classes: Annotated[int, Within(1)] = 20
@@ -128,18 +128,18 @@ class MAMLConPlugin(StrategyPlugin):
     outer_lr: Annotated[float, Within(0)] = 1e-4
     base_weight: Annotated[float, Within(0)] = 1.0
     vectorized: bool = False
-    # of finished sessions, in order of arrival
+    # classes of finished sessions, in order of arrival
     classes_: list[int] = field(default_factory=list, init=False)
     num_base_: int = field(default=0, init=False)
-    num_units_: int = field(default=0, init=False)  # that were meta-learned
+    num_units_: int = field(default=0, init=False)  # meta-learned units
     templates_: Exemplars = field(default_factory=Exemplars, init=False)
 
     requirements = Requirements(kinds=("class",))
 
     _outer: torch.optim.Adam | None = field(default=None, init=False, repr=False)
-    # waits for the optimiser
+    # loaded state, until the optimiser is made
     _outer_state: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
-    _plan: EpisodePlan = field(init=False, repr=False)  # of the base session
+    _plan: EpisodePlan = field(init=False, repr=False)  # for the base session
 
     @property
     def uses_templates(self) -> bool:
@@ -155,8 +155,8 @@ class MAMLConPlugin(StrategyPlugin):
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
         if len(info.session_classes[0]) < 2:
             raise UserError(
-                "mamlcon draws its episodes from base classes, and the base session has one; give "
-                "it at least 2"
+                "mamlcon draws its episodes from base classes, but the base session has one; "
+                "choose at least 2"
             )
 
     def prepare_model(self, model: nn.Module) -> None:
@@ -165,15 +165,15 @@ class MAMLConPlugin(StrategyPlugin):
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         super().before_training_exp(template, **kwargs)
         if not self.classes_:
-            self._plan = self._episode_plan(len(template.adapted_dataset.targets.uniques))
+            self._plan = self._episode_plan(len(session_classes(template)))
             self.num_units_ = self._plan.num_classes
 
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         if self.classes_:
-            template.stop_training()  # a later session is a few steps, taken at its end
+            template.stop_training()  # a later session takes its few steps at its end
         elif self._in_meta_training(template):
             self._begin_meta_training(template)
-            # BatchNorm by its running statistics, and no dropout; back again after the epoch
+            # running statistics for BatchNorm, and no dropout; undone after the epoch
             template.model.eval()
 
     def before_backward(self, template: Template, **kwargs: Any) -> None:
@@ -189,14 +189,14 @@ class MAMLConPlugin(StrategyPlugin):
             first_order=self.first_order,
             vectorized=self.vectorized,
         ):
-            # at once, so that no two episodes' graphs are held
+            # immediately, so only one episode's graph is held
             loss.backward()  # type: ignore[no-untyped-call]  # no types there
             template.loss = template.loss + loss.detach()
 
     def before_update(self, template: Template, **kwargs: Any) -> None:
         if self._outer is not None:
             self._outer.step()
-            # nothing is left to do for the recipe's own optimiser
+            # the recipe's own optimiser has nothing left to do
             template.optimizer.zero_grad(set_to_none=True)
 
     def after_training_epoch(self, template: Template, **kwargs: Any) -> None:
@@ -210,7 +210,7 @@ class MAMLConPlugin(StrategyPlugin):
 
     def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         self._outer = None
-        session = sorted(int(c) for c in template.experience.classes_in_this_experience)
+        session = session_classes(template)
         new = [c for c in session if c not in self.classes_]
         if not self.classes_:
             self.num_base_ = len(new)

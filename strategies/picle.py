@@ -1,32 +1,32 @@
 """PICLE: probabilistic search in a library of modules (Valkov et al., ICLR 2024, arXiv 2306.06545).
 
-Each session is a problem, solved by a path: for each layer a module of the library, frozen, or a
-new one, trained on the session. Training all paths is out of the question, so few are suggested:
+Each session is a problem, solved by a path: each layer is a frozen module of the library or a new
+module, trained on the session. There are too many paths to train, so the search suggests few:
 
     1. new modules alone ("standalone");
-    2. prefixes of library modules, of every length, extended greedily by the module that makes the
-       layer's inputs likeliest: inputs are Gaussian, and modules of accurate solutions are likelier
-       a priori (`cl_suite.methods.modular.prefix_search`);
+    2. prefixes of library modules, of every length, extended greedily by the module under which the
+       layer's inputs are likeliest: inputs are modelled as Gaussian, and the prior favours modules
+       of accurate solutions (`cl_suite.methods.modular.prefix_search`);
     3. suffixes of earlier solutions, chosen by a Gaussian process over the distances between the
        functions they compute (`cl_suite.methods.modular.suffix_search`).
 
-The path of the best validation accuracy is the solution; its new modules go into the library.
-Nothing is forgotten: a solution never changes. The session of a sample must be told, as the score
-of a class counts within its problem; beyond, scores carry the density of the problem's inputs (see
-`ModularHead`), which makes a prediction without that knowledge possible.
+The path with the best validation accuracy is the solution; its new modules go into the library.
+Nothing is forgotten: a solution never changes. The method must be told the session of each sample,
+because class scores compare only within a problem. Scores also carry the density of the problem's
+inputs (see `ModularHead`), which makes a prediction without that knowledge possible.
 
-The epochs of the recipe are a session's whole budget: a path trains for `path_epochs` of them at
-most, one after another, and what is left when the search ends is not used. So a stopped run goes on
-within a path, and the budget is how the search is cut short. The recipe's schedule has no part.
+The recipe's epochs are a session's whole budget. Paths train one after another, each for at most
+`path_epochs` epochs; epochs left when the search ends are not used. So a stopped run resumes within
+a path, and a smaller budget cuts the search short. The recipe's schedule is not used.
 
 Differences from the paper and the authors' code:
-    - validation data are held out from the session's training data (the last of each class); in
-      the paper they are 5000 items more, also where 10 are there to learn from;
-    - covariances are shrunk; theirs of 20 numbers from 10 points is singular, and passes for it;
-    - equal accuracies are told apart by the loss; theirs takes the path trained first;
-    - the marginal of the inputs, which the choice does not depend on, is not computed;
-    - inputs are stored of the modules that can begin a suffix alone, not of all;
-    - patience is in epochs, not updates; the sizes of the default networks are for a CPU, as are
+    - validation data are held out from the session's training data (the last of each class); the
+      paper adds 5000 items, even for a problem with 10 training items;
+    - covariances are shrunk; theirs, of 20 numbers from 10 points, is singular and used as it is;
+    - the loss decides between equal accuracies; theirs takes the path trained first;
+    - the marginal of the inputs is not computed, because the choice does not depend on it;
+    - inputs are stored only of the modules that can begin a suffix, not of all;
+    - patience is in epochs, not updates; the default network sizes suit a CPU, as do
       the rate and weight decay of the YAML file (0.001 and 0.01; 0.00016 and 0.97 in the paper).
 """
 
@@ -53,27 +53,27 @@ from cl_suite.methods.modular.path_search import Outcome, Path, PathSearch, Prob
 from cl_suite.methods.modular.searches import SearchName, make_search
 from cl_suite.methods.modular.session import bench_modules, layout_of, make_problem, read_items
 from cl_suite.models.classifier import Classifier
-from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within, session_classes
 
 
 @dataclass(kw_only=True, eq=False)
 class PICLEPlugin(StrategyPlugin):
-    """Solve each session by the best of few paths through a library of modules.
+    """Solve each session by the best of a few paths through a library of modules.
 
     Args:
-        search: picle; random, exhaustive or mntdp, which it is compared with; or standalone.
-        path_epochs: epochs that a path is trained for at most.
+        search: picle; one of its baselines random, exhaustive and mntdp; or standalone.
+        path_epochs: most epochs that a path is trained for.
         patience: epochs without a lower validation loss after which a path's training ends.
         validation_rate: share of each class's training samples that is held out.
         maps: channels of the convolutions; 64 in the paper.
         hidden: width of the other hidden layers; 64 in the paper.
-        code: numbers that describe an image. A session of as many classes whose items have one
-            image, the others being blank, is a problem of single images.
-        flat_sessions: sessions whose images are taken as vectors, by layers of their own.
-        temperature: of the prior over modules, `T`.
-        soft_type_dim: numbers that inputs are projected to.
+        code: numbers that describe an image. A session with that many classes whose items have one
+            image each, the rest blank, is a problem of single images.
+        flat_sessions: sessions whose images are treated as vectors, by separate layers.
+        temperature: temperature of the prior over modules, `T`.
+        soft_type_dim: dimensions that inputs are projected to.
         stored_inputs: inputs kept of each module that can begin a shortest suffix.
-        shortest_suffix: layers that a re-used suffix has at least, `l_min`.
+        shortest_suffix: least number of layers in a re-used suffix, `l_min`.
     """
 
     search: SearchName = "picle"
@@ -89,7 +89,7 @@ class PICLEPlugin(StrategyPlugin):
     stored_inputs: Annotated[int, Within(1)] = 40
     shortest_suffix: Annotated[int, Within(1, 5)] = 3
     ledger_: Ledger = field(default_factory=Ledger, init=False)
-    # of this session's new modules, the same for every path
+    # seeds this session's new modules, the same for every path
     seed_: int = field(default=0, init=False)
     kept_: tuple[int, int] = field(default=(0, 0), init=False)
 
@@ -97,7 +97,7 @@ class PICLEPlugin(StrategyPlugin):
         session_told=True, carries_base_state=True, kinds=("class",), modalities=("image",)
     )
 
-    # neither is saved: a resumed session makes them again, and tells the search the outcomes
+    # neither is saved: a resumed session makes them again and repeats the outcomes to the search
     searching: PathSearch | None = field(default=None, init=False, repr=False)
     problem: Problem | None = field(default=None, init=False, repr=False)
 
@@ -142,8 +142,8 @@ class PICLEPlugin(StrategyPlugin):
         images, channels, side = layers.image_sizes(math.prod(info.input_shape))
         if info.input_shape != (images * channels, side, side):
             raise UserError(
-                f"strategy 'picle' takes square images (channels, height, width), got "
-                f"{info.input_shape}; leave --model.frozen out, or choose another image size"
+                f"strategy 'picle' needs square images (channels, height, width), got "
+                f"{info.input_shape}; leave out --model.frozen, or choose another image size"
             )
 
     def kept_data(self) -> tuple[int, int]:
@@ -158,7 +158,7 @@ class PICLEPlugin(StrategyPlugin):
             if not hasattr(model, FOREIGN):
                 item = template.experience.dataset.eval()[0][0]
                 model.add_module(FOREIGN, self.make_head(item.numel(), 0, 1.0))
-            getattr(model, FOREIGN).grow(sorted(template.experience.classes_in_this_experience))
+            getattr(model, FOREIGN).grow(session_classes(template))
 
     def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         head, data = modular_head(template.model), template.adapted_dataset
@@ -180,7 +180,7 @@ class PICLEPlugin(StrategyPlugin):
 
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         for group in template.optimizer.param_groups:
-            group["lr"] = group.get("initial_lr", group["lr"])  # paths are trained alike
+            group["lr"] = group.get("initial_lr", group["lr"])  # the same for every path
         head = modular_head(template.model)
         path = self._next_path(head)
         if path is None:
@@ -197,7 +197,7 @@ class PICLEPlugin(StrategyPlugin):
     def after_eval_forward(self, template: Template, **kwargs: Any) -> None:
         if not has_own_head(template.model):
             head = modular_head(template.model)
-            head.widen(max(template.experience.classes_in_this_experience) + 1)
+            head.widen(max(session_classes(template)) + 1)
             template.mb_output = head(template.mb_x.flatten(1))
 
     def after_training_epoch(self, template: Template, **kwargs: Any) -> None:
@@ -233,7 +233,7 @@ class PICLEPlugin(StrategyPlugin):
         return self.problem
 
     def _next_path(self, head: ModularHead) -> Path | None:
-        """Return the path under way, or the next that has something to train."""
+        """Return the path under way, or the next one that has something to train."""
         problem = self._of_session
         if self.searching is None:
             problem.seed = self.seed_
@@ -244,7 +244,7 @@ class PICLEPlugin(StrategyPlugin):
             if path not in known:
                 if None in path:
                     break
-                # nothing to train: what it is worth can be seen at once
+                # nothing to train, so it is validated at once
                 known[path] = Outcome(path, *problem.worth(head.modules_of(path, problem.layout)))
                 self.ledger_.note(known[path], {})
             self.searching.observe(known[path])

@@ -1,20 +1,20 @@
-"""Prototypical networks: trained by episodes, then a class is the mean of all its shots.
+"""Prototypical networks: train by episodes, then represent a class by the mean of all its shots.
 
 Snell, Swersky, Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017, arXiv
 1703.05175, as the baseline of continual few-shot learning in Kowadlo et al., PLOS ONE 2024, arXiv
-2209.07863. An episode draws `way` classes, and of each `shots` support and `queries` query images:
+2209.07863. An episode draws `way` classes, with `shots` support and `queries` query images each:
 
     p_c = mean of f(x) over the support of c
     L   = mean over queries of -log softmax_c s(f(x), p_c)[y]
     s(f, p) = f . p  (dot)  |  T cos(f, p)  (cosine)  |  -||f - p||^2  (euclid)
 
-The first session's epochs consist of as many episodes as there are batches; later sessions take no
-step. A prototype is the mean over every shot of its class so far, so classes may come again.
+An epoch of the first session has as many episodes as there are batches; later sessions do not
+train. A prototype is the mean over all shots of its class so far, so classes may come again.
 
 Differences from the papers or their code:
     - Snell et al. measure squared Euclidean distance. The code of Kowadlo et al. calls its measure
-      cosine and computes the dot product, which is the default here as there.
-    - Theirs holds all support embeddings of a task; running sums give the same means.
+      cosine but computes the dot product, which is also the default here.
+    - Theirs stores all support embeddings of a task; running sums give the same means.
     - In training, BatchNorm normalises a whole episode, support and query together.
 """
 
@@ -44,10 +44,10 @@ class ProtoNetPlugin(HeadPlugin):
     """Train by episodes in the first session; after each, write the running class means.
 
     Args:
-        similarity: of a feature and a prototype: dot, cosine or euclid.
-        way: classes of an episode, at most those of the session.
-        shots: support images of each.
-        queries: query images of each.
+        similarity: similarity of a feature and a prototype: dot, cosine or euclid.
+        way: classes per episode, at most those of the session.
+        shots: support images per class.
+        queries: query images per class.
     """
 
     similarity: Similarity = "dot"
@@ -56,9 +56,10 @@ class ProtoNetPlugin(HeadPlugin):
     queries: Annotated[int, Within(1)] = 5
     stats_: ClassStats | None = field(default=None, init=False)
 
-    requirements = Requirements(rewrites_rows=True)  # any kind: running sums take classes again
+    # any kind of stream: running sums accept a class again
+    requirements = Requirements(rewrites_rows=True)
 
-    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
+    _tap: FeatureTap = field(init=False, repr=False)  # on the current batch
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         if self.similarity == "dot":
@@ -100,7 +101,7 @@ class ProtoNetPlugin(HeadPlugin):
         self.stats_ = new if self.stats_ is None else self.stats_.merge(new)
         mean = self.stats_.select(new.classes).mean
         if self.similarity == "euclid":
-            # -||f - p||^2 less ||f||^2, which all classes share
+            # -||f - p||^2 without -||f||^2, which all classes share
             mean = torch.cat([2 * mean, -(mean**2).sum(1, keepdim=True)], dim=1)
         head.set_rows(new.classes, mean)
         return new.classes
@@ -116,13 +117,13 @@ def draw_episode(
 ) -> FakeSession:
     """Return an episode: support rows `(way, shots)`, query rows `(way * queries,)` by class.
 
-    A class with too few images shows some of them twice, in support and query alike only where it
-    has one alone.
+    A class with too few images repeats some of them. Support and query share an image only if the
+    class has a single one.
 
     Args:
         labels: `(n,)` the class of each image, numbered from 0 without gaps.
-        generator: of the draws; None: torch's global one.
-        way: classes, at most those that there are.
+        generator: source of the draws; None: torch's global one.
+        way: number of classes; all of them if there are fewer.
     """
     num_classes = int(labels.max()) + 1
     drawn = torch.randperm(num_classes, generator=generator)[:way]
@@ -147,8 +148,8 @@ def episode_loss(
     """Return the mean cross-entropy of an episode's queries.
 
     Args:
-        features: of the support, class by class, then of the queries, class by class,
-            `(way * shots + way * queries, dim)`.
+        features: `(way * shots + way * queries, dim)`, first of the support, class by class, then
+            of the queries, class by class.
         temperature: factor on cosines.
     """
     support, query = features[: way * shots], features[way * shots :]

@@ -1,8 +1,8 @@
 """Nearest class mean: train on the base session, then only compute prototypes.
 
 The baseline called "Decoupled-Cosine" in the few-shot class-incremental literature (Zhang et al.,
-CVPR 2021, arXiv 2104.03047): the network learns on the base classes; each class is represented by
-the mean of its training features; a query goes to the class with the largest cosine.
+CVPR 2021, arXiv 2104.03047). The network learns on the base classes. The mean of its training
+features represents each class, and a query goes to the class with the largest cosine.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from cl_suite.plugin import Template, session_stats
 
 @dataclass(kw_only=True, eq=False)
 class PrototypePlugin(HeadPlugin):
-    """Replace the classifier's rows by class means after each session; train in the first alone.
+    """Train in the first session only; after each one, replace classifier rows by class means.
 
     Args:
-        normalize_features: average features of unit length instead of raw ones.
+        normalize_features: scale features to unit length before averaging.
     """
 
     normalize_features: bool = False

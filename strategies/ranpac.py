@@ -1,21 +1,21 @@
 """Streaming ridge regression on random features, after RanPAC.
 
 McDonnell et al., "RanPAC: Random Projections and Pre-trained Models for Continual Learning",
-NeurIPS 2023, arXiv 2307.02251. Features of a network that is trained in the base session alone (or
-never) pass a fixed random matrix and a ReLU; ridge regression onto one-hot labels of everything
-seen so far is solved exactly from running sums (see `cl_suite.models.heads.ridge`).
+NeurIPS 2023, arXiv 2307.02251. The network is trained only in the base session, or never. Its
+features pass a fixed random matrix and a ReLU. Ridge regression onto the one-hot labels of
+everything seen so far is solved exactly from running sums (see `cl_suite.models.heads.ridge`).
 
 Differences from the paper:
-    - Samples are weighed so that every class counts the same. With equal weights, as in the paper,
-      few-shot sessions fail: 500 images of a base class against 5 shots leave the new classes'
-      accuracy near 0, as the fit hardly minds them. `balanced=False` shows it.
+    - Sample weights make every class count equally. With equal sample weights, as in the paper,
+      few-shot sessions fail: against 500 images of a base class, 5 shots hardly affect the fit,
+      and accuracy on the new classes stays near 0. `balanced=False` shows it.
     - The ridge is chosen in the base session, on fake few-shot streams cut from its training data
-      (see `cl_suite.methods.episodes.tuning`), and stays; the paper chooses it in
-      each task by the squared error on a part of its samples, of which five shots leave nothing.
+      (see `cl_suite.methods.episodes.tuning`), and then fixed. The paper chooses it in each task by
+      the squared error on part of the task's samples; five shots are too few to hold any out.
     - 2,048 random features instead of 10,000: their matrix takes 32 MiB instead of 800. Few are
       worse than none: on miniImageNet (100 images a base class, EfficientNet-Lite0) the last
       session ends at 70.4 % with them and at 72.0 % with `num_projections=0`.
-    - The paper's first-session adaptation by prompts or adapters is left to the training recipe.
+    - The training recipe replaces the paper's first-session adaptation by prompts or adapters.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ DEFAULT_RIDGE = 1.0
 
 @dataclass(kw_only=True, eq=False)
 class RanPACPlugin(HeadPlugin):
-    """Balanced ridge regression on random features, exact in a stream.
+    """Balanced ridge regression on random features, solved exactly over a stream.
 
     Args:
-        num_projections: random features; 0 takes the network's features themselves.
-        ridge: in units of the mean eigenvalue of the features' second moments; null: chosen on fake
-            streams, 1 where the base session is too small for that.
-        balanced: let every class count the same, whatever its number of samples.
-        projection_seed: of the random matrix.
-        choice_seed: of the fake streams.
-        fake_shots: shots a new class has in a fake stream.
+        num_projections: number of random features; 0 uses the network's own features.
+        ridge: ridge, in units of the mean eigenvalue of the features' second moments; null: chosen
+            on fake streams, or 1 if the base session is too small for that.
+        balanced: weigh every class equally, regardless of its number of samples.
+        projection_seed: seed of the random matrix.
+        choice_seed: seed of the fake streams.
+        fake_shots: shots of each new class in a fake stream.
     """
 
     num_projections: Annotated[int, Within(0)] = 2048
@@ -57,7 +57,7 @@ class RanPACPlugin(HeadPlugin):
     projection_seed: Annotated[int, Within(0)] = 0
     choice_seed: Annotated[int, Within(0)] = 0
     fake_shots: Annotated[int, Within(1)] = 5
-    ridge_: float = field(default=DEFAULT_RIDGE, init=False)  # the one in use
+    ridge_: float = field(default=DEFAULT_RIDGE, init=False)  # the value in use
     choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
 
     def session_note(self, session: int) -> str:

@@ -1,11 +1,11 @@
-"""SimpleCIL: a frozen network and class means, nothing trained at all (Zhou et al., IJCV 2024).
+"""SimpleCIL: class means on a frozen network, without any training (Zhou et al., IJCV 2024).
 
-arXiv 2303.07338: on a pre-trained network the mean feature of each class, scored by cosine, is a
+arXiv 2303.07338: with a pre-trained network, the mean feature of each class, scored by cosine, is a
 baseline that many trained methods do not reach. Features after a ReLU are all non-negative and lie
-in a narrow cone; `centre` subtracts the mean base feature first, which spreads them.
+in a narrow cone; `centre` spreads them by first subtracting the mean base feature.
 
-Differences from the paper: `centre` is not in it. The mean is over the base session's training
-images and stays: later sessions bring too few to move it.
+Differences from the paper: it has no `centre`. The mean is over the base session's training
+images and then fixed, because later sessions bring too few images to move it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SimpleCILPlugin(PrototypePlugin):
 
     Args:
         centre: subtract the mean feature of the base session's training images.
-        normalize_features: average features of unit length instead of raw ones (and centre those).
+        normalize_features: scale features to unit length before averaging and centring.
     """
 
     centre: bool = False

@@ -1,26 +1,26 @@
 """Supervised contrastive replay: rehearsal with a contrastive term on two views of each image.
 
 Mai et al. (CVPR workshop 2021, arXiv 2103.13885) train a network on new and kept samples with the
-supervised contrastive loss (Khosla et al., NeurIPS 2020), since a softmax classifier prefers the
-classes it saw last. With `f` the features, `g` a projector, and `z = g(f(x)) / |g(f(x))|`,
+supervised contrastive loss (Khosla et al., NeurIPS 2020), because a softmax classifier prefers the
+classes it saw last. With features `f`, a projector `g`, and `z = g(f(x)) / |g(f(x))|`,
 
     L = L_CE(x) + w * L_sup({z of x, z of x'})
 
-for the two random views `x` and `x'` of each sample of a batch, new or kept: every other row of its
-class is a positive, every other row at all is in the denominator.
+for the two random views `x` and `x'` of each sample of a batch, new or kept. Every other row of the
+same class is a positive, and every other row is in the denominator.
 
 Differences from the paper:
-    - cross-entropy beside the contrastive loss, on the first view, trains the classifier that
-      predicts; the paper has the contrastive loss alone, and predicts by the nearest class mean of
-      the samples kept;
-    - samples kept are shuffled with the session's, several epochs, where the paper's stream is seen
-      once with a batch from a reservoir beside each of its own;
-    - a view is the scenario's training transform; the paper crops, flips, and changes colours. One
-      that is not random makes both views the same, of which each session warns.
+    - cross-entropy on the first view trains the classifier that predicts, in addition to the
+      contrastive loss; the paper has only the contrastive loss, and predicts by the nearest class
+      mean of the samples kept;
+    - kept samples are shuffled with the session's, for several epochs; the paper's stream is seen
+      once, and each batch comes with another one from a reservoir;
+    - a view is the scenario's training transform; the paper crops, flips, and changes colours. If
+      the transform is not random, both views are the same and each session warns.
 
-The projector has two layers, is trained with the network, and has no part in predictions. It
-belongs to the classifier; beside a foreign network, to which no layer can be added without knowing
-how it runs, the plugin holds it.
+The projector has two layers, is trained with the network, and is not used in predictions. It
+belongs to the classifier. The plugin holds it for a foreign network, to which no layer can be added
+without knowing how it runs.
 """
 
 from __future__ import annotations
@@ -44,18 +44,17 @@ class SupConReplayPlugin(RehearsalPlugin):
     """Cross-entropy and the supervised contrastive loss on new and kept samples.
 
     Args:
-        buffer, selection, fixed_classes: see `RehearsalPlugin`.
-        contrastive_weight: `w`, of the contrastive term; 0 leaves plain rehearsal.
-        temperature: of the contrastive term.
+        contrastive_weight: `w`, weight of the contrastive term; 0: plain rehearsal.
+        temperature: temperature of the contrastive term.
         projection_dim: width of `z`.
     """
 
     contrastive_weight: Annotated[float, Within(0)] = 1.0
     temperature: Annotated[float, Within(1e-3)] = 0.1
     projection_dim: Annotated[int, Within(1)] = 128
-    projector_: nn.Module | None = field(default=None, init=False)  # of a foreign network
+    projector_: nn.Module | None = field(default=None, init=False)  # for a foreign network
 
-    _tap: FeatureTap = field(init=False, repr=False)  # of the batch under way
+    _tap: FeatureTap = field(init=False, repr=False)  # on the current batch
 
     @property
     def requirements(self) -> Requirements:  # type: ignore[override]  # parameters decide
@@ -68,8 +67,8 @@ class SupConReplayPlugin(RehearsalPlugin):
             return
         if model.backbone.frozen and self.contrastive_weight > 0:
             raise UserError(
-                "supcon_replay contrasts features, which --model.frozen keeps as they are; pass "
-                "false, or take er"
+                "supcon_replay trains features, which --model.frozen keeps fixed; pass "
+                "--model.frozen false, or use er"
             )
         if not hasattr(model, "projector"):
             model.projector = make_projector(model.feature_dim, self.projection_dim)
@@ -80,7 +79,7 @@ class SupConReplayPlugin(RehearsalPlugin):
             return
         if self.projector_ is None:
             last = classifier_of(template.model)
-            assert isinstance(last, nn.Linear), "as it is of every foreign network"
+            assert isinstance(last, nn.Linear), "true of every foreign network"
             projector = make_projector(last.in_features, self.projection_dim)
             self.projector_ = projector.to(template.device)
         own_group(template.optimizer, list(self.projector_.parameters()))
@@ -110,5 +109,5 @@ class SupConReplayPlugin(RehearsalPlugin):
 
 
 def make_projector(width: int, projection_dim: int) -> nn.Module:
-    """Return the projector: a hidden layer as wide as the features, and a linear one."""
+    """Return the projector: a hidden layer as wide as the features, then a linear layer."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection_dim))

@@ -1,28 +1,28 @@
-"""Sy-CON: self-supervised learning in sessions, with one set of negatives for old and new.
+"""Sy-CON: self-supervised learning in sessions, with shared negatives for the old and new network.
 
 Cha, Moon, "Sy-CON: Symmetric Contrastive Loss for Continual Self-Supervised Representation
 Learning", arXiv 2306.05101 (2023); later Cha, Cho, Moon, "Regularizing with Pseudo-Negatives for
-Continual Self-Supervised Learning", ICML 2024, whose InfoNCE case it is. From the second session on
-a frozen copy of network and projector stays as the last session left it. With unit rows `z` of the
-network, `f` of the copy and `p` of a predictor behind `z`, a view has
+Continual Self-Supervised Learning", ICML 2024, of which it is the InfoNCE case. From the second
+session on, a frozen copy keeps network and projector as the last session left them. With unit rows
+`z` of the network, `f` of the copy and `p` of a predictor on `z`, the losses of a view are
 
     L1 = InfoNCE(z -> the other view's key)   plasticity, in place of the loss of `simclr` or `moco`
     L2 = InfoNCE(p -> its own f)              stability
     L = L1 + L2
 
-over the same negatives, the network's and the copy's together. In the form "simclr" keys are the
-other view's `z`, and negatives all other views of the batch. In the form "moco" keys are the
-momentum copy's, and negatives two queues for each view, of its keys and of its `f`. The first
-session is that of `simclr` or `moco`. No label is used, no sample is kept.
+L1 and L2 share their negatives, the network's and the copy's together. In the form "simclr" the
+key is the other view's `z`, and all other views of the batch are negatives. In the form "moco" the
+key is the momentum copy's, and the negatives are two queues for each view, one of its keys and one
+of its `f`. The first session is that of `simclr` or `moco`. No label is used and no sample kept.
 
 Differences from the authors' code:
     - in the form "simclr" the positive of L2 is in its denominator, as it is in the form "moco" and
-      in any InfoNCE; theirs lacks it, so that the loss can be negative (`l2_include_positive`);
+      in any InfoNCE; theirs lacks it, so the loss can be negative (`l2_include_positive`);
     - the queue of `f` is empty when the second session begins; theirs has random unit rows;
-    - the predictor is made with the network, from numbers of its own, and trained from the second
-      session on; theirs is made then;
+    - the predictor is made with the network, from its own random numbers, and trained from the
+      second session on; theirs is made in the second session;
     - queue size, views, epochs and last batches are as in `moco` and `simclr`;
-    - the later paper's forms without negatives (BYOL, Barlow Twins, VICReg) are not built.
+    - the later paper's forms without negatives (BYOL, Barlow Twins, VICReg) are not implemented.
 """
 
 from __future__ import annotations
@@ -45,17 +45,18 @@ from cl_suite.methods.self_supervised.plugin import (
 
 @dataclass(kw_only=True, eq=False)
 class SyCONPlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin):
-    """Tell views from new and old embeddings alike, and predict what the network was.
+    """Contrast views with new and old embeddings, and predict the previous network's embeddings.
 
     Args:
-        form: of the losses, simclr or moco.
-        l2_include_positive: in the form "simclr", see above.
-        detach_negatives: in the form "simclr", let predictions be pushed away from embeddings, but
-            not these from predictions; the authors' program does both.
+        form: form of the losses, simclr or moco.
+        l2_include_positive: in the form "simclr", keep the positive of L2 in its denominator.
+        detach_negatives: in the form "simclr", push predictions away from embeddings, but not
+            embeddings from predictions; the authors' program does both.
         predictor_dim: width of the predictor's hidden layer.
-        temperature, augmentation, projector_dim, projection_dim: see `SelfSupervisedPlugin`.
-        queue_size, first_momentum, last_momentum: of the form "moco", see `MoCoPlugin`; the queues
-            of the past are of the same size.
+        queue_size: in the form "moco", projections of earlier batches kept as negatives; the queues
+            of the past have the same size.
+        first_momentum, last_momentum: in the form "moco", share of the momentum copy kept in a
+            session's first step and in its last one.
     """
 
     form: Literal["moco", "simclr"] = "moco"

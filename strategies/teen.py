@@ -1,10 +1,10 @@
 """TEEN: Training-frEE prototype calibratioN (Wang et al., NeurIPS 2023, arXiv 2312.05229).
 
 A network trained on the base classes ranks base classes sensibly by their similarity to a new one,
-but takes most images of new classes for base classes. So each few-shot prototype is pulled towards
-the base prototypes that resemble it. Nothing is trained after the base session.
+but mistakes most images of new classes for base classes. TEEN therefore pulls each few-shot
+prototype towards the base prototypes that resemble it. Nothing is trained after the base session.
 
-With `u` for prototypes of unit length, for each new class `n` of a session and base class `b`:
+With unit-length prototypes `u`, for each new class `n` of a session and base class `b`:
 
     w_nb = softmax_b( tau_s  u_n . u_b )          tau_s   = softmax_t
     D_n  = sum_b w_nb u_b,   D'_n = D_n / |D_n|
@@ -14,10 +14,10 @@ Only base prototypes attract. Base training is cross-entropy on a cosine classif
 class means then replace.
 
 Differences from the authors' code, none of which changes a row for given features:
-    - the base network is the one after the last epoch; theirs is the epoch that is best on the
+    - the base network is the one after the last epoch; theirs is from the epoch that is best on the
       test set, and the base accuracy they report is the better of two classifiers;
-    - accuracy counts hits over images; theirs averages batches of unequal size;
-    - `shift_weight` stays at one default; their values per data set were chosen on test results;
+    - accuracy is hits over images; theirs averages batches of unequal size;
+    - `shift_weight` has one default; they chose a value for each data set on test results;
     - the paper's formula does not normalise `D`, the code does: `normalize_delta` offers both.
 """
 
@@ -40,13 +40,13 @@ __all__ = ["TEENPlugin", "calibrate"]
 
 @dataclass(kw_only=True, eq=False)
 class TEENPlugin(PrototypePlugin):
-    """Class means as prototypes, those of few-shot sessions calibrated by the base classes.
+    """Class means as prototypes; base classes calibrate those of few-shot sessions.
 
     Args:
         softmax_t: sharpness of the weights over base classes, `tau_s` in the paper's code.
         shift_weight: share of the base part in a calibrated prototype, `alpha_s`, in [0, 1].
         normalize_delta: scale the base part to unit length before mixing.
-        normalize_features: average features of unit length instead of raw ones.
+        normalize_features: scale features to unit length before averaging.
     """
 
     softmax_t: Annotated[float, Within(0)] = 16.0

@@ -1,33 +1,34 @@
-"""TEEN in a whitened space, its parameters chosen on fake streams; a method of this suite.
+"""TEEN in a whitened space, with parameters chosen on fake streams; a method of this suite.
 
-TEEN (see `teen`) scores raw features by cosine, as if every direction of feature space meant the
-same. Directions in which images of one class differ widely say little about the class, so here the
-space is whitened by the within-class covariance of the base classes first. For a feature `x`:
+TEEN (see `teen`) scores raw features by cosine, as if every direction of feature space were equally
+informative. Directions in which images of one class differ widely carry little information about
+the class. This method therefore first whitens the space by the within-class covariance of the base
+classes. For a feature `x`:
 
     z = unit(sign(x) |x|^p)                              p       = power
     y = (z - m) W,  W W^T = ((1 - l) S_w + l (tr S_w / dim) I)^-1      l = shrinkage
 
-with `m` the mean and `S_w` the pooled within-class covariance of the base session. Prototypes are
-class means of `y`; those of few-shot sessions are calibrated as in TEEN (tau = softmax_t, shift =
-shift_weight); and a class scores
+`m` is the mean and `S_w` the pooled within-class covariance of the base session. Prototypes are
+class means of `y`. Those of few-shot sessions are calibrated as in TEEN (tau = softmax_t, shift =
+shift_weight). The score of a class is
 
     cos(y, w_k) + margin  if it came after the base session,  cos(y, w_k)  if in it
 
-The margin makes up for prototypes of few images, which lie farther from their own class's images
-than those of many do. It does what a larger shift does, without pulling new classes together.
+Prototypes of few images lie farther from their class's images than prototypes of many; the margin
+compensates for this. It acts like a larger shift, without pulling new classes together.
 
-The power evens out the long tail of non-negative features. It acts on magnitudes, so signed ones
-keep their sign, and 1, no power at all, is among the candidates. Whatever parameter is not given
-is chosen by the strategy on fake streams cut from the base session's training data (see
-`cl_suite.methods.episodes.tuning`); `choice_` keeps how every candidate fared.
+The power evens out the long tail of non-negative features. It acts on magnitudes, so signed
+features keep their sign; the candidates include 1, which changes nothing. The strategy chooses each
+parameter that is not given on fake streams cut from the base session's training data (see
+`cl_suite.methods.episodes.tuning`); `choice_` keeps the result of every candidate.
 
 On miniImageNet (100 images a base class, frozen EfficientNet-Lite0, three seeds of the choice) it
 reached 76.8 +- 0.5 / 74.1 +- 0.6 / 73.0 +- 0.3 % (average, last, harmonic mean), against 72.5 /
 69.7 / 68.1 for TEEN; without the margin 76.5 / 73.6 / 71.5. Ridge regression, several centroids a
 base class, a between-class prior and mixtures of these scored no better on the fake streams.
 
-A later session costs one pass over its images and a product with the base prototypes, whatever the
-number of classes seen. The whitening matrix, `dim^2` numbers, is saved with the head.
+A later session costs one pass over its images and a product with the base prototypes, regardless
+of the number of classes seen. The whitening matrix, `dim^2` numbers, is saved with the head.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.models.modes import evaluating
 from cl_suite.plugin import Template, Within, session_features
 
-# candidates of what is not given, and what serves where the base session is too small to choose
+# candidates for parameters not given, and the values used if the base session is too small
 GRID: dict[str, tuple[float, ...]] = {
     "power": (1.0, 0.7, 0.5),
     "shrinkage": (0.1, 0.3, 0.5),
@@ -73,20 +74,20 @@ Grid = dict[str, Sequence[float]]
 
 @dataclass(kw_only=True, eq=False)
 class TEENWhitenedPlugin(HeadPlugin):
-    """Calibrated prototypes in a space whitened by the base session.
+    """Calibrated prototypes in a feature space whitened by the base session.
 
     Args:
-        power: exponent of the features' magnitudes, in (0, 1] as a rule; null: chosen.
+        power: exponent of the features' magnitudes, usually in (0, 1]; null: chosen.
         shrinkage: share of the mean variance in every direction, in [0, 1]; null: chosen.
         softmax_t: sharpness of the weights over base classes; null: chosen.
         shift_weight: share of the base part in a calibrated prototype, in [0, 1]; null: chosen.
-        margin: what is added to the cosine of every class after the base session; null: chosen.
-        views: further passes over a few-shot session's images in the training transform, whose
-            features join the class mean; they add nothing where that is not random, as with a
-            feature bank without `--model.bank_views`.
-        num_tasks: fake streams to choose on.
-        choice_seed: of the fake streams.
-        fake_shots: shots a new class has in a fake stream.
+        margin: added to the cosine of every class after the base session; null: chosen.
+        views: further passes over a few-shot session's images by the training transform, whose
+            features join the class mean. They add nothing if that transform is not random, as with
+            a feature bank without `--model.bank_views`.
+        num_tasks: number of fake streams.
+        choice_seed: seed of the fake streams.
+        fake_shots: shots of each new class in a fake stream.
     """
 
     power: Annotated[float, Within(0.01, 10)] | None = None
@@ -98,7 +99,7 @@ class TEENWhitenedPlugin(HeadPlugin):
     num_tasks: Annotated[int, Within(1)] = 5
     choice_seed: Annotated[int, Within(0)] = 0
     fake_shots: Annotated[int, Within(1)] = 5
-    parameters_: dict[str, float] = field(default_factory=dict, init=False)  # those in use
+    parameters_: dict[str, float] = field(default_factory=dict, init=False)  # the values in use
     choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
 
     def session_note(self, session: int) -> str:
@@ -167,7 +168,7 @@ class TEENWhitenedPlugin(HeadPlugin):
     def _with_views(
         self, template: Template, features: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the features and labels together with those of randomly drawn views."""
+        """Return the features and labels, extended by those of randomly drawn views."""
         data = template.experience.dataset.train()
         parts = [(features, labels)]
         with evaluating(template.model), torch.no_grad():
@@ -179,10 +180,9 @@ class TEENWhitenedPlugin(HeadPlugin):
 
 
 def whitened_figures(grid: Grid, features: Tensor, labels: Tensor, task: FakeTask) -> Tensor:
-    """Return the figures `(num_candidates, 2)` of a grid's product in a fake stream.
+    """Return the figures `(num_candidates, 2)` of all candidates of a grid in a fake stream.
 
-    In single precision: candidates are compared, and a choice that hangs on the last digits is a
-    choice between equals.
+    Single precision suffices: candidates that differ only in the last digits are equally good.
     """
     columns = task.columns(labels)
     num_base = len(task.base_classes)

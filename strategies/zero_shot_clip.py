@@ -1,18 +1,18 @@
-"""Zero-shot CLIP: classes are told apart by their names alone; nothing is trained.
+"""Zero-shot CLIP: classify images by class names alone, without any training.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
-arXiv 2103.00020, section 3.1. With `f` and `g` for the image and the text tower,
+arXiv 2103.00020, section 3.1. With the image tower `f` and the text tower `g`,
 
     logit_k(x) = s cos( f(x), g("a photo of a <name of k>.") )        s = logit_scale
 
-The baseline of every method that learns on top of CLIP, and to be reported beside each: CLIP has
-met these classes' names in its own training, so no such figure compares with those of networks
-trained from scratch. Its accuracy falls over the sessions too, as there are more classes to choose
+This is the baseline to report next to every method that learns on top of CLIP. CLIP saw these
+classes' names in its own training, so its figures do not compare with those of networks trained
+from scratch. Its accuracy also falls over the sessions, because there are more classes to choose
 from.
 
-Differences from the paper: one template instead of an average over 80, so that figures compare with
-those of the few-shot literature; `s` is fixed at 100, which is where CLIP's learned one was clipped
-and which changes no prediction; underscores in a name are read as spaces.
+Differences from the paper: one template instead of an average over 80, so figures compare with
+those of the few-shot literature; `s` is fixed at 100, where CLIP's learned value was clipped, which
+changes no prediction; underscores in a name are read as spaces.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
 
 @dataclass(kw_only=True, eq=False)
 class ZeroShotCLIPPlugin(StrategyPlugin):
-    """Take the text embeddings of the classes' names as the rows of the classifier.
+    """Use the text embeddings of the class names as the rows of the classifier.
 
     Args:
-        template: sentence around a class's name, which stands for `{}`.
+        template: sentence around a class name; the name replaces `{}`.
         logit_scale: factor on the cosine.
-        class_names: name of each class, by class id; None for those that the stream brings.
+        class_names: name of each class, by class id; null: the stream's own names.
     """
 
     template: str = "a photo of a {}."
@@ -54,7 +54,7 @@ class ZeroShotCLIPPlugin(StrategyPlugin):
     def check(self) -> None:
         if "{}" not in self.template:
             raise UserError(
-                f"template must have {{}} where the class's name goes, got '{self.template}'"
+                f"template must have {{}} in place of the class name, got '{self.template}'"
             )
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> TextHead:
@@ -64,7 +64,7 @@ class ZeroShotCLIPPlugin(StrategyPlugin):
         body = clip_body(model, self.strategy_name)
         assert isinstance(model, Classifier)
         if not isinstance(model.head, TextHead):
-            # a bare Avalanche program's classifier comes with another one
+            # the classifier of a bare Avalanche program has another head
             head = self.make_head(model.feature_dim, model.head.num_outputs, 1.0)
             model.head = head.to(body.clip.logit_scale.device)
 
@@ -79,13 +79,13 @@ class ZeroShotCLIPPlugin(StrategyPlugin):
         self.write_rows(template.model, session_classes(template))
 
     def write_rows(self, model: Classifier, class_ids: Sequence[int]) -> None:
-        """Store the text embeddings of these classes, as the towers are now, in the head."""
+        """Store these classes' text embeddings, by the current text tower, in the head."""
         body = clip_body(model, self.strategy_name)
         names = [self.names_[class_id] for class_id in class_ids]
         model.head.set_rows(class_ids, body.embed_names(names, self.template))
 
     def live_rows(self, model: Classifier, class_ids: Sequence[int]) -> LiveRows:
-        """Return what embeds these classes' names afresh in each training step."""
+        """Return a callable that embeds these classes' names anew in each training step."""
         body = clip_body(model, self.strategy_name)
         texts = fill(self.template, [self.names_[class_id] for class_id in class_ids])
         return LiveRows(body, list(class_ids), body.tokens(texts))
@@ -93,7 +93,7 @@ class ZeroShotCLIPPlugin(StrategyPlugin):
 
 @dataclass(frozen=True)
 class LiveRows:
-    """Class ids and the text embeddings of their names, with a gradient; see `TextHead.live`."""
+    """Class ids and text embeddings of their names, with gradients; see `TextHead.live`."""
 
     body: ClipBody
     class_ids: list[int]
@@ -114,18 +114,13 @@ def clip_body(model: nn.Module, strategy_name: str) -> ClipBody:
     return body
 
 
-def session_classes(template: Template) -> list[int]:
-    """Return the class ids of the current session, ascending."""
-    return sorted(int(c) for c in template.experience.classes_in_this_experience)
-
-
 def session_names(
     template: Template, class_names: Sequence[str] | None, strategy_name: str
 ) -> dict[int, str]:
     """Return the names of the current session's classes by class id.
 
     Args:
-        class_names: by class id; None for those that the session brings.
+        class_names: names by class id; None: the session's own.
 
     Raises:
         UserError: if a class has no name, or the names are numbers.
@@ -139,13 +134,13 @@ def session_names(
     names = {class_id: str(known[class_id]) for class_id in classes if class_id in known}
     if missing := [c for c in classes if not names.get(c, "").strip()]:
         raise UserError(
-            f"strategy '{strategy_name}' reads class names, and class {missing[0]} has none; "
-            "give one name a class by --strategy.class_names"
+            f"strategy '{strategy_name}' reads class names, but class {missing[0]} has none; "
+            "pass one name per class by --strategy.class_names"
         )
     if all(name.strip().isnumeric() for name in names.values()):
         raise UserError(
-            f"strategy '{strategy_name}' reads class names, and this session's are numbers "
-            f"('{names[classes[0]]}'); give words by --strategy.class_names, or take a strategy "
-            "that needs no names"
+            f"strategy '{strategy_name}' reads class names, but this session's are numbers "
+            f"('{names[classes[0]]}'); pass words by --strategy.class_names, or choose a "
+            "strategy that needs no names"
         )
     return names

@@ -1,4 +1,4 @@
-"""One thread for tiny models, and the folder of real data where there is one."""
+"""Shared fixtures: one thread for tiny models, and the folder of real data if there is one."""
 
 from __future__ import annotations
 

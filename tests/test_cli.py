@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it ends."""
+"""The command line: its output, its files, and its exit codes."""
 
 from __future__ import annotations
 
@@ -167,11 +167,11 @@ def test_start_from_refuses_other_classes_backbone_and_preprocessing(
     error = refused(
         capsys, "run", "omniglot", "teen", *tiny, *start, "--scenario.class_order_seed", "5"
     )
-    assert "another base classes" in error
+    assert "differs in base classes" in error
     error = refused(
         capsys, "run", "omniglot", "teen", *tiny, *start, "--model.backbone", "resnet20"
     )
-    assert "another backbone: conv4" in error
+    assert "differs in backbone: conv4" in error
     error = refused(capsys, "run", "omniglot", "teen", *TINY, "--start-from", "nowhere")
     assert "no finished base session" in error
     assert not (here / "b").exists()
@@ -212,7 +212,7 @@ def test_start_from_refuses_a_base_session_of_another_split(
     assert main(["run", "image_folder", "prototype", *common]) == 0
     start = ["--start-from", "runs/image_folder/prototype/seed0"]
     error = refused(capsys, "run", "image_folder", "teen", *common, *start, "--scenario.seed", "1")
-    assert "another base training data" in error
+    assert "differs in base training data" in error
     assert main(["run", "image_folder", "teen", *common, *start]) == 0
 
 

@@ -60,7 +60,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["omniglot", "teen", "--seed", "4294967296"], "--seed must be distinct numbers from 0"),
         (["omniglot", "teen", "--device", "meta"], "--device meta cannot be used"),
         (["omniglot", "teen", "--training.lr", ".nan"], "--training.lr must be above 0 and finite"),
-        (["omniglot", "teen", "--start-from", "runs/omniglot/teen/seed0"], "is this very run"),
+        (["omniglot", "teen", "--start-from", "runs/omniglot/teen/seed0"], "is this run;"),
         (
             ["omniglot", "replay", "--strategy.mem_size", "-5"],
             "--strategy.mem_size must be at least 1, got -5",
@@ -150,11 +150,11 @@ def test_a_folder_of_other_settings_is_not_touched(
         ("class_incremental er --strategy.buffer 3", "less than one sample for each of"),
         ("class_incremental cler --strategy.host simclr", "learns no classifier"),
         ("class_incremental cler --strategy.host nosuch", "strategy 'nosuch' is unknown"),
-        ("class_incremental cler --strategy.host fpf", "wraps a host itself"),
+        ("class_incremental cler --strategy.host fpf", "is a wrapper itself"),
         ("data_incremental teen", "it learns only from streams of new classes"),
         (
             "data_incremental finetune --scenario.unlabelled_fraction 0.5",
-            "learns from labels, and",
+            "learns from labels, but",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What libraries will take away is an error if our own code calls it, silent if they do."""
+"""Deprecated calls are errors in our own code and silent in libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site: pages that follow from the code are there, and what the others name exists."""
+"""The site: pages generated from the code exist, and so does everything that others name."""
 
 from __future__ import annotations
 

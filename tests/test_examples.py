@@ -1,4 +1,4 @@
-"""The examples: each runs as it stands."""
+"""The examples run unchanged."""
 
 from __future__ import annotations
 

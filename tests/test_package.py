@@ -1,4 +1,4 @@
-"""The wheel: it installs cleanly beside other packages, and third parties add to it."""
+"""The wheel installs cleanly next to other packages, and third parties can extend it."""
 
 from __future__ import annotations
 

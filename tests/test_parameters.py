@@ -1,4 +1,4 @@
-"""Parameters: their annotations state what they may be, and one routine keeps to it."""
+"""Parameters: annotations state their ranges, and one routine enforces them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dependencies: declared, bounded, pinned, and to be had on every Python that is promised."""
+"""Dependencies: declared, bounded, pinned, and available for every supported Python."""
 
 from __future__ import annotations
 

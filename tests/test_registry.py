@@ -1,4 +1,4 @@
-"""Names: found without heavy imports, refused with the nearest, clashes said."""
+"""The registry: no heavy imports, suggestions for unknown names, refusal of name clashes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_unknown_name_comes_with_the_nearest() -> None:
 
 def test_a_third_party_may_not_take_a_built_in_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "entry_points", lambda group: [Point()])
-    with pytest.raises(UserError, match="package 'other' has a built-in one's name"):
+    with pytest.raises(UserError, match="package 'other' has the name of a built-in one"):
         registry.entries("strategy")
 
 

@@ -1,4 +1,4 @@
-"""The files around the code agree with it: workflow, hooks, citation, changelog, version."""
+"""Files around the code agree with it: workflow, hooks, citation, changelog, version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a strategy requires: one record, its defaults, and a sentence for what a run lacks."""
+"""Requirements of a strategy: one record, its defaults, and a message for each unmet one."""
 
 from __future__ import annotations
 
@@ -143,13 +143,13 @@ def lacking_labels() -> Stream:
         (
             Requirements(own_adapters=True),
             settings(model={"lora_rank": 4}),
-            "puts adapters or prompts of its own into the backbone; leave --model.lora_rank out",
+            "adds its own adapters or prompts to the backbone; leave out --model.lora_rank",
         ),
         (
             Requirements(carries_base_state=True),
             settings(start_from="elsewhere"),
-            "keeps more of its base session than weights, so it cannot begin after another run's; "
-            "leave --start-from out",
+            "carries more than weights out of its base session, so it cannot start from another "
+            "run's; leave out --start-from",
         ),
         (
             Requirements(batch=BatchLayout(smallest=2)),
@@ -165,7 +165,7 @@ def lacking_labels() -> Stream:
         (
             Requirements(session_told=True),
             settings(),
-            "predicts only if it is told a sample's session; pass --evaluation.task_known true",
+            "predicts only if it knows a sample's session; pass --evaluation.task_known true",
         ),
     ],
 )
@@ -212,12 +212,12 @@ def test_settings_that_meet_a_requirement_are_left_alone(
         (
             Requirements(batch=BatchLayout(smallest=7)),
             make_stream(),
-            "needs batches of 7 samples or more, and session 1 has 6; give sessions more samples",
+            "needs batches of 7 samples or more, but session 1 has 6; give sessions more samples",
         ),
         (
             Requirements(),
             lacking_labels(),
-            "learns from labels, and 2 of 6 training samples of session 1 have none; label them, "
+            "learns from labels, but 2 of 6 training samples of session 1 have none; label them, "
             "or choose a strategy that needs none, such as sycon",
         ),
     ],
@@ -245,7 +245,7 @@ def test_the_first_of_several_is_said_and_settings_come_before_the_stream() -> N
     told = {"evaluation": {"task_known": True}}
     linear = unmet(required, settings(model={"head": "linear"}), stream)
     assert str(linear).startswith("strategy 'this' needs a cosine head")
-    assert "told a sample's session" in str(unmet(required, settings(), stream))
+    assert "knows a sample's session" in str(unmet(required, settings(), stream))
     assert "does not run on" in str(unmet(required, settings(**told), stream))
 
 

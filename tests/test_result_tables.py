@@ -1,4 +1,4 @@
-"""The measured figures: every file keeps the rules, and the pages show every figure."""
+"""The measured figures: every file follows the rules, and the pages show every figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs behind the tables of results: their commands can be read, their figures become data."""
+"""The runs behind the tables of results: their commands parse, their figures become data."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The tables of results and the runs behind them, as data.
+"""All tables of results and the runs behind them, as data.
 
-The tables of frozen features have a program of their own, `frozen_features.py`.
+A separate program, `frozen_features.py`, measures the tables of frozen features.
 """
 
 from __future__ import annotations

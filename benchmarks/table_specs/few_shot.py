@@ -1,4 +1,4 @@
-"""Few-shot class-incremental learning, and methods that rehearse the sessions to come."""
+"""Tables on few-shot class-incremental learning, and on methods that rehearse later sessions."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def mamlcon() -> Table:
         "each. Meta-learning takes 5 x 20 meta-steps.",
         columns=FIGURES,
         rows=[
-            # `--model.weights` takes a run's last network, here the one after the base session
+            # `--model.weights` uses a run's last network, here the one after the base session
             Row(
                 name="base",
                 strategy="finetune",

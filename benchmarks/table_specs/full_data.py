@@ -1,11 +1,11 @@
-"""Sessions of full data: replay, a pretext task beside a host, and learning without labels."""
+"""Tables on sessions with all data: replay, a pretext task around a host, and no labels."""
 
 from __future__ import annotations
 
 from table_rows import Difference, Row, Table
 
 FIVE = (0, 1, 2, 3, 4)
-# the scenario's recipe for all rows, which coconut's own file would replace
+# the scenario's recipe for all rows; coconut's own file would replace it
 SPOKEN_RECIPE = {
     "scenario.root": "$SPOKEN_DIGITS",
     "training.incremental_batchnorm": "train",

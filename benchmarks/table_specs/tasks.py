@@ -1,4 +1,4 @@
-"""Few-shot tasks, and sequences of problems."""
+"""Tables on few-shot tasks and on sequences of problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that knows Avalanche; importing this package alone does not import the library."""
+"""All code that uses Avalanche; importing this package alone does not import the library."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every public name of Avalanche that the suite uses, in one module.
+"""All public names of Avalanche that the suite uses, and functions that make its data sets.
 
-Importing this module imports avalanche (seconds); so import it inside functions.
+Importing this module imports avalanche (seconds), so import it inside functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cl_suite.data.samples import UNLABELLED, Samples
 from cl_suite.data.transforms import Transform
 
 with warnings.catch_warnings():
-    # said at import where no QP solver is installed; only GEM needs one
+    # the import warns if no QP solver is installed; only GEM needs one
     warnings.filterwarnings("ignore", message=".*QP solver.*")
     from avalanche.benchmarks import CLScenario, benchmark_from_datasets, with_classes_timeline
     from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
@@ -52,14 +52,14 @@ __all__ = [
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what Avalanche warns of and a user of the suite cannot mend: its own deprecations."""
+    """Hide Avalanche's warnings that users of the suite cannot fix: its own deprecations."""
     show = warnings.showwarning
 
     def show_others(message: Any, category: Any, filename: str, *rest: Any, **more: Any) -> None:
         if "avalanche" not in Path(filename).parts:
             show(message, category, filename, *rest, **more)
 
-    # Avalanche resets the filters at each of its warnings, so a filter would not do
+    # Avalanche resets the filters at each of its warnings, so a filter would not work
     warnings.showwarning = show_others
     try:
         yield
@@ -68,12 +68,12 @@ def quiet() -> Iterator[None]:
 
 
 def silent_evaluator() -> EvaluationPlugin:
-    """Return an evaluator that neither measures nor prints: the suite's figures are its own."""
+    """Return an evaluator that neither measures nor prints: the suite computes its own figures."""
     return EvaluationPlugin(loggers=[])
 
 
 def empty_dataset() -> AvalancheDataset[Any]:
-    """Return what Avalanche's own buffers start from."""
+    """Return an empty data set, the start of Avalanche's own buffers."""
     return concat_datasets([])
 
 
@@ -82,8 +82,8 @@ def dataset(
 ) -> AvalancheDataset[Any]:
     """Return samples as an Avalanche classification data set.
 
-    It carries `sample_id` (position in the stream, for checkpoints) and a constant task label that
-    stays out of the mini-batch: plugins such as LwF ask for one, `model(x)` does not.
+    It has `sample_id` (position in the stream, for checkpoints) and a constant task label that
+    stays out of the mini-batch: plugins such as LwF need one, `model(x)` does not.
     """
     num = len(samples)
     return TaskAwareSupervisedClassificationDataset(
@@ -139,8 +139,8 @@ def lone_experience(
 ) -> Any:
     """Return one session as an experience from which no other session can be reached.
 
-    `future_classes` is empty and the origin stream holds this experience alone, whereas those of a
-    whole benchmark show a plugin the data to come.
+    `future_classes` is empty and the origin stream holds only this experience. In a whole
+    benchmark, both would show a plugin the data to come.
     """
     experience: Any = DatasetExperience(dataset=data, current_experience=session)
     current = {int(c) for c in data.targets.uniques} - {UNLABELLED}
@@ -148,8 +148,8 @@ def lone_experience(
     experience.previous_classes = set(previous_classes)
     experience.classes_seen_so_far = current | set(previous_classes)
     experience.future_classes = set()
-    # of this session's classes alone: names to come are data to come
+    # only this session's classes: future class names are future data
     experience.class_names = {c: class_names[c] for c in sorted(current) if c < len(class_names)}
-    # by hand: the stream would number its only experience 0
+    # set_stream_info=False: the stream would number its only experience 0
     experience.origin_stream = EagerCLStream("train", [experience], set_stream_info=False)
     return experience

@@ -1,8 +1,8 @@
-"""The suite's view into the private structure of Avalanche's data sets.
+"""Reads the private structure of Avalanche's data sets to find the suite's samples in them.
 
 A data set is a tree of nodes, some with transforms; its leaves are the suite's samples. These
-functions find the leaves, so that whole batches can be sliced from tensors and kept samples be
-stored raw. They read underscored names of avalanche-lib 0.6: a new release is tested here first.
+functions find the leaves, so we can slice whole batches from tensors and store samples raw. They
+read underscored names of avalanche-lib 0.6: test a new release here first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.transforms import Transform
 
 with warnings.catch_warnings():
-    # said at import if no QP solver is installed; only GEM needs one
+    # the import warns if no QP solver is installed; only GEM needs one
     warnings.filterwarnings("ignore", message=".*QP solver.*")
     from avalanche.benchmarks.utils import AvalancheDataset
     from avalanche.benchmarks.utils.data import _FlatDataWithTransform
@@ -37,7 +37,7 @@ class SampleTransforms(TransformGroups):  # type: ignore[misc]  # avalanche has 
     """Transform groups that remember the transforms themselves, so whole batches can use them.
 
     Attributes:
-        inputs: the transforms by group; without a group whose transform was replaced since.
+        inputs: the transforms by group; a group whose transform was replaced later is left out.
     """
 
     def __init__(self, train: Transform, eval: Transform) -> None:
@@ -51,7 +51,7 @@ class SampleTransforms(TransformGroups):  # type: ignore[misc]  # avalanche has 
 
 
 def transform_group(data: AvalancheDataset[Any]) -> str:
-    """Return the transform group in force, `train` or `eval`."""
+    """Return the active transform group, `train` or `eval`."""
     group: str = data._flat_data._transform_groups.current_group
     return group
 
@@ -59,12 +59,12 @@ def transform_group(data: AvalancheDataset[Any]) -> str:
 def with_train_transform(
     data: AvalancheDataset[Any], transform: Transform
 ) -> AvalancheDataset[Any]:
-    """Return a data set of the suite's with another training transform for all its samples.
+    """Return one of the suite's data sets with another training transform for all its samples.
 
-    That of evaluation stays, and so does the group in force.
+    The evaluation transform and the active group do not change.
 
     Raises:
-        ValueError: if some of the data is not the suite's.
+        ValueError: if some of the data was not made by the suite.
     """
     changed: AvalancheDataset[Any] = data._shallow_clone_dataset()
     changed._flat_data = _with_train_transform(changed._flat_data, transform)
@@ -75,7 +75,7 @@ def _with_train_transform(node: FlatData[Any], transform: Transform) -> FlatData
     changed = copy.copy(node)
     own = node._transform_groups if isinstance(node, _FlatDataWithTransform) else None
     if isinstance(own, SampleTransforms) and "eval" in own.inputs:
-        # what lies below has no transforms of its own: see `resolve`
+        # the nodes below have no transforms: see `resolve`
         groups = SampleTransforms(transform, own.inputs["eval"])
         groups.current_group = own.current_group
         changed._transform_groups = groups
@@ -88,11 +88,11 @@ def _with_train_transform(node: FlatData[Any], transform: Transform) -> FlatData
 
 
 def resolve(data: AvalancheDataset[Any]) -> list[tuple[TensorSamples, Transform, Tensor]] | None:
-    """Return where the samples of a data set lie, so that whole batches can be sliced from tensors.
+    """Return the tensors behind a data set, so whole batches can be sliced from them.
 
     Returns:
-        A list of (samples, transform in force, rows `(n,)` in them) that covers the data set in
-        order; or None if some of it is not held in memory or its transforms are not ours.
+        A list of (samples, active transform, rows `(n,)` in them) that covers the data set in
+        order; or None if some of it is not in memory or its transforms are not ours.
     """
     if not isinstance(data, AvalancheDataset):
         return None
@@ -111,11 +111,11 @@ def resolve(data: AvalancheDataset[Any]) -> list[tuple[TensorSamples, Transform,
 def raw_rows(
     data: AvalancheDataset[Any], rows: Sequence[int]
 ) -> tuple[list[tuple[Samples, int]], tuple[Transform, Transform]] | None:
-    """Return where some samples (one at least) of a data set lie before any transform.
+    """Return the location of some samples (at least one) of a data set before any transform.
 
     Returns:
-        (samples, row in them) for each of `rows`, and the transforms of training and evaluation
-        that serve them all; or None if a sample or its transforms are not ours.
+        (samples, row in them) for each of `rows`, and their common training and evaluation
+        transforms; or None if a sample or its transforms are not ours.
     """
     if not isinstance(data, AvalancheDataset):
         return None
@@ -153,7 +153,7 @@ def _leaves(node: Any, rows: Rows, above: tuple[Any, ...] = ()) -> Iterator[Leaf
 
 
 def _transform_in_force(nodes: Sequence[Any], group: str) -> Transform | None:
-    """Return the one transform of these nodes that acts in a group, None if that is not clear."""
+    """Return the only transform of these nodes that acts in a group, None if it is not clear."""
     if any(not _is_empty(node._frozen_transform_groups) for node in nodes):
         return None
     groups = _only_groups(nodes)
@@ -161,7 +161,7 @@ def _transform_in_force(nodes: Sequence[Any], group: str) -> Transform | None:
 
 
 def _only_groups(nodes: Sequence[Any]) -> SampleTransforms | None:
-    """Return the suite's transforms if these nodes hold them once, and no others."""
+    """Return the suite's transforms if these nodes hold exactly one such group and no others."""
     held = [
         groups
         for node in nodes

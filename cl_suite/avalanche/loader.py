@@ -1,4 +1,4 @@
-"""Batches of an Avalanche data set: sliced from tensors where it lies in memory."""
+"""Loads batches of an Avalanche data set, sliced from tensors if the data is in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TensorLoader:
     Args:
         parts: (samples, transform, rows) that make up the data, in order.
         shuffle: draw a new order each epoch, from torch's global generator.
-        layout: what a batch holds besides inputs and class ids.
+        layout: a batch's contents in addition to inputs and class ids.
         plain: the evaluation transform of each part, if the layout asks for plain views.
         source: the data set that the parts make up.
     """
@@ -79,7 +79,7 @@ class TensorLoader:
             parts.append((images[rows], transform, part))
             labels.append(targets[rows])
             places.append(here)
-        # a view after the other, so that the first is drawn as if it were the only one
+        # one view after another, so the first is drawn as if it were the only one
         views = [
             torch.cat([transform(images) for images, transform, _ in parts])
             for _ in range(self.layout.views)
@@ -91,9 +91,9 @@ class TensorLoader:
 
 
 class _Views(Dataset[Any]):
-    """Items `(input, class id, further views..., plain view, place)` of a data set.
+    """Items `(input, class id, further views..., plain view, place, task label)` of a data set.
 
-    Each view is an access of its own, so that random transforms draw anew.
+    Each view is a separate access, so random transforms draw again.
     """
 
     def __init__(self, dataset: Any, layout: BatchLayout) -> None:
@@ -110,11 +110,12 @@ class _Views(Dataset[Any]):
         others = [self.dataset[index][0] for _ in range(self.views - 1)]
         if self.plain is not None:
             others.append(self.plain[index][0])
-        return (first, label, *others, *([index] if self.rows else rest))
+        # a task label stays last, where Avalanche's `mb_task_id` looks for it
+        return (first, label, *others, *([index] if self.rows else []), *rest)
 
 
 class FileLoader(DataLoader[Any]):
-    """Batches of data that lies in files, loaded a sample at a time."""
+    """Batches of data in files, loaded one sample at a time."""
 
     def __init__(self, source: Any, layout: BatchLayout, **options: Any) -> None:
         several = layout.views > 1 or layout.plain or layout.rows
@@ -137,14 +138,14 @@ def batches(
 ) -> BatchLoader:
     """Return batches `[inputs, class ids, ...]` of an Avalanche data set, transforms applied.
 
-    Without `shuffle` the loader itself draws no random number from the global generator.
+    Without `shuffle`, the loader itself draws no random number from the global generator.
 
     Args:
         dataset: an Avalanche data set.
         batch_size: samples a batch.
         shuffle: draw a new order each epoch.
-        num_workers: processes that load samples which do not lie in memory.
-        layout: what a batch holds besides inputs and class ids.
+        num_workers: processes that load samples that are not in memory.
+        layout: a batch's contents in addition to inputs and class ids.
     """
     from cl_suite.avalanche import internals
 
@@ -156,7 +157,7 @@ def batches(
             batch_size,
             shuffle=shuffle,
             layout=layout,
-            # by part of the training data: the same samples, cut at the same places
+            # for each part of the training data: the same samples, cut at the same places
             plain=_plain_transforms(parts, plain_parts),
             source=dataset,
         )
@@ -183,7 +184,7 @@ Part = tuple[TensorSamples, Transform, Tensor]
 
 
 def _plain_transforms(parts: Sequence[Part], plain: Sequence[Part]) -> list[Transform]:
-    """Return the evaluation transform of each part, both lists covering the same samples."""
+    """Return the evaluation transform of each part; both lists cover the same samples."""
     found: list[Transform] = []
     ends = [int(end) for end in torch.tensor([len(part[2]) for part in plain]).cumsum(0)]
     start = 0

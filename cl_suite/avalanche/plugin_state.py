@@ -1,8 +1,8 @@
-"""Plugins as trees of plain values: what a checkpoint keeps of a strategy.
+"""Converts a plugin's state to a tree of plain values for a checkpoint, and restores it.
 
-A plugin with `state_dict` / `load_state_dict` is asked for its state. Avalanche's own have neither,
-so their attributes are walked: tensors, containers, networks (as their state), Avalanche's helper
-objects, and data sets, which become sample ids and are gathered from the sessions seen so far.
+If a plugin has `state_dict` / `load_state_dict`, we use them. Avalanche's own plugins have neither,
+so we walk their attributes: tensors, containers, networks (as their state), Avalanche's helper
+objects, and data sets. Data sets become sample ids, gathered again from the sessions seen so far.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def capture(plugin: Any) -> Any:
     """Return the learned state of a plugin as a tree for `checkpoint.save`.
 
     Raises:
-        UnsaveableError: if it holds an object that is not known how to save.
+        UnsaveableError: if it holds an object that we cannot save.
     """
     if hasattr(plugin, "state_dict"):
         return encode(plugin.state_dict())
@@ -38,11 +38,11 @@ def capture(plugin: Any) -> Any:
 
 
 def restore(plugin: Any, tree: Any, gather: Callable[[list[int], str], Any], model: Any) -> None:
-    """Bring a freshly constructed plugin to a captured state.
+    """Set a freshly constructed plugin to a captured state.
 
     Args:
-        gather: from (sample ids, transform group) to a data set.
-        model: the network, copied where the plugin kept one of its own.
+        gather: maps (sample ids, transform group) to a data set.
+        model: the network, copied if the plugin kept its own one.
     """
     decoder = _Decoder(gather, model)
     if hasattr(plugin, "load_state_dict"):
@@ -53,7 +53,7 @@ def restore(plugin: Any, tree: Any, gather: Callable[[list[int], str], Any], mod
 
 
 def kept_samples(tree: Any) -> set[int]:
-    """Return the ids of all samples that a captured state holds on to."""
+    """Return the ids of all samples that a captured state contains."""
     if isinstance(tree, dict):
         if tree.get("kind") == "samples":
             return set(tree["ids"])
@@ -71,7 +71,7 @@ def encode(value: Any) -> Any:
         return {"kind": "device", "name": str(value)}
     if isinstance(value, torch.Size):
         return {"kind": "size", "sizes": list(value)}
-    # exactly these types: a subclass would come back as its parent
+    # exactly these types: a subclass would be restored as its parent
     if type(value) is set:
         return set(value)
     if type(value) in (list, tuple):
@@ -112,7 +112,7 @@ class _Decoder:
         self.model = model
 
     def decode(self, value: Any, present: Any = None) -> Any:
-        """Return the value of an encoded tree; `present` is what the fresh plugin holds there."""
+        """Return the value of an encoded tree; `present` is the fresh plugin's value for it."""
         if isinstance(value, (list, tuple)):
             return type(value)([self.decode(item) for item in value])
         if not isinstance(value, dict):
@@ -156,7 +156,7 @@ class _Decoder:
         cls = getattr(importlib.import_module(module_name), class_name)
         if not isinstance(cls, type) or not cls.__module__.startswith("avalanche."):
             raise ValueError(f"a checkpoint may not name {value['class']}")
-        # without __init__: the attributes are all that it held
+        # without __init__: its state is its attributes
         target = present if type(present) is cls else object.__new__(cls)
         for name, item in value["of"].items():
             setattr(target, name, self.decode(item, getattr(target, name, None)))

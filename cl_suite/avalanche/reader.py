@@ -1,4 +1,4 @@
-"""From the data sets of an Avalanche benchmark to samples of our own, with their transforms.
+"""Converts the data sets of an Avalanche benchmark to our samples, with their transforms.
 
 Importing this module does not import avalanche; calling `unwrap` does (seconds).
 """
@@ -22,17 +22,17 @@ from cl_suite.errors import UserError
 
 Function = Callable[[Any], Any]
 NOT_KEPT = (
-    "the benchmark's training transforms could not be taken over: training images are those of its "
-    "evaluation transforms, without augmentation"
+    "the benchmark's training transforms could not be reused: training images use its evaluation "
+    "transforms, without augmentation"
 )
 
 
 @dataclass(frozen=True)
 class ForeignTransform:
-    """A benchmark's own transforms, one after another, on one sample.
+    """Applies a benchmark's own transforms to one sample, one after another.
 
     Attributes:
-        functions: what the benchmark calls, first to last.
+        functions: the benchmark's functions, first to last.
         as_picture: whether they expect a PIL image instead of a tensor.
     """
 
@@ -54,7 +54,7 @@ class ForeignTransform:
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """One Avalanche data set, taken apart.
+    """One Avalanche data set, split into raw samples, transforms and class ids.
 
     Attributes:
         inputs: raw samples, or None if they are not all tensors or pictures of one shape.
@@ -151,7 +151,7 @@ def _as_tensor(value: Any) -> Tensor | None:
 
 
 def _shared(parts: Sequence[Unwrapped], group: str) -> bool:
-    """Return whether raw samples have one shape, and one group of transforms serves them all."""
+    """Return whether all raw samples have the same shape and the same group of transforms."""
     first = parts[0]
     return all(
         part.inputs is not None
@@ -182,7 +182,7 @@ def _evaluated(unwrapped: Unwrapped) -> TensorSamples:
     inputs = [dataset[index][0] for index in range(len(dataset))]
     if not all(isinstance(x, Tensor) and x.shape == inputs[0].shape for x in inputs):
         raise UserError(
-            "the Avalanche benchmark's evaluation samples are not tensors of one shape; give it an "
-            "eval transform that makes them so"
+            "the Avalanche benchmark's evaluation samples are not tensors of one shape; add an "
+            "eval transform to it that returns such tensors"
         )
     return TensorSamples(torch.stack(inputs), unwrapped.targets)

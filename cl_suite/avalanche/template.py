@@ -1,6 +1,6 @@
-"""Avalanche's template as a type: what a plugin's callbacks may read and change.
+"""Avalanche's template as a type: the attributes that a plugin's callbacks may read and change.
 
-The library has no types, and importing it takes seconds; this Protocol needs neither.
+The library has no types, and importing it takes seconds; this Protocol avoids both problems.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Clock(Protocol):
     """Avalanche's counters of training.
 
     Attributes:
-        train_exp_counter: sessions that are finished.
-        train_exp_epochs: epochs of the session under way that are finished.
-        train_exp_iterations: steps of the session under way that are finished.
+        train_exp_counter: finished sessions.
+        train_exp_epochs: finished epochs of the current session.
+        train_exp_iterations: finished steps of the current session.
         train_iterations: steps since the first session began.
     """
 
@@ -31,7 +31,7 @@ class Clock(Protocol):
 
 
 class Experience(Protocol):
-    """A session as Avalanche hands it over.
+    """A session as Avalanche passes it to plugins.
 
     Attributes:
         dataset: its data, an Avalanche data set.
@@ -48,22 +48,22 @@ class Template(Protocol):
     """Avalanche's `SupervisedTemplate`, the first argument of every callback.
 
     Attributes:
-        model: the network; the suite's `Classifier`, or any other in a program of one's own.
-        optimizer: what steps it.
-        experience: the session under way.
+        model: the network: the suite's `Classifier`, or any other in a user's own program.
+        optimizer: the optimizer that updates it.
+        experience: the current session.
         adapted_dataset: its data as plugins have changed it.
-        dataloader: batches of it, as `requirements.batch` says.
-        mbatch: the batch under way, `[x, y, ...]`.
+        dataloader: batches of it, in the layout of `requirements.batch`.
+        mbatch: the current batch, `[x, y, ...]`.
         mb_x, mb_y: its inputs `(batch, ...)` and class ids `(batch,)`.
-        mb_output: what the network makes of it, `(batch, classes)`.
-        loss: of the batch; terms may be added before the backward pass.
-        train_epochs: epochs of the session.
-        train_mb_size, eval_mb_size: samples of a batch.
-        clock: counters.
-        device: where the network lies.
+        mb_output: the network's output for it, `(batch, classes)`.
+        loss: loss of the batch; terms may be added before the backward pass.
+        train_epochs: number of epochs of the session.
+        train_mb_size, eval_mb_size: samples a batch.
+        clock: counters of training.
+        device: the network's device.
     """
 
-    model: Any  # a plugin narrows it by isinstance, as any network may come
+    model: Any  # any network; a plugin narrows it with isinstance
     optimizer: torch.optim.Optimizer
     experience: Experience
     adapted_dataset: Any  # the library's own, which has no types

@@ -1,4 +1,4 @@
-"""All images of a data set by class, undivided: what few-shot tasks are drawn from."""
+"""All images of a data set by class, without a training/test split, to draw few-shot tasks from."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ClassImages:
 
     Attributes:
         samples: class by class; `targets` index `class_names`.
-        load: from samples to what a session keeps of them (see `Pool`).
-        train_transform, eval_transform: from a raw sample to the model's input.
+        load: turns samples into the form that a session keeps (see `Pool`).
+        train_transform, eval_transform: map a raw sample to the model's input.
         notes: sentences that the user must see.
     """
 
@@ -38,7 +38,7 @@ class ClassImages:
         return rows_by_class(self.samples.targets)
 
     def labelled(self, rows: Sequence[int], labels: Sequence[int]) -> Samples:
-        """Return images with other labels than their classes'."""
+        """Return the images of these rows, with the given labels in place of their classes."""
         chosen = self.load(self.samples.select(rows))
         chosen.targets = list(labels)
         return chosen
@@ -54,7 +54,7 @@ def read(
         image_size: pixels a side of a folder's images; drawings have 28.
 
     Raises:
-        UserError: for a folder or image that is no use.
+        UserError: if the folder or an image cannot be used.
     """
     if root is None:
         pool = omniglot.read(augment=augment)
@@ -81,6 +81,6 @@ def _joined(pool: Pool) -> Samples:
         return TensorSamples(inputs, [targets[i] for i in order])
     assert isinstance(train, FileSamples)
     assert isinstance(test, FileSamples)
-    # by name, so that the reader's own division leaves no trace
+    # sorted by name, to undo the reader's own split
     files = sorted(zip(targets, [*train.paths, *test.paths], strict=True))
     return FileSamples([path for _, path in files], [c for c, _ in files], train.root)

@@ -18,7 +18,7 @@ Sessions = tuple[tuple[int, ...], ...]
 
 
 def check_choice(parameter: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise `UserError` if a parameter's value is none of the allowed ones."""
+    """Raise `UserError` if a parameter's value is not allowed."""
     if value not in allowed:
         raise UserError(f"{parameter} cannot be '{value}'{suggestion(str(value), allowed)}")
 
@@ -33,7 +33,7 @@ def class_order(num_classes: int, kind: ClassOrder, seed: int = 0) -> list[int]:
     """Return the class ids in order of arrival.
 
     "1993" is the permutation of the class-incremental literature (NumPy's legacy generator with
-    that seed), "seeded" one drawn from `seed`, "natural" the data set's own order.
+    that seed), "seeded" is drawn from `seed`, and "natural" is the data set's own order.
 
     Example:
         >>> class_order(100, "1993")[:10]
@@ -43,7 +43,7 @@ def class_order(num_classes: int, kind: ClassOrder, seed: int = 0) -> list[int]:
     if kind == "natural":
         return list(range(num_classes))
     if kind == "1993":
-        # only the legacy generator gives the order that the published figures use
+        # only the legacy generator reproduces the order behind the published figures
         return [int(c) for c in np.random.RandomState(1993).permutation(num_classes)]
     return [int(c) for c in np.random.default_rng(seed).permutation(num_classes)]
 
@@ -51,10 +51,10 @@ def class_order(num_classes: int, kind: ClassOrder, seed: int = 0) -> list[int]:
 def cut_classes(order: Sequence[int], *, base_classes: int, way: int) -> Sessions:
     """Return the classes of each session: `base_classes` first, then `way` a session.
 
-    Where `way` does not divide the rest, the last session is smaller; no class is left out.
+    If `way` does not divide the rest, the last session is smaller; no class is left out.
 
     Raises:
-        UserError: if a size is below 1, or more base classes are asked than there are.
+        UserError: if a size is below 1, or `base_classes` exceeds the number of classes.
 
     Example:
         >>> cut_classes(range(7), base_classes=3, way=3)
@@ -64,7 +64,7 @@ def cut_classes(order: Sequence[int], *, base_classes: int, way: int) -> Session
     check_at_least("base_classes", base_classes, 1)
     if base_classes > len(order):
         raise UserError(
-            f"base_classes is {base_classes}, but there are {len(order)} classes; ask for fewer"
+            f"base_classes is {base_classes}, but there are {len(order)} classes; choose fewer"
         )
     starts = range(base_classes, len(order), way)
     novel = (tuple(order[start : start + way]) for start in starts)
@@ -72,7 +72,7 @@ def cut_classes(order: Sequence[int], *, base_classes: int, way: int) -> Session
 
 
 def common_way(sessions: Sessions) -> int | None:
-    """Return the number of classes that every session after the base one brings, else None."""
+    """Return the number of new classes a session if it is the same for all, else None."""
     sizes = {len(classes) for classes in sessions[1:]}
     return sizes.pop() if len(sizes) == 1 else None
 
@@ -96,7 +96,7 @@ def rows_by_class(targets: Sequence[int]) -> dict[int, list[int]]:
 def all_rows(
     candidates: Mapping[int, Sequence[int]], classes: Sequence[int], limit: int | None = None
 ) -> list[int]:
-    """Return the rows of these classes, class by class; the first `limit` of each where given."""
+    """Return the rows of these classes, class by class; only the first `limit` of each if given."""
     if limit is not None:
         check_at_least("base_shots", limit, 1)
     return [row for c in classes for row in list(candidates.get(c, ()))[:limit]]
@@ -113,8 +113,8 @@ def shot_rows(
 ) -> list[int]:
     """Return `shots` rows of each class, class by class.
 
-    A random draw depends on the seed and the class id alone, and fewer shots are a part of more:
-    neither another class order nor another number of shots changes the luck of the draw.
+    A random draw depends only on the seed and the class id, not on the class order. Fewer shots are
+    a subset of more shots.
 
     Args:
         candidates: rows to choose from, by class id.
@@ -132,7 +132,7 @@ def shot_rows(
         if len(rows) < shots:
             raise UserError(
                 f"class '{class_names[class_id]}' has too few images to learn from, {len(rows)} "
-                f"for {shots} shots; ask for fewer shots or add images"
+                f"for {shots} shots; choose fewer shots or add images"
             )
         if selection == "random":
             order = np.random.default_rng([seed, class_id]).permutation(len(rows))

@@ -1,8 +1,8 @@
-"""How an evaluation task of continual few-shot learning is drawn, and how its targets are spoiled.
+"""Pure functions that draw continual few-shot tasks and corrupt their target images.
 
 Antoniou et al., "Defining Benchmarks for Continual Few-Shot Learning", arXiv 2004.11967; Kowadlo et
 al., "Expanding continual few-shot learning benchmarks to include recognition of specific
-instances", PLOS ONE 2024, arXiv 2209.07863. Pure functions of their arguments.
+instances", PLOS ONE 2024, arXiv 2209.07863.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from cl_suite.data.cut import check_at_least, check_choice
 from cl_suite.errors import UserError
 
 ClassSplit = Literal["train", "validation", "test"]
-SHARES = (0.73983, 0.13009)  # of all classes, for training and validation; the rest is for testing
+SHARES = (0.73983, 0.13009)  # of all classes: training, validation; the rest is for testing
 
 
 @dataclass(frozen=True)
 class SupportSet:
-    """What one session of a task shows and is tested on.
+    """The support and target images of one session of a task.
 
     Attributes:
-        labels: of its classes, in the order of `classes`.
-        classes: which classes of the data set these are.
+        labels: label of each class, in the order of `classes`.
+        classes: class ids in the data set.
         support, target: rows `(num_classes, shots)` and `(num_classes, targets)` in the data.
     """
 
@@ -51,7 +51,7 @@ class SupportSet:
 
 
 def class_split(num_classes: int, part: ClassSplit, seed: int = 0) -> list[int]:
-    """Return the classes of a part, ascending; the parts share none.
+    """Return the classes of a part in ascending order; no class is in two parts.
 
     Example:
         >>> [len(class_split(1622, part)) for part in ("train", "validation", "test")]
@@ -72,8 +72,8 @@ def set_labels(
 ) -> list[list[int]]:
     """Return the labels of each support set.
 
-    A group of `interval` consecutive sets has the same classes, and the next group others: with
-    labels of their own, or, where it overwrites, with the same ones again.
+    A group of `interval` consecutive sets shares its classes; the next group has other classes.
+    These get new labels or, with `overwrite`, the same labels again.
 
     Example:
         >>> set_labels(4, 2, 2), set_labels(2, 1, 2, overwrite=True)
@@ -96,19 +96,19 @@ def draw_class_task(
     overwrite: bool = False,
     instance_seed: int = 0,
 ) -> list[SupportSet]:
-    """Return the support sets of a task; no image of it comes twice.
+    """Return the support sets of a task; no image is used twice.
 
-    The number of the task decides the classes, and with `instance_seed` their images: other seeds
-    show other images of the same classes.
+    The task number determines the classes; together with `instance_seed` it determines the images.
+    Another `instance_seed` shows other images of the same classes.
 
     Args:
-        rows: of the images of each class.
-        classes: to draw from.
-        interval: consecutive sets that share their classes; it divides `num_sets`.
-        targets: images of each class that each set is tested on.
+        rows: rows of each class's images.
+        classes: classes to draw from.
+        interval: number of consecutive sets that share their classes; must divide `num_sets`.
+        targets: number of test images of each class in each set.
 
     Raises:
-        UserError: if there are too few classes, or images of one.
+        UserError: if there are too few classes, or a class has too few images.
     """
     num_groups = num_sets // interval
     _check_enough(rows, classes, num_groups * way, interval * (shots + targets))
@@ -140,12 +140,12 @@ def draw_instance_task(
     set_size: int,
     instance_seed: int = 0,
 ) -> list[SupportSet]:
-    """Return the support sets of an instance test: images of one class, each a class of its own.
+    """Return the support sets of an instance test: every image of one class is a class itself.
 
-    The targets are the very images of the support.
+    The target images are the support images.
 
     Raises:
-        UserError: if there is no class, or the drawn one has too few images.
+        UserError: if there is no class, or a class has too few images.
     """
     num = num_sets * set_size
     _check_enough(rows, classes, 1, num)
@@ -164,7 +164,7 @@ def draw_instance_task(
 
 
 def check_draw(split: str, task: int | None, instance_seed: int) -> None:
-    """Raise `UserError` unless tasks may be drawn from this part and by these numbers."""
+    """Raise `UserError` if the part, the task number or the instance seed is not valid."""
     check_choice("split", split, ("validation", "test"))
     for name, value in (("task", task), ("instance_seed", instance_seed)):
         check_at_least(name, value or 0, 0)
@@ -175,22 +175,22 @@ def _check_enough(
 ) -> None:
     if len(classes) < num_classes:
         raise UserError(
-            f"a task needs {num_classes} classes, and this part of the data has {len(classes)}; "
-            "ask for fewer sets or classes a set, or give data of more classes"
+            f"a task needs {num_classes} classes, but this part of the data has {len(classes)}; "
+            "choose fewer sets or fewer classes a set, or use data with more classes"
         )
     for class_id in classes:
         if len(rows[class_id]) < num_images:
             raise UserError(
-                f"a task needs {num_images} images of a class, and one has {len(rows[class_id])}; "
-                "ask for fewer sets, shots or targets, or add images"
+                f"a task needs {num_images} images of each class, but one has "
+                f"{len(rows[class_id])}; choose fewer sets, shots or targets, or add images"
             )
 
 
 def noisy_pixels(image: Tensor, share: float, generator: np.random.Generator) -> Tensor:
-    """Return a copy of `(channels, height, width)` uint8 with some values drawn anew.
+    """Return a copy of `(channels, height, width)` uint8 with some values replaced by random ones.
 
-    `floor(share * channels * height * width)` places, drawn without replacement, take values that
-    are uniform over the range of brightness.
+    `floor(share * channels * height * width)` positions, drawn without replacement, get values
+    drawn uniformly from 0 to 255.
     """
     spoiled = image.clone(memory_format=torch.contiguous_format).flatten()
     num = math.floor(share * spoiled.numel())
@@ -202,10 +202,10 @@ def noisy_pixels(image: Tensor, share: float, generator: np.random.Generator) ->
 def occluded(
     image: Tensor, share: float, generator: np.random.Generator, *, square: bool = False
 ) -> Tensor:
-    """Return a copy of `(channels, height, width)` with a disc of zeros, its border included.
+    """Return a copy of `(channels, height, width)` with a disc (or square) set to zero.
 
-    The radius is `r = floor(share * height)`, the centre uniform over whole pixels in
-    `[r, height - r)` and `[r, width - r)`. A square is `2r + 1` wide.
+    The disc includes its border. Its radius is `r = floor(share * height)`. Its centre is uniform
+    over whole pixels in `[r, height - r)` and `[r, width - r)`. A square is `2r + 1` wide.
     """
     height, width = image.shape[-2:]
     radius = math.floor(share * height)

@@ -1,14 +1,14 @@
-"""Which of a session's training samples are held out for validation."""
+"""Splits a session's training samples into a part to learn from and a part for validation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-FEWEST = 5  # samples a class held out, where that leaves as many to learn from
+FEWEST = 5  # least number held out of each class, if at least as many are left to learn from
 
 
 def num_held_out(num: int, rate: float) -> int:
-    """Return how many of a class's `num` samples are held out; one at least is left to learn from.
+    """Return how many of a class's `num` samples are held out; at least one is left to learn from.
 
     Example:
         >>> [num_held_out(num, 0.2) for num in (1, 2, 10, 100)]
@@ -18,11 +18,10 @@ def num_held_out(num: int, rate: float) -> int:
 
 
 def held_out(targets: Sequence[int], rate: float) -> tuple[list[int], list[int]]:
-    """Return the rows to learn from and those held out: the last ones of each class.
+    """Return the rows to learn from and the held-out rows, which are the last of each class.
 
-    The last ones in the data's order and not random ones, so that a scenario whose samples are made
-    of shared pictures can put those of pictures of their own there. Where every class has one
-    sample there is nothing to hold out, and the second list is empty.
+    The choice is not random: if a scenario's samples share pictures, it can put samples made of
+    separate pictures last. If every class has a single sample, the second list is empty.
     """
     left = {c: num_held_out(list(targets).count(c), rate) for c in set(targets)}
     kept: list[int] = []

@@ -1,4 +1,4 @@
-"""What a reader gives: all samples of a data set, before any of it is cut into sessions."""
+"""A whole data set as a reader returns it, and how a stream of sessions is built from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def decoded(samples: Samples) -> Samples:
 
 
 def checked(samples: Samples) -> Samples:
-    """Return image files as they are, once each has been looked at; raise `UserError` if bad."""
+    """Return image files unchanged after checking each; raise `UserError` if one is damaged."""
     if isinstance(samples, FileSamples):
         samples.check()
     return samples
@@ -36,12 +36,12 @@ class Pool:
     Attributes:
         train, test: all samples; `targets` are class ids, the indices of `class_names`.
         class_names: name of each class, in the data set's natural order.
-        train_transform, eval_transform: from a raw sample to the model's input.
-        load: turns the samples of one session into what the session keeps, for instance from
-            files into tensors; called once a session, so that nothing unused is ever read.
-        entries: what a published index list calls each training sample, where there are lists.
+        train_transform, eval_transform: map a raw sample to the model's input.
+        load: turns the samples of one session into the form that the session keeps, for instance
+            files into tensors. It is called once a session, so unused samples are never read.
+        entries: name of each training sample in the published index lists, if there are any.
         notes: sentences that the user must see.
-        modality: what a sample is.
+        modality: kind of sample, image or audio.
     """
 
     train: Samples = field(repr=False)
@@ -65,13 +65,13 @@ class Pool:
         kind: Kind = "class",
         notes: Sequence[str] = (),
     ) -> Stream:
-        """Return the stream of these sessions, each tested on all test samples of its classes.
+        """Return the stream of these sessions.
 
         Args:
             sessions: class ids of each session.
             train_rows: positions in `train` of each session's training samples.
-            test_rows: positions in `test` of each session's test samples, where not all of a class
-                are its session's.
+            test_rows: positions in `test` of each session's test samples; None for all test samples
+                of its classes.
             kind: what a session brings, see `StreamInfo`.
 
         Raises:
@@ -112,6 +112,6 @@ def _check_one_size(sets: Sequence[Samples]) -> None:
     shapes = {tuple(s.inputs.shape[1:]) for s in sets if isinstance(s, TensorSamples)}
     if len(shapes) > 1:
         raise UserError(
-            f"the images come in different shapes, {' and '.join(map(str, sorted(shapes)))} "
+            f"the images have different shapes, {' and '.join(map(str, sorted(shapes)))} "
             "(channels, height, width); resize them, or use the image_folder scenario"
         )

@@ -1,7 +1,7 @@
-"""Raw samples of one session: they own their data and reach no other session's.
+"""Raw samples of one session, in memory or as image files, without access to other sessions.
 
-A strategy holds these through Avalanche's dataset, so whatever lies behind an attribute here is
-within its reach. Selecting therefore copies, instead of keeping a view of a larger set.
+A strategy holds these through Avalanche's dataset and could read every attribute. Selecting
+therefore copies the data instead of keeping a view of a larger set.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torchvision.io import decode_jpeg
 
 from cl_suite.errors import UserError
 
-UNLABELLED = -100  # the target of a training sample without label; cross-entropy ignores it
-DECODED_AT_ONCE = 128  # files a task: a task each would cost more than a small picture itself
+UNLABELLED = -100  # target of a training sample without a label; cross-entropy ignores it
+DECODED_AT_ONCE = 128  # files a thread task: one task a file costs more than decoding a small image
 
 
 class Samples(Protocol):
-    """What a scenario hands to `build_stream`: raw inputs with integer class ids."""
+    """Raw inputs with integer class ids, as a scenario passes them to `build_stream`."""
 
     targets: list[int]
 
@@ -35,11 +35,11 @@ class Samples(Protocol):
     def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
 
     def select(self, indices: Sequence[int]) -> Samples:
-        """Return a copy that holds these samples alone."""
+        """Return a copy that holds only these samples."""
         ...
 
     def num_bytes(self, indices: Sequence[int] | None = None) -> int:
-        """Return the bytes that keeping these samples (default: all) takes."""
+        """Return the size in bytes of these samples (default: all)."""
         ...
 
     def digest(self, index: int) -> bytes:
@@ -62,7 +62,7 @@ class TensorSamples:
         if len(inputs) != len(targets):
             raise ValueError(f"{len(inputs)} inputs but {len(targets)} targets")
         self.inputs = inputs
-        # plain ints: numpy's would travel through Avalanche's class sets unchanged
+        # plain ints: NumPy integers would pass unchanged into Avalanche's class sets
         self.targets = [int(t) for t in targets]
 
     def __len__(self) -> int:
@@ -85,12 +85,12 @@ class TensorSamples:
 
 
 class FileSamples:
-    """Image files, decoded to uint8 RGB `(3, height, width)` when asked for.
+    """Image files, decoded to uint8 RGB `(3, height, width)` on access.
 
     Args:
         paths: image files.
         targets: class id of each file.
-        root: folder that `digest` names files relative to, so that a moved data set stays the same.
+        root: `digest` uses paths relative to this folder, so a moved data set keeps its digest.
     """
 
     def __init__(self, paths: Sequence[Path], targets: Sequence[int], root: Path) -> None:
@@ -119,22 +119,22 @@ class FileSamples:
     def digest(self, index: int) -> bytes:
         path = self.paths[index]
         name = path.relative_to(self.root).as_posix()
-        # the content too: features of a file that was replaced since must not be found again
+        # the content too: cached features of a file that was replaced must not be reused
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         return f"{name}\0{content}\0{self.targets[index]}".encode()
 
     def check(self) -> None:
-        """Look at every file once, before any training: raise `UserError` for the first bad one."""
+        """Check every file once, before training; raise `UserError` for the first damaged one."""
         with ThreadPoolExecutor() as pool:
             for problem in pool.map(image_problem, self.paths):
                 if problem:
                     raise UserError(problem)
 
     def decode(self) -> TensorSamples:
-        """Return the images in memory; all must have the first one's size.
+        """Return the images as tensors in memory; all must have the same size.
 
         Raises:
-            UserError: for an unreadable file or another size, naming the file.
+            UserError: if a file cannot be read or has another size.
         """
         parts = [self.paths[i : i + DECODED_AT_ONCE] for i in range(0, len(self), DECODED_AT_ONCE)]
         with ThreadPoolExecutor() as pool:
@@ -142,7 +142,7 @@ class FileSamples:
         for path, image in zip(self.paths, images, strict=True):
             if image.shape != images[0].shape:
                 raise UserError(
-                    f"image '{path}' is {tuple(image.shape[1:])} pixels where the others are "
+                    f"image '{path}' is {tuple(image.shape[1:])} pixels, but the others are "
                     f"{tuple(images[0].shape[1:])}; resize it, or use the image_folder scenario"
                 )
         return TensorSamples(torch.stack(images), self.targets)
@@ -153,16 +153,16 @@ def _read_images(paths: Sequence[Path]) -> list[Tensor]:
 
 
 def _read_plain_jpeg(path: Path) -> Tensor:
-    """Return what `read_image` does, several times as fast where the file is a plain JPEG."""
+    """Return the same as `read_image`, several times faster if the file is a plain JPEG."""
     try:
         data = path.read_bytes()
-        # a tag may say how to turn the picture, and more colours than three are converted by Pillow
+        # Pillow handles the rest: Exif data may ask for a rotation, CMYK needs a conversion
         if data.startswith(b"\xff\xd8") and b"Exif" not in data[:4096]:
             pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
             if len(pixels) == 3:
                 return pixels
     except (OSError, RuntimeError):
-        pass  # Pillow reads it, or says what is wrong with it
+        pass  # Pillow reads it, or reports what is wrong with it
     return read_image(path)
 
 
@@ -174,7 +174,7 @@ def read_image(path: Path | BytesIO) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            # phones store pictures as the sensor lay, and say in a tag how to turn them
+            # phones store pictures in the sensor's orientation, with the rotation in a tag
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(_unreadable(path, error)) from error
@@ -182,10 +182,10 @@ def read_image(path: Path | BytesIO) -> Tensor:
 
 
 def image_problem(path: Path) -> str | None:
-    """Return what is wrong with an image file, or None; decode it only where nothing less tells.
+    """Return what is wrong with an image file, or None; decode it only if a cheaper check fails.
 
-    A PNG's checksums are verified, and a JPEG that ends with its end-of-image marker is whole.
-    Others are decoded: a JPEG may carry a film or a note behind its picture, and the remaining
+    A PNG's checksums are verified, and a JPEG that ends with its end-of-image marker is complete.
+    Other files are decoded: a JPEG may have a film or a note after its picture, and the remaining
     formats have nothing to verify.
     """
     try:
@@ -211,6 +211,6 @@ def _tail(path: Path, num_bytes: int) -> bytes:
 
 def _unreadable(path: Path | BytesIO, error: Exception) -> str:
     if isinstance(path, BytesIO):
-        return f"an image that was kept cannot be read ({error}); its checkpoint is damaged"
+        return f"a stored image cannot be read ({error}); its checkpoint is damaged"
     reason = str(error).replace(str(path), path.name).splitlines()[0] if str(error) else "no reason"
-    return f"image '{path}' cannot be read ({reason}); replace the file or take it out of the data"
+    return f"image '{path}' cannot be read ({reason}); replace the file or remove it from the data"

@@ -1,4 +1,4 @@
-"""Named changes of whole images that make another domain of a data set."""
+"""Image shifts (rotation, inversion, blur, noise) that turn a data set into another domain."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torchvision.transforms import v2
 
 from cl_suite.errors import UserError
 
-AT_ONCE = 1024  # images, so that their floats take little memory
-NOISE = 0.2  # standard deviation, as a share of the range of brightness
-CONTRAST = 0.3  # of what it was, about each image's own mean
+AT_ONCE = 1024  # images a step, to keep the memory for floats small
+NOISE = 0.2  # standard deviation, as a share of the brightness range
+CONTRAST = 0.3  # share of the original contrast, around each image's mean
 BLUR = 1 / 28  # standard deviation, as a share of the shorter side
 
 
 def _blur(images: Tensor) -> Tensor:
     sigma = min(images.shape[-2:]) * BLUR
-    # three standard deviations to each side, yet no more than a reflected border can give
+    # three standard deviations to each side, limited by the reflected border
     reach = min(round(3 * sigma), min(images.shape[-2:]) - 1)
     blurred: Tensor = v2.functional.gaussian_blur(images, [2 * reach + 1] * 2, [sigma] * 2)
     return blurred
@@ -46,17 +46,17 @@ SHIFTS = (*FIXED, "noise")
 def shifted(images: Tensor, shift: str, seed: Sequence[int] = (0,)) -> Tensor:
     """Return a shifted copy of images, uint8 `(num, channels, height, width)`.
 
-    Rotations are anticlockwise. Noise is Gaussian, drawn once for each image from `seed` and its
-    place among the images.
+    Rotations are anticlockwise. Noise is Gaussian, drawn once for each image from `seed` and the
+    image's position.
 
     Raises:
-        UserError: if images that are not square shall be rotated by a quarter.
+        UserError: if `shift` is a quarter turn and the images are not square.
     """
     height, width = images.shape[-2:]
     if shift in ("rotate90", "rotate270") and height != width:
         raise UserError(
             f"shift '{shift}' would change the shape of images of {height} x {width} pixels; "
-            "use rotate180, or square images"
+            "use rotate180 or square images"
         )
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
     generator = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """Transforms of sounds: waveforms `(1, length)` and log-mel maps `(1, mels, frames)`, or batches.
 
-As in `transforms`: each is a frozen dataclass whose `repr` states it exactly, takes a batch as well
-and draws its random numbers per sample from torch's global generator.
+As in `transforms`, each is a frozen dataclass whose `repr` states it exactly. Each also accepts a
+batch and draws its random numbers per sample from torch's global generator.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class ToWaveform:
 class Standardise:
     """Give each waveform mean 0 and variance 1, as wav2vec2 was trained; silence stays 0.
 
-    The silence that fills a short sound up counts too, which the model's own feature extractor
-    leaves out.
+    Unlike the model's own feature extractor, this includes the silence that pads a short sound.
     """
 
     batched: bool = True
@@ -42,10 +41,10 @@ class Standardise:
 
 @dataclass(frozen=True)
 class TimeShift:
-    """Move each waveform earlier or later by a random time; what is left free is silence.
+    """Move each waveform earlier or later by a random time and fill the gap with silence.
 
     Args:
-        max_share: furthest way, as a fraction of the length.
+        max_share: largest shift, as a fraction of the length.
     """
 
     max_share: float = 0.1
@@ -64,7 +63,7 @@ class TimeShift:
 
 @dataclass(frozen=True)
 class AddNoise:
-    """Add white noise to each waveform, so strong that a random signal-to-noise ratio results.
+    """Add white noise to each waveform at a random signal-to-noise ratio.
 
     Args:
         lowest_snr, highest_snr: range of the ratio of powers, in decibels.
@@ -86,17 +85,17 @@ class AddNoise:
 
 @dataclass(frozen=True)
 class LogMel:
-    """From a waveform to its mel spectrogram in decibels, with mean 0 and variance 1.
+    """Turn a waveform into its mel spectrogram in decibels, with mean 0 and variance 1.
 
     Short-time Fourier transform (Hann window, centred frames), power, triangular filters evenly
-    spaced on the mel scale, logarithm. What lies more than `range_db` under the loudest point is
-    raised to there, and each map is standardised by itself: loudness drops out.
+    spaced on the mel scale, logarithm. Values are clamped to at most `range_db` below the loudest
+    point. Each map is standardised separately, which removes loudness.
 
     Args:
-        sample_rate: of the waveform, in Hz.
-        num_mels: filters, the map's height; they span 0 Hz to half the sample rate.
-        window_seconds: length of the window, and of the Fourier transform.
-        hop_seconds: from one frame to the next; `t` seconds give `1 + t / hop_seconds`.
+        sample_rate: sample rate of the waveform, in Hz.
+        num_mels: number of filters, the map's height; they span 0 Hz to half the sample rate.
+        window_seconds: length of the window and of the Fourier transform.
+        hop_seconds: time between frames; `t` seconds give `1 + t / hop_seconds` frames.
         range_db: dynamic range.
     """
 
@@ -132,8 +131,8 @@ class TimeMask:
     """Set spans of frames of each map to its mean, 0 (Park et al., "SpecAugment", 2019).
 
     Args:
-        max_width: widest span; each width is drawn from 0 to this, then its place.
-        num_masks: spans.
+        max_width: widest span; each width is drawn from 0 to this, then its position.
+        num_masks: number of spans.
     """
 
     max_width: int = 12
@@ -152,8 +151,8 @@ class FrequencyMask:
     """Set bands of mel filters of each map to its mean, 0 (SpecAugment).
 
     Args:
-        max_width: widest band; each width is drawn from 0 to this, then its place.
-        num_masks: bands.
+        max_width: widest band; each width is drawn from 0 to this, then its position.
+        num_masks: number of bands.
     """
 
     max_width: int = 6
@@ -184,7 +183,7 @@ def mel_filters(sample_rate: int, num_frequencies: int, num_mels: int) -> Tensor
 
 
 def _spans(num: int, size: int, max_width: int, num_masks: int, device: torch.device) -> Tensor:
-    """Return where spans lie, `(num, size)`: width uniform in [0, max_width], then its place."""
+    """Return a mask `(num, size)` of random spans: width uniform in [0, max_width], then place."""
     width = torch.randint(0, min(max_width, size) + 1, (num, num_masks, 1), device=device)
     draw = torch.rand(num, num_masks, 1, device=device)
     start = (draw * (size - width + 1)).long()

@@ -1,4 +1,4 @@
-"""The data sets that a scenario may cut as it likes, by name."""
+"""Data sets that scenarios without a fixed class division can read by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_source(source: Source, root: str | None) -> Pool:
     """Return all samples of a data set, with its usual transforms.
 
     Args:
-        root: folder of the data set; unused by "omniglot", which comes with the package.
+        root: folder of the data set; not used by "omniglot", which comes with the package.
 
     Raises:
         UserError: for an unknown source, or data that cannot be read.
@@ -38,5 +38,5 @@ def read_source(source: Source, root: str | None) -> Pool:
 def needed_root(source: str, root: str | None) -> str:
     """Return a data set's folder; raise `UserError` if there is none."""
     if root is None:
-        raise UserError(f"source '{source}' needs a root: the folder of the data set")
+        raise UserError(f"source '{source}' needs a root; pass the folder of the data set")
     return root

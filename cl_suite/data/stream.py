@@ -1,4 +1,4 @@
-"""What a scenario builds: a stream of sessions and a small frozen record of it."""
+"""The stream of sessions that a scenario builds, and the frozen record that describes it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ Kind = Literal["class", "data", "domain", "mixed"]
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What everything downstream may know of a stream.
+    """Everything that the engine, strategies and reports may know about a stream.
 
     Attributes:
         name: the scenario's name.
         class_names: name of each class; the index is the data set's own class id.
         session_classes: class ids that session `i` brings; session 0 is the base session.
-        way: classes a few-shot session brings, None where sessions differ.
-        shots: training samples a class of a few-shot session has, None for full data.
-        modality: what a sample is.
-        kind: what a session brings: new classes; more data, or another domain, of classes that come
-            in every session; or (mixed) now new classes, now more data of classes gone by.
+        way: classes that a few-shot session brings; None if sessions differ.
+        shots: training samples of each class in a few-shot session; None for full data.
+        modality: kind of sample, image or audio.
+        kind: what a session brings: "class" new classes; "data" more data of the same classes;
+            "domain" another domain of the same classes; "mixed" new classes in some sessions and
+            more data of earlier classes in others.
         input_shape: shape of one transformed sample, `(channels, height, width)` for images.
-        train_transform, eval_transform: from a raw sample to the model's input.
-        notes: sentences the user must see once (skipped files, shots that are not the published
+        train_transform, eval_transform: map a raw sample to the model's input.
+        notes: sentences the user must see once (skipped files, shots other than the published
             ones).
-        fingerprint: hash of every sample in stream order, so two equal streams have equal ones.
+        fingerprint: hash of every sample in stream order; equal streams have equal fingerprints.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Stream:
 
     Attributes:
         info: the frozen record.
-        train, test: raw samples of each session; the engine hands on one session at a time.
+        train, test: raw samples of each session; the engine passes on one session at a time.
     """
 
     info: StreamInfo
@@ -84,7 +85,7 @@ class Stream:
     test: tuple[Samples, ...] = field(repr=False)
 
     def with_transforms(self, train: Transform, evaluation: Transform) -> Stream:
-        """Return the same sessions with other transforms; samples and fingerprint stay."""
+        """Return the same sessions with other transforms; samples and fingerprint do not change."""
         info = dataclasses.replace(
             self.info,
             input_shape=tuple(evaluation(self.train[0][0][0]).shape),
@@ -98,9 +99,9 @@ class Scenario(Protocol):
     """A scenario's constructor stores its parameters; `build` reads the data and cuts sessions.
 
     Equal parameters give equal streams. A bad parameter or data set raises `UserError`. The class
-    may state `kind` and `modality` of its streams (see `StreamInfo`); by default they are those of
-    images of new classes. It may name in `drawn_by_seed` a parameter that takes the run's seed
-    where it is None, so that each seed is a draw of its own.
+    may state `kind` and `modality` of its streams (see `StreamInfo`); the defaults are "class" and
+    "image". `drawn_by_seed` may name a parameter: if it is None, it gets the run's seed, and each
+    seed is a separate draw.
     """
 
     def build(self) -> Stream: ...
@@ -125,15 +126,14 @@ def build_stream(
     """Return the stream of these sessions.
 
     Args:
-        train, test: one set of samples a session, `targets` being data-set class ids. Each set
-            must own its data (see `Samples.select`). A training sample may have the target
-            `UNLABELLED`.
-        kind: see `StreamInfo`; classes come once only in a stream of new classes.
-        known_fingerprint: of the samples, where it need not be computed.
+        train, test: one set of samples a session; `targets` are data-set class ids. Each set must
+            own its data (see `Samples.select`). A training sample may have the target `UNLABELLED`.
+        kind: see `StreamInfo`; with "class" a class may be in one session only.
+        known_fingerprint: fingerprint of the samples; None to compute it.
 
     Raises:
-        UserError: if a session has a class that it did not announce, a class comes twice, or a
-            session has no training sample.
+        UserError: if a session has samples of a class that is not in its class list, a class comes
+            twice, or a class has no training sample.
     """
     _check_sessions(session_classes, train, test, class_names, kind)
     info = StreamInfo(
@@ -178,10 +178,13 @@ def _check_sessions(
     for session, classes in enumerate(session_classes):
         wanted = set(classes)
         if (repeated := wanted & seen) and kind == "class":
-            raise UserError(f"class {min(repeated)} comes twice, again in session {session}")
+            raise UserError(
+                f"class {min(repeated)} comes twice, the second time in session {session}"
+            )
         if unknown := [c for c in wanted if not 0 <= c < len(class_names)]:
             raise UserError(
-                f"session {session} asks for class {unknown[0]}; there are {len(class_names)}"
+                f"session {session} has class {unknown[0]}, but the data set has "
+                f"{len(class_names)} classes"
             )
         for part, samples in (("training", train[session]), ("test", test[session])):
             unlabelled = {UNLABELLED} if samples is train[session] else set()
@@ -191,7 +194,7 @@ def _check_sessions(
                     "which is not one of its classes"
                 )
         targets = set(train[session].targets)
-        # the labels that are withheld may be those of a whole class
+        # the withheld labels may be all labels of a class
         if (missing := wanted - targets) and UNLABELLED not in targets:
             raise UserError(
                 f"session {session} has no training sample of class "

@@ -1,8 +1,8 @@
-"""Transforms of one sample or of a whole batch of tensors.
+"""Image transforms: normalisation, cropping, resizing and augmentation, of one image or a batch.
 
-Each is a frozen dataclass, so its `repr` states the preprocessing exactly, and each says whether it
-is `batched`: able to take `(batch, channels, height, width)` and draw its random numbers per
-sample. Random ones draw from torch's global generator, which the engine seeds and checkpoints.
+Each is a frozen dataclass, so its `repr` states the preprocessing exactly. A `batched` transform
+accepts `(batch, channels, height, width)` and draws its random numbers per sample. Random
+transforms use torch's global generator, which the engine seeds and checkpoints.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
 class Transform(Protocol):
-    """From `(channels, height, width)`, or a batch of it where `batched`, to the model's input."""
+    """Maps `(channels, height, width)`, or a batch of it if `batched`, to the model's input."""
 
     @property
     def batched(self) -> bool: ...
@@ -48,7 +48,7 @@ class Compose:
 
 @dataclass(frozen=True)
 class Identity:
-    """Hand the sample on as it is."""
+    """Return the sample unchanged."""
 
     batched: bool = True
 
@@ -73,7 +73,7 @@ class ToFloat:
 
 @dataclass(frozen=True)
 class Channels:
-    """Repeat a grey image's channel, for a network that takes three; leave others as they are."""
+    """Repeat a grey image's channel for a network with three input channels; keep other images."""
 
     num_channels: int = 3
     batched: bool = True
@@ -86,7 +86,7 @@ class Channels:
 
 @dataclass(frozen=True)
 class Flip:
-    """Mirror each image, as a fixed view of it."""
+    """Mirror each image, without randomness."""
 
     batched: bool = True
 
@@ -96,11 +96,11 @@ class Flip:
 
 @dataclass(frozen=True)
 class CornerCrop:
-    """Cut out a fixed corner, or the centre, of `share` of each side.
+    """Cut out a fixed corner, or the centre, with `share` of each side.
 
     Args:
         place: 0 top left, 1 top right, 2 bottom left, 3 bottom right, 4 the centre.
-        share: side of the piece as a fraction of the image's.
+        share: side of the crop as a fraction of the image's side.
     """
 
     place: int
@@ -117,7 +117,7 @@ class CornerCrop:
 
 @dataclass(frozen=True)
 class RandomAffine:
-    """Rotate, scale, shear and shift each image by its own draw; outside is zero.
+    """Rotate, scale, shear and shift each image by its own random draw; fill the outside with zero.
 
     Args:
         degrees: rotation in `[-degrees, degrees]`.
@@ -154,7 +154,7 @@ class RandomAffine:
 
 @dataclass(frozen=True)
 class RandomCropFlip:
-    """Pad, crop back to the input's size at a random place, and flip half of the images."""
+    """Pad, crop back to the input's size at a random position, and flip half of the images."""
 
     padding: int = 4
     flip: bool = True
@@ -180,8 +180,8 @@ class RandomCropFlip:
 class RandomResizedCrop:
     """Cut a box of random area and aspect ratio, resize it (bilinear) and flip half of the images.
 
-    Takes float images; boxes are drawn as by torchvision (area uniform, log of the aspect ratio
-    uniform), clipped to the image where torchvision draws again.
+    Needs float images. Boxes are drawn as in torchvision (uniform area, uniform log of the aspect
+    ratio), but a box that does not fit is clipped to the image; torchvision draws again.
     """
 
     size: int
@@ -211,7 +211,7 @@ class RandomResizedCrop:
             ],
             dim=1,
         )
-        # the outermost pixels go on: an enlarged box reaches half a pixel beyond the image
+        # repeat the outermost pixels: an enlarged box reaches half a pixel beyond the image
         cropped = _sample(images, theta, (self.size, self.size), outside="border")
         return cropped if x.dim() == 4 else cropped[0]
 
@@ -246,7 +246,7 @@ class ResizeCenterCrop:
 
 @dataclass(frozen=True)
 class AutoAugment:
-    """torchvision's AutoAugment policy on one uint8 image (a batch would share one draw)."""
+    """Apply torchvision's AutoAugment to one uint8 image (a batch would share one draw)."""
 
     policy: str
     batched: bool = False

@@ -1,6 +1,6 @@
-"""The engine: hands a strategy one session at a time, and can stop and go on after any epoch.
+"""The engine: trains a strategy one session at a time; it can stop and resume after any epoch.
 
-The training loop is Avalanche's; two plugins of the engine enclose the strategy's in it.
+The training loop is Avalanche's; two engine plugins run around the strategy's plugin.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Engine:
     """One stream, one classifier, one strategy.
 
     Args:
-        stream: the sessions; only the current one's training data is handed to the strategy.
+        stream: the sessions; the strategy receives only the current one's training data.
         model: the classifier.
         plugin: the strategy, any Avalanche plugin.
-        training: the recipe.
+        training: the training recipe.
         on_batch: called after each training step with (session, epoch, step, steps an epoch).
-        on_epoch: called after each epoch with its record; the state can be captured in it.
-        start: a base session to begin after, instead of training one.
-        evaluation: which probes there are.
+        on_epoch: called after each epoch with its record; it may capture the engine's state.
+        start: a finished base session to start from, instead of training one.
+        evaluation: settings of the evaluation, including its probes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Engine:
         self.device = torch.device(device)
         self.on_batch = on_batch
         self.on_epoch = on_epoch
-        self.pending: dict[str, Any] | None = None  # a state that waits to be restored
+        self.pending: dict[str, Any] | None = None  # a captured state still to be restored
         self.measure, self.probes = measures(plugin, evaluation or EvaluationConfig())
         self.measuring = self._measuring(evaluation or EvaluationConfig())
         if hasattr(plugin, "prepare_model"):
@@ -90,12 +90,12 @@ class Engine:
 
     @property
     def state(self) -> SessionState:
-        """The session under way, or the last one."""
+        """The state of the current session, or of the last one."""
         return self.context.state
 
     @property
     def artefact(self) -> BaseArtefact | None:
-        """The base session's outcome, once it is trained."""
+        """The finished base session; None before it is trained."""
         return self.context.artefact
 
     def train_session(self, session: int) -> None:
@@ -117,7 +117,7 @@ class Engine:
         self.closing.lap()
         with api.quiet():
             self.template.train([experience])
-        # labels may have been withheld from the strategy, and probes need them
+        # probes need labels, which may have been withheld from the strategy
         if self.requirements.labels and (self.measure != "classifier" or self.probes):
             self.measuring.features.take_over(self.template.feature_source, session)
         del self.template.feature_source
@@ -125,15 +125,15 @@ class Engine:
         self.state.finished = True
 
     def num_epochs(self, session: int) -> int:
-        """Return the epochs a session is trained for."""
+        """Return the number of epochs of a session."""
         return self.context.num_epochs(session)
 
     def evaluate(self, session: int) -> Tensor:
         """Return the confusion matrix over the test data of all sessions so far, in one pass.
 
-        Test features are kept as long as the backbone stays the same, so that a session that
-        changes the head alone is evaluated by the head alone. A strategy without classifier is
-        measured by a probe (see `EvaluationConfig`).
+        Test features are kept while the backbone is unchanged. After a session that changes only
+        the head, evaluation runs only the head. A probe measures a strategy without a classifier
+        (see `EvaluationConfig`).
         """
         return torch.stack(self.evaluate_sessions(session, self.measure)).sum(0)
 
@@ -182,9 +182,9 @@ class Engine:
             self.on_epoch(record)
 
     def session_data(self, session: int, rows: Sequence[int] | None = None) -> Any:
-        """Return (some of) a session's training data, holding no sample beside these.
+        """Return one session's training data (or the given rows of it) and nothing else.
 
-        Without labels, where the strategy needs none.
+        Labels are removed if the strategy does not use them.
         """
         info = self.stream.info
         first = sum(len(s) for s in self.stream.train[:session])
@@ -226,7 +226,7 @@ class Engine:
         return own[0] + len(ids), num_bytes
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that training goes on from, as a tree for `checkpoint.save`."""
+        """Return the full training state, as a tree for `checkpoint.save`."""
         optimizer = self.template.optimizer.state_dict() if not self.state.finished else None
         clock = self.template.clock
         return {
@@ -240,11 +240,11 @@ class Engine:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a captured state: at once between sessions, at the next `train` within one."""
+        """Resume from a captured state: at once between sessions, within one in `train_session`."""
         self.context.state = SessionState(**state["progress"])
         self._restore(state)
         if not self.state.finished:
-            # prepare the session once more from where it began, then restore what came of it
+            # prepare the session again from its start, then restore the captured state
             self.pending = state
             self.model.head.keep_first(self.state.rows_at_start)
             set_random_state(self.state.random_at_start)
@@ -252,7 +252,7 @@ class Engine:
     def restore_pending(self) -> None:
         """Restore a state captured within a session, once every callback has prepared the session.
 
-        Only then: preparing draws random numbers and makes the optimiser afresh.
+        It cannot happen earlier: preparing draws random numbers and makes a new optimiser.
         """
         if self.pending is not None:
             state, self.pending = self.pending, None
@@ -268,9 +268,9 @@ class Engine:
 
 
 def _weakly(method: Callable[..., None]) -> Callable[..., None]:
-    """Return a call of a bound method that holds no reference to its object.
+    """Return a function that calls a bound method without a reference to its object.
 
-    A strategy can reach the engine's plugins, and by references all that they hold.
+    A strategy can reach the engine's plugins, and through references everything they hold.
     """
     reference = weakref.WeakMethod(method)
 

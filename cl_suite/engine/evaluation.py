@@ -1,4 +1,4 @@
-"""Evaluation after a session: hits and misses of predictions, by class."""
+"""The confusion matrix of a classifier's predictions, from which every figure follows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def confusion_matrix(
 ) -> Tensor:
     """Return how often class `i` was predicted as class `j`, int64 `(num_classes, num_classes)`.
 
-    Hits are the diagonal and counts the row sums, so every published figure follows from it.
+    Its diagonal holds the hits and its row sums the counts; every published figure follows.
 
     Args:
-        predict: from inputs `(batch, ...)` to class ids `(batch,)`, each sample on its own.
-        batches: of `[inputs, class ids (batch,), ...]`.
+        predict: maps inputs `(batch, ...)` to class ids `(batch,)`, each sample independently.
+        batches: batches `[inputs, class ids (batch,), ...]`.
     """
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
     for batch in batches:

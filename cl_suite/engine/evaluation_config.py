@@ -1,4 +1,4 @@
-"""How a run is measured: by its classifier, and by probes on the features it has learned."""
+"""Evaluation settings: the probes that measure a run's features, and what is recorded."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ IN_WORDS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Settings of the measuring.
+    """Settings of the evaluation.
 
-    Probes are classifiers fitted after each session on features as they are then. A probe says what
-    a representation is worth, not what the strategy predicts. It is fitted on the labelled training
-    samples of sessions gone by, of which the strategy itself keeps none, and never on test samples.
+    A probe is a classifier fitted after each session on the current features. It measures the
+    quality of a representation, not the strategy's predictions. It is fitted on labelled training
+    samples of past sessions, which the strategy itself does not keep. It never uses test samples.
 
     Args:
-        probes: linear (logistic regression), knn (votes of nearest neighbours); a strategy without
-            a classifier is measured by the first one.
-        sessions: whose training samples a probe sees: those so far (seen), or of the whole stream
-            (all), as the literature on self-supervised streams does.
-        neighbours: that vote in a knn probe.
+        probes: linear (logistic regression), knn (votes of nearest neighbours); the first one
+            measures a strategy without a classifier.
+        sessions: sessions whose training samples a probe sees: those so far (seen), or the whole
+            stream (all), as in the literature on self-supervised streams.
+        neighbours: number of neighbours that vote in a knn probe.
         temperature: a neighbour's vote weighs exp(cosine / temperature).
-        task_known: tell the classifier which session a test sample belongs to, so that it chooses
-            among that session's classes (task-incremental); probes are never told.
-        dynamics: note how much every tensor of the network moves in each epoch, for
+        task_known: give the classifier the session of each test sample; it then chooses among that
+            session's classes (task-incremental). Probes never receive it.
+        dynamics: record how much every tensor of the network moves in each epoch, for
             `cl-suite sensitivity`.
     """
 
@@ -45,14 +45,14 @@ class EvaluationConfig:
     dynamics: bool = False
 
     def in_words(self, measure: str) -> str:
-        """Return what a measure's figures are of."""
+        """Return a measure in words."""
         told = measure == "classifier" and self.task_known
         return IN_WORDS[measure] + (", told the session of each sample" if told else "")
 
     def check(self) -> None:
         """Raise `UserError` for a value out of range."""
         if len(set(self.probes)) != len(self.probes):
-            raise UserError(f"--evaluation.probes names one twice: {self.probes}; name each once")
+            raise UserError(f"--evaluation.probes lists one twice: {self.probes}; name each once")
         if self.neighbours < 1:
             raise UserError(f"--evaluation.neighbours must be at least 1, got {self.neighbours}")
         if not 0 < self.temperature < math.inf:

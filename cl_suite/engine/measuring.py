@@ -1,4 +1,4 @@
-"""What is measured after a session: the classifier's predictions, or those of probes."""
+"""Measures each session's test data, by the classifier's predictions or by a probe's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Measuring:
     """Measures a classifier, or the features under it, on each session's test data.
 
     Args:
-        features: of each session's training and test data, labels included.
+        features: features and labels of each session's training and test data.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Measuring:
         """Return a confusion matrix for the test data of each session so far.
 
         Args:
-            session: the last one trained on.
+            session: the last session trained on.
             measure: classifier, linear or knn.
         """
         parts = self.features.batches(range(session + 1), "test")
@@ -58,7 +58,7 @@ class Measuring:
         return confusion_matrix(predict, batches, self.num_classes, self.features.device)
 
     def _classify(self, session: int) -> Predict:
-        """Return the classifier, told that its inputs are of this session where that is known."""
+        """Return the classifier for this session; if the task is known, among its classes only."""
 
         @torch.no_grad()
         def predict(features: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Measuring:
 
 
 def measures(plugin: Any, settings: EvaluationConfig) -> tuple[str, list[str]]:
-    """Return what the figures of a run are of, and what is measured besides."""
+    """Return the measure of a run's main figures, and the probes measured in addition."""
     if requirements_of(plugin).classifier:
         return "classifier", list(settings.probes)
     first, *others = settings.probes or ["linear"]

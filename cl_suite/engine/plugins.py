@@ -1,8 +1,8 @@
-"""The engine's part in Avalanche's training loop: its template and two plugins around ours.
+"""The engine's template for Avalanche's training loop, and its plugins around the strategy's.
 
-The opening plugin acts first (batches from tensors, learning rate, restoring), the closing one
-after everything else (records, and through them checkpoints). A strategy can reach all three, so
-none of them holds the stream: what they share is a `SessionContext`.
+The opening plugin acts first (batches from tensors, learning rate, restoring). The closing plugin
+acts last (records, and through them checkpoints). A strategy can reach all three, so none of them
+holds the stream: they share a `SessionContext`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from cl_suite.models.modes import batchnorms
 
 
 class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types there
-    """Avalanche's loop, with autocast, and able to begin a session at a later epoch."""
+    """Avalanche's loop with autocast; it can start a session at a later epoch."""
 
     context: SessionContext
-    feature_source: FeatureSource  # of the session under way
+    feature_source: FeatureSource  # of the current session
     _stop_training: bool
 
     def forward(self) -> Tensor:
@@ -43,7 +43,7 @@ class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types 
             return logits
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
-        # the only loader of the session: it brings what the strategy asks for
+        # the session's only loader, in the batch layout that the strategy asks for
         training = self.context.training
         self.dataloader = batches(
             self.adapted_dataset,
@@ -65,7 +65,7 @@ class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types 
 
 
 def make_template(context: SessionContext, plugin: Any) -> tuple[EngineTemplate, ClosingPlugin]:
-    """Return the template with the strategy's plugin between the engine's two, and the last one."""
+    """Return the template (engine plugins around the strategy's) and the closing plugin."""
     training, closing = context.training, ClosingPlugin(context)
     template = EngineTemplate(
         model=context.model,
@@ -94,7 +94,7 @@ class OpeningPlugin:
             self.context.model.head.grow(sorted(template.experience.classes_in_this_experience))
 
     def before_training_exp(self, template: Any, **kwargs: Any) -> None:
-        # features of this session's data, computed once for all who ask
+        # this session's features, computed once for everyone who asks
         template.feature_source = own_session(template)
         self._still_batchnorm(template.model)
 
@@ -114,7 +114,7 @@ class OpeningPlugin:
         if context.state.session > 0:
             return
         start, source = context.start, template.feature_source
-        # not after epochs of the strategy's own: they have moved the other run's network on
+        # not after the strategy's extra epochs: they have changed the other run's network
         if start is not None and start.stats is not None and not context.num_epochs(0):
             source.put_stats(0, start.stats)
         # the weights as training left them, before any strategy acts on them
@@ -132,16 +132,16 @@ class OpeningPlugin:
 
 
 def load_base_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
-    """Load a base session's weights; a head of another kind takes what of the rows fits it.
+    """Load a base session's weights; a head of another kind takes only the tensors that fit.
 
-    What does not fit is made by the strategy from the class statistics that come along. Networks
-    that only one of the two strategies has (projectors, predictors) are left out, or stay fresh.
+    The strategy makes the rest from the class statistics that come along. Networks that only one
+    of the two strategies has (projectors, predictors) are left out, or stay untrained.
     """
-    # not of the backbone: the head, and what a strategy has put beside it
+    # outside the backbone: the head, and any network that a strategy added
     own = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
 
     def fits(name: str, tensor: Tensor) -> bool:
-        # rows of classes to come are made when their session begins
+        # rows of future classes are made when their session begins
         grows = name in ("head.weight", "head.class_ids")
         first = 1 if grows else 0
         return name in own and own[name].shape[first:] == tensor.shape[first:]
@@ -172,7 +172,7 @@ class ClosingPlugin:
         return seconds
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
-        # last of all, so that a strategy finds the untrained network where it looks for one
+        # last of all, so a strategy that needs the untrained network still finds it
         if self.context.state.session == 0 and self.context.start is not None:
             load_base_weights(self.context.model, self.context.start.model)
 
@@ -182,15 +182,15 @@ class ClosingPlugin:
     def after_training_iteration(self, template: Template, **kwargs: Any) -> None:
         num = len(template.mb_x)
         loss = template.loss.detach().sum() * num
-        # summed on the device: a look at every step would wait for it
+        # summed on the device: reading it at every step would wait for the device
         self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
         self.num_samples += num
         self.step += 1
         self.context.calls.batch(self.step, len(template.dataloader))
 
     def after_training_exp(self, template: Any, **kwargs: Any) -> None:
-        # class statistics travel with a base session if its strategy wanted them, and if they are
-        # those of the weights that travel too
+        # a base session carries class statistics if its strategy asked for them and they belong to
+        # the weights that it carries
         context, source = self.context, template.feature_source
         if context.state.session == 0 and context.artefact is not None:
             known = source.known_stats(0)

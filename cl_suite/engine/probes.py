@@ -1,6 +1,6 @@
-"""Probes: plain classifiers fitted on frozen features, which say what a representation is worth.
+"""Probes: simple classifiers fitted on frozen features to measure a representation's quality.
 
-Their labels are for measuring alone: a learner that sees none is measured by them after each
+Their labels serve only the measurement: probes measure a learner without labels after each
 session (Fini et al., "Self-Supervised Models are Continual Learners", CVPR 2022, section 5).
 """
 
@@ -22,10 +22,10 @@ from cl_suite.errors import UserError
 Weights = Literal["cosine", "distance"]
 Floats = NDArray[np.floating[Any]]
 Ids = NDArray[np.int64]
-# on held-out training drawings of Omniglot, 1e-3 to 1e-1 give figures alike, 1 far lower ones
+# on held-out training drawings of Omniglot, 1e-3 to 1e-1 give similar figures, 1 much lower ones
 STRENGTH = 1e-2
-MOST_STEPS = 500  # of L-BFGS; a few dozen are the rule
-DECIMALS = 9  # sums that differ by rounding alone are equal: the lowest class id wins
+MOST_STEPS = 500  # of L-BFGS; a few dozen are typical
+DECIMALS = 9  # sums that differ only by rounding are equal: the lowest class id wins
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Probe:
 
     Attributes:
         classes: class ids, ascending.
-        scores: from features `(batch, dim)` to one score a class, `(batch, num_classes)`, each
-            sample on its own.
+        scores: maps features `(batch, dim)` to one score per class, `(batch, num_classes)`, each
+            sample independently.
     """
 
     classes: Ids
@@ -59,18 +59,18 @@ def fit_knn(
     temperature: float = 0.07,
     weights: Weights = "cosine",
 ) -> Probe:
-    """Return a vote of the nearest training samples.
+    """Return a probe that lets the nearest training samples vote.
 
     Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
     2018, section 3.4. A neighbour's vote weighs `exp(cosine / temperature)`, or
-    `1 / (distance + 1e-5)` by Euclidean distance. A feature of zeros has a direction of its own:
+    `1 / (distance + 1e-5)` by Euclidean distance. A feature of zeros has a separate direction:
     its cosine with any other is 0.
 
     Args:
         features: `(num_samples, dim)`.
         labels: class ids `(num_samples,)`, any integers.
-        neighbours: that vote; all samples where there are fewer.
-        temperature: of the cosine weights.
+        neighbours: number of voting samples; all samples if there are fewer.
+        temperature: temperature of the cosine weights.
 
     Raises:
         ValueError: for a value out of range.
@@ -87,7 +87,7 @@ def fit_knn(
     rows, classes, indices = _in_order(features, labels)
     rows = _directions(rows) if weights == "cosine" else rows
     voters = min(neighbours, len(rows))
-    # more than vote, so that which of equally near ones do vote is ours to say
+    # find more than vote, to break ties between equally near ones ourselves
     search = NearestNeighbors(n_neighbors=min(2 * voters, len(rows)), algorithm="brute").fit(rows)
 
     def scores(queries: Floats) -> Floats:
@@ -97,15 +97,15 @@ def fit_knn(
         distances = np.take_along_axis(distances, order, axis=1)
         voted = indices[np.take_along_axis(nearest, order, axis=1)]  # (batch, voters)
         if weights == "cosine":
-            # the squared distance of unit vectors is 2 - 2 cosine; less the nearest one's
-            # cosine, which changes no order and keeps the votes from vanishing
+            # the squared distance of unit vectors is 2 - 2 cosine; subtracting the
+            # nearest one's cosine changes no order and keeps the votes from vanishing
             excess = distances**2 - distances[:, :1] ** 2
             votes = np.exp(-excess / 2 / temperature)
         else:
             votes = 1 / (distances + 1e-5)
         total = np.zeros((len(queries), len(classes)))
         np.add.at(total, (np.arange(len(queries))[:, None], voted), votes)
-        # as shares of the most: a remote query's small votes are no rounding errors
+        # as shares of the largest: a remote query's small votes are not rounding errors
         return np.asarray(total / total.max(axis=1, keepdims=True))
 
     return Probe(classes, scores)
@@ -114,9 +114,9 @@ def fit_knn(
 def fit_linear(features: Tensor, labels: Tensor, *, strength: float = STRENGTH) -> Probe:
     """Return multinomial logistic regression on standardised features, fitted by L-BFGS.
 
-    It minimises `mean cross-entropy + strength / 2 * |weights|^2`, the intercepts being free. This
-    has one solution, where the customary probe by SGD depends on its schedule. The strength is a
-    fixed number, not chosen by any data that is measured on.
+    It minimises `mean cross-entropy + strength / 2 * |weights|^2`; intercepts are not penalised.
+    The solution is unique, whereas the usual SGD probe depends on its schedule. The strength is a
+    fixed number, not chosen on any data that is measured.
 
     Args:
         features: `(num_samples, dim)`.
@@ -139,13 +139,13 @@ def fit_linear(features: Tensor, labels: Tensor, *, strength: float = STRENGTH) 
     regression = LogisticRegression(C=1 / (strength * len(rows)), max_iter=MOST_STEPS)
     model = make_pipeline(StandardScaler(), regression)
     with warnings.catch_warnings():
-        # close enough to the solution for a figure, and as close whenever it is fitted again
+        # close enough to the solution for a figure, and equally close at every repetition
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows.astype(np.float64), indices)
 
     def scores(queries: Floats) -> Floats:
         logits = np.asarray(model.decision_function(queries.astype(np.float64)))
-        # of two classes it gives the difference alone
+        # for two classes it returns only the difference
         return np.stack([-logits, logits], axis=1) if logits.ndim == 1 else logits
 
     return Probe(classes, scores)
@@ -154,14 +154,14 @@ def fit_linear(features: Tensor, labels: Tensor, *, strength: float = STRENGTH) 
 def _in_order(features: Tensor, labels: Tensor) -> tuple[Floats, Ids, Ids]:
     """Return features, class ids and each sample's place among them, sorted by label and feature.
 
-    Sums of floats and ties would otherwise depend on the order in which samples came.
+    Otherwise sums of floats and ties would depend on the order of the samples.
     """
     if len(features) != len(labels):
         raise ValueError(f"{len(features)} features but {len(labels)} labels")
     if not len(features):
         raise UserError(
-            "a probe has no labelled training sample to be fitted on; label some, or leave "
-            "--evaluation.probes out"
+            "there is no labelled training sample to fit a probe on; label some, or leave out "
+            "--evaluation.probes"
         )
     rows = _as_array(features)
     classes, indices = np.unique(labels.cpu().numpy().astype(np.int64), return_inverse=True)

@@ -1,4 +1,4 @@
-"""What the engine, its plugins and its listeners know of a session: records, no behaviour."""
+"""Records of a session that the engine shares with its plugins and listeners."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cl_suite.requirements import Requirements
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch leaves in the log; times in seconds."""
+    """One epoch's entry in the log; times in seconds."""
 
     session: int
     epoch: int
@@ -29,7 +29,7 @@ class EpochRecord:
 
 @dataclass
 class SessionState:
-    """What of a session in progress must survive a stop."""
+    """The part of a session in progress that must survive a stop."""
 
     session: int
     epochs_done: int = 0
@@ -54,12 +54,12 @@ class BaseArtefact:
 
 @dataclass(frozen=True)
 class EngineCalls:
-    """What the engine's plugins may call; none of it leads to the engine by reference.
+    """Calls from the engine's plugins to the engine, without a reference to it.
 
     Attributes:
-        restore_pending: restores a state captured within this session, if one waits.
-        batch: tells of a training step, by its number and the steps of an epoch.
-        epoch: tells of an epoch; the engine's state may be captured now.
+        restore_pending: restores a state captured within this session, if there is one.
+        batch: reports a training step: its number and the steps of an epoch.
+        epoch: reports an epoch; the engine's state may be captured now.
     """
 
     restore_pending: Callable[[], None]
@@ -69,7 +69,7 @@ class EngineCalls:
 
 @dataclass
 class SessionContext:
-    """What the template and the engine's plugins know; nothing of it leads to other data."""
+    """What the template and the engine's plugins share; it gives no access to other data."""
 
     model: Classifier
     training: TrainingConfig
@@ -85,8 +85,8 @@ class SessionContext:
     def recipe_epochs(self, session: int) -> int:
         """Return a session's epochs by the recipe.
 
-        None for a base session taken from another run, or where the strategy would throw away all
-        that is trained.
+        There are 0 for a base session from another run, or if the strategy would discard
+        everything that is trained.
         """
         if (session == 0 and self.start is not None) or (
             self.requirements.rewrites_rows and self.model.backbone.frozen
@@ -95,5 +95,5 @@ class SessionContext:
         return self.training.epochs(session)
 
     def num_epochs(self, session: int) -> int:
-        """Return a session's epochs, those that the strategy adds included."""
+        """Return a session's epochs, including those that the strategy adds."""
         return self.recipe_epochs(session) + self.extra_epochs(session)

@@ -1,4 +1,4 @@
-"""The training recipe: epochs, optimiser and schedule, apart from any method."""
+"""The training recipe: epochs, optimiser and schedule, independent of the method."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class TrainingConfig:
         base_epochs: epochs of the base session.
         incremental_epochs: epochs of every later session (prototype methods need 0); null: as many
             as the base session.
-        batch_size: samples a training step.
-        eval_batch_size: samples a forward pass where nothing is trained.
-        optimizer: sgd, adamw, lion (Chen et al., 2023; wants a learning rate some times smaller
-            than adamw's) or lars (You et al., 2017; scales each tensor's step by its own norm,
-            biases included), made afresh for each session.
+        batch_size: samples per training step.
+        eval_batch_size: samples per forward pass without training.
+        optimizer: sgd, adamw, lion (Chen et al., 2023; needs a learning rate several times
+            smaller than adamw's) or lars (You et al., 2017; scales each tensor's step by its own
+            norm, biases included); each session gets a new one.
         lr: learning rate of the base session.
         incremental_lr: learning rate of later sessions; null: that of the base session.
-        momentum: of sgd and lars.
-        nesterov: Nesterov's form of momentum.
-        weight_decay: on every parameter.
-        trust_coefficient: of lars; what a step may be of the norm of its tensor, at rate 1.
-        schedule: cosine to zero, step (times `gamma` at each of `milestones`), or constant; stepped
-            once an epoch.
-        warmup_epochs: epochs in which the rate rises in even steps, before a cosine begins; in
-            later sessions too, but in none more than half of its epochs.
-        milestones: epochs at which the step schedule acts, those of the warm-up counted.
+        momentum: momentum of sgd and lars.
+        nesterov: use Nesterov's form of momentum.
+        weight_decay: weight decay of every parameter.
+        trust_coefficient: for lars; size of a step relative to its tensor's norm, at rate 1.
+        schedule: cosine to zero, step (times `gamma` at each of `milestones`), or constant; updated
+            once per epoch.
+        warmup_epochs: epochs in which the rate rises in even steps, before a cosine begins; they
+            apply to every session, but to at most half of its epochs.
+        milestones: epochs at which the step schedule acts, counting those of the warm-up.
         gamma: factor of the step schedule.
         base_batchnorm: whether the base session updates BatchNorm's statistics (train) or keeps
             those that the backbone came with (eval).
         incremental_batchnorm: whether later sessions update BatchNorm's statistics (train) or keep
             those of the base session (eval), which a handful of images would spoil.
-        num_workers: processes that load images which do not lie in memory.
+        num_workers: processes that load images that are not in memory.
         precision: float32, or bfloat16 for autocast in the forward pass.
     """
 
@@ -100,9 +100,9 @@ class TrainingConfig:
         return self.incremental_lr
 
     def factor(self, epoch: int, num_epochs: int) -> float:
-        """Return what the learning rate is multiplied by in epoch `epoch`, counted from 0.
+        """Return the factor on the learning rate in epoch `epoch`, counted from 0.
 
-        Of `w` epochs of warm-up, epoch `e` has `(e + 1) / (w + 1)`. A cosine fills the others.
+        In a warm-up of `w` epochs, epoch `e` has `(e + 1) / (w + 1)`. A cosine covers the others.
         """
         warmup = min(self.warmup_epochs, num_epochs // 2)
         if epoch < warmup:

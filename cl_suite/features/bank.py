@@ -1,8 +1,8 @@
-"""The feature bank: a frozen backbone is run once over each distinct image of a stream.
+"""The feature bank: runs a frozen backbone once over each distinct image of a stream.
 
 `banked_stream` turns a stream of images into a stream of features, which a strategy learns from
-with an identity backbone in the model. What was computed stays on disk (`bank_store`), so that a
-second run, another strategy or another seed reads it.
+with an identity backbone in the model. The features stay on disk (`bank_store`), so a second run,
+another strategy or another seed only reads them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = ["DrawnView", "FirstView", "StoredFeature", "banked_stream", "weights_
 
 @dataclass(frozen=True)
 class StoredFeature:
-    """Hand on a feature as it is; the words say what it was computed from."""
+    """Return a stored feature unchanged; the fields describe how it was computed."""
 
     preprocessing: str
     weights: str
@@ -58,7 +58,7 @@ class StoredFeature:
 
 @dataclass(frozen=True)
 class FirstView(StoredFeature):
-    """Take the evaluation's view of `(..., num_views, dim)`."""
+    """Return the evaluation view of `(..., num_views, dim)`."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return x[..., 0, :]
@@ -93,20 +93,20 @@ def banked_stream(
 ) -> Stream:
     """Return the stream with each image replaced by its feature, float32 `(dim,)`.
 
-    Every session owns a copy of its rows. The backbone runs in eval mode, and only over images that
-    the bank does not hold; it is moved to `device` and to channels-last order, which changes no
+    Every session owns a copy of its rows. The backbone runs in eval mode, and only over images
+    missing from the bank. It is moved to `device` and to channels-last order, which changes no
     value. No random number is drawn.
 
     Args:
-        backbone: maps a batch of inputs to features `(batch, dim)`; what is trained of it later
-            does not reach the features.
+        backbone: maps a batch of inputs to features `(batch, dim)`; later training of it does not
+            change the features.
         weights_key: identifies the backbone (default: its `weights_digest`).
-        folder: the bank (default: `bank_store.default_folder`).
-        views: deterministic transforms of the training images, beside the eval transform; each
-            time a training sample is asked for, one of its views is drawn.
-        dtype: of the features on disk; in memory they are float32.
+        folder: the bank's folder (default: `bank_store.default_folder`).
+        views: deterministic transforms of the training images, in addition to the eval transform;
+            each access to a training sample draws one of its views.
+        dtype: number format of the features on disk; in memory they are float32.
         batch_size: images a forward pass (default: by device and input size).
-        on_progress: called with the number of missing images done, and of all that are missing.
+        on_progress: called with the number of missing images done, and of all missing images.
 
     Raises:
         UserError: if an image cannot be read, a view is random, a feature does not fit `dtype`, or
@@ -133,7 +133,7 @@ def banked_stream(
 
 
 class _Rows:
-    """All rows of a key, whichever entry has them."""
+    """All rows of a key, from all its entries."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
@@ -177,7 +177,7 @@ def _recipe(
 
 
 def _sources(sets: Sequence[Samples], digests: Sequence[Sequence[bytes]]) -> dict[bytes, Source]:
-    """Return where one sample of each content lies."""
+    """Return the location of one sample for each content digest."""
     return {
         digest: (samples, row)
         for samples, contents in zip(sets, digests, strict=True)
@@ -193,23 +193,23 @@ def _rows(
     sources: Mapping[bytes, Source],
     on_progress: Progress | None,
 ) -> _Rows:
-    """Return the rows of these images, once those that the bank does not hold are computed."""
+    """Compute the rows that the bank lacks, then return the rows of these images."""
     rows = _Rows(open_entries(folder, key))
     if not rows.missing(sources):
         return rows
     with building(folder, key):
-        # while this process waited for its turn another one may have computed them
+        # another process may have computed them while this one waited for the lock
         rows = _Rows(open_entries(folder, key))
         if missing := rows.missing(sources):
             images = [sources[digest] for digest in missing]
-            # closed at once if writing fails: the backbone gets its modes back
+            # closed at once if writing fails: this restores the backbone's modes
             with contextlib.closing(recipe.features(view, images, on_progress)) as features:
                 write_entry(folder, key, missing, recipe.dtype, features)
             rows = _Rows(open_entries(folder, key))
     if rows.missing(sources):
         raise UserError(
-            f"the feature bank '{folder}' has lost what was just written; check the disk, and "
-            "repeat the command when nobody clears the bank"
+            f"the feature bank '{folder}' has lost features that were just written; check the "
+            "disk, make sure that nobody is clearing the bank, and repeat the command"
         )
     return rows
 
@@ -225,7 +225,7 @@ def _info(
     if words(info.train_transform) != names[0]:
         notes += (
             "features are computed once, so the training images' random augmentation is left out"
-            + (f"; {len(views)} views stand in for it" if several else ""),
+            + (f"; {len(views)} views replace it" if several else ""),
         )
     identity = "\0".join([info.fingerprint, *(key_name(key) for key in keys)])
     return dataclasses.replace(
@@ -267,6 +267,6 @@ def _stream_of(
         modality=info.modality,
         kind=info.kind,
         notes=info.notes,
-        # of the original data: the features' own would not tell streams of equal features apart
+        # of the original data: the features' own would not distinguish streams of equal features
         known_fingerprint=info.fingerprint,
     )

@@ -1,10 +1,10 @@
-"""The feature bank on disk: folders of features that are written whole, checked and found again.
+"""The feature bank on disk: writes features as complete folders, verifies them and finds them.
 
-An entry is a folder `<key>-<content>` of three files: `features.bin`, the raw little-endian rows;
-`index.npy`, the content digest of the image behind each row; `meta.json`, the shape, what the
-features were computed from (the key, in words) and a checksum over all of it. An entry never
-changes. More images under the same key make another entry beside it, so that another seed of a
-scenario computes only the images that no earlier one had.
+An entry is a folder `<key>-<content>` of three files. `features.bin` has the raw little-endian
+rows; `index.npy` has the content digest of each row's image; `meta.json` has the shape, the key (in
+words, how the features were computed) and a checksum over all of it. An entry never changes. More
+images under the same key make another entry, so another seed of a scenario computes only images
+that no earlier seed had.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cl_suite.models.settings import FeatureDtype
 STORED_AS = {"float32": "<f4", "float16": "<f2", "bfloat16": "<i2"}
 FOLDER_VARIABLE = "CL_SUITE_BANK"
 META, INDEX, FEATURES = "meta.json", "index.npy", "features.bin"
-LEFTOVER_SECONDS = 3600.0  # untouched for so long, an unfinished entry's process is dead
+LEFTOVER_SECONDS = 3600.0  # after this long without a change, an unfinished entry is abandoned
 
 
 def default_folder() -> Path:
@@ -54,9 +54,9 @@ class Entry:
     """Features of some images under one key.
 
     Attributes:
-        digests: content digest of the image behind each row.
-        features: `(num_images, dim)`, mapped from the file and read only; bfloat16 as its bits.
-        dtype: what the numbers are.
+        digests: content digest of each row's image.
+        features: `(num_images, dim)`, mapped read-only from the file; bfloat16 as its bits.
+        dtype: number format.
     """
 
     digests: tuple[bytes, ...]
@@ -71,13 +71,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class EntryInfo:
-    """What a listing shows of an entry.
+    """An entry's properties in a listing.
 
     Attributes:
         name: the folder's name, for `clear`.
-        num_images, dim, dtype: of its features; 0 and empty where `meta.json` is damaged.
-        num_bytes: all it takes on disk.
-        key: what the features were computed from, in words.
+        num_images, dim, dtype: of its features; 0 and empty if `meta.json` is damaged.
+        num_bytes: total size on disk.
+        key: how the features were computed, in words.
     """
 
     name: str
@@ -89,14 +89,14 @@ class EntryInfo:
 
 
 def open_entries(folder: Path, key: Mapping[str, str]) -> list[Entry]:
-    """Return the entries of a key; damaged ones are deleted, to be computed again."""
+    """Return the entries of a key; delete damaged ones, which will be computed again."""
     found = sorted(path for path in folder.glob(f"{key_name(key)}-*") if path.is_dir())
     opened = [open_entry(path) for path in found]
     return [entry for entry in opened if entry is not None]
 
 
 def open_entry(path: Path) -> Entry | None:
-    """Return the entry in a folder once its checksum is verified; delete it if that fails.
+    """Verify an entry's checksum and return the entry, or delete it if that fails.
 
     The file stays mapped while the entry is in use, even if another process clears the bank.
     """
@@ -109,7 +109,7 @@ def open_entry(path: Path) -> Entry | None:
             shape, dtype = (int(meta["num_images"]), int(meta["dim"])), meta["dtype"]
             features = np.memmap(path / FEATURES, dtype=STORED_AS[dtype], mode="r", shape=shape)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            _delete(path)  # damaged: it can be had again by computing
+            _delete(path)  # damaged: it can be computed again
             return None
     return Entry(tuple(row.tobytes() for row in index), features, dtype)
 
@@ -124,11 +124,11 @@ def write_entry(
     """Write an entry, whole or not at all; if another process was first, its entry stays.
 
     Args:
-        parts: float32 features `(num_rows, dim)`, which together are the images of `digests` in
-            order. They are drawn one by one, so they may be computed meanwhile.
+        parts: float32 features `(num_rows, dim)`, which together cover the images of `digests` in
+            order. They are consumed one by one, so they may be computed meanwhile.
 
     Raises:
-        UserError: if the disk is full or not to be written, or a feature does not fit `dtype`.
+        UserError: if the disk is full or not writable, or a feature does not fit `dtype`.
     """
     target = folder / f"{key_name(key)}-{_short_hash(b''.join(sorted(digests)))}"
     unfinished = folder / f".{target.name}.{uuid.uuid4().hex}.part"
@@ -149,10 +149,10 @@ def write_entry(
 
 @contextlib.contextmanager
 def building(folder: Path, key: Mapping[str, str]) -> Iterator[None]:
-    """Let one process at a time build a key's entries, where the file system can lock.
+    """Let only one process at a time build a key's entries, if the file system has locks.
 
-    Only to save work: several runs that start together compute the features once. Entries are safe
-    without it, and a dead process holds no lock.
+    The lock only saves work: several runs that start together compute the features once. Entries
+    are safe without it, and a dead process holds no lock.
     """
     with _said_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,17 +163,17 @@ def building(folder: Path, key: Mapping[str, str]) -> Iterator[None]:
 
 
 def entries(folder: Path) -> list[EntryInfo]:
-    """Return what the bank holds, largest first; nothing is verified."""
-    # unfinished ones are hidden, and pathlib's star finds these too
+    """Return the bank's entries, largest first, without verifying them."""
+    # unfinished entries are hidden folders, which pathlib's star finds too
     found = [_info(path) for path in folder.glob("*-*") if not path.name.startswith(".")]
     return sorted(found, key=lambda info: (-info.num_bytes, info.name))
 
 
 def clear(folder: Path, names: Sequence[str] | None = None) -> int:
-    """Delete entries (default: all) and what dead processes left; return the bytes set free.
+    """Delete entries (default: all) and dead processes' leftovers; return the bytes freed.
 
     Raises:
-        UserError: if there is no entry of a name.
+        UserError: if no entry has one of the names.
     """
     held = {info.name: info.num_bytes for info in entries(folder)}
     chosen = list(held) if names is None else list(dict.fromkeys(names))
@@ -211,7 +211,7 @@ def _as_stored(features: Tensor, dtype: FeatureDtype) -> bytes:
         largest = features.abs().max().item()
         remedy = "" if dtype == "float32" else ", or keep the features in float32"
         raise UserError(
-            f"the backbone gives features up to {largest:.3g}, which {dtype} cannot hold; check "
+            f"the backbone returns features up to {largest:.3g}, which {dtype} cannot hold; check "
             f"its weights{remedy}"
         )
     bits = values.view(torch.int16) if dtype == "bfloat16" else values
@@ -222,7 +222,7 @@ def _publish(unfinished: Path, target: Path) -> None:
     try:
         os.replace(unfinished, target)
     except OSError:
-        # a folder replaces no full one: another process was first with the same content
+        # a non-empty folder cannot be replaced: another process wrote the same content first
         if not (target / META).is_file():
             raise
 
@@ -247,7 +247,7 @@ def _info(path: Path) -> EntryInfo:
 
 
 def _delete(path: Path) -> None:
-    # aside first, so that nobody opens half an entry
+    # move it aside first, so nobody opens half an entry
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     with _said_plainly(path.parent), contextlib.suppress(FileNotFoundError):
         os.replace(path, aside)
@@ -276,7 +276,7 @@ def _short_hash(content: bytes) -> str:
 
 @contextlib.contextmanager
 def _said_plainly(folder: Path) -> Iterator[None]:
-    """Turn a failure of the disk into a sentence."""
+    """Turn a disk failure into a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -284,6 +284,6 @@ def _said_plainly(folder: Path) -> Iterator[None]:
         reason = "the disk is full" if full else str(error)
         raise UserError(
             f"the feature bank '{folder}' cannot be used ({reason}); "
-            "free some space with `cl-suite bank clear`, or name another folder by "
+            "free some space with `cl-suite bank clear`, or choose another folder with "
             f"{FOLDER_VARIABLE}"
         ) from error

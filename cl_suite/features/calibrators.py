@@ -1,8 +1,8 @@
-"""Calibrators: class statistics of few samples, mended by those of the base classes they resemble.
+"""Calibrators: correct class statistics of few samples with those of similar base classes.
 
-A mean of five samples is off, and a covariance of five says little. Base classes have many samples,
-and classes that look alike have alike moments. With `w` the softmax over base classes of the
-cosine between means:
+A mean of five samples is inaccurate, and a covariance of five is nearly useless. Base classes have
+many samples, and similar classes have similar moments. With `w` the softmax over base classes of
+the cosine between means:
 
     mean        TEEN (Wang et al., NeurIPS 2023, arXiv 2312.05229): a step towards `sum_b w_b u_b`
     covariance  as in RCAL (Zhang et al., ICCV 2023, arXiv 2211.10955) and distribution calibration
@@ -24,13 +24,13 @@ from cl_suite.features.stats import ClassStats
 
 @dataclass(frozen=True)
 class Calibrator:
-    """Both calibrations under one roof: `calibrate(new, base)` gives the mended statistics.
+    """Both calibrations in one: `calibrate(new, base)` returns the corrected statistics.
 
     Args:
         softmax_t: sharpness of the weights over base classes.
         shift_weight: share of the base part in a mean, in [0, 1].
-        prior_count: `n0`, how many samples the borrowed covariance counts for.
-        top_k: only the most similar base classes count; None for all.
+        prior_count: `n0`, the number of samples that the borrowed covariance counts as.
+        top_k: number of most similar base classes to use; None for all.
     """
 
     softmax_t: float = 16.0
@@ -39,9 +39,9 @@ class Calibrator:
     top_k: int | None = None
 
     def calibrate(self, new: ClassStats, base: ClassStats) -> ClassStats:
-        """Return `new` with calibrated means, and covariances where both have them by class.
+        """Return `new` with calibrated means, and covariances if both have them by class.
 
-        A scatter that all classes share stays: it is about their own means.
+        A scatter that all classes share does not change: it is relative to their own means.
         """
         weights = similarity_weights(new.mean, base.mean, self.softmax_t, self.top_k)
         mean = shifted(new.mean, weights @ base.mean, self.shift_weight)
@@ -50,7 +50,7 @@ class Calibrator:
         borrowed = torch.tensordot(weights, base.covariance, dims=1)
         share = self.prior_count / (new.count + self.prior_count)
         own_known = (new.count > 1).to(share)
-        # a single sample has no covariance of its own, so all of it is borrowed
+        # a single sample has no covariance, so all of it is borrowed
         share = (share * own_known + 1 - own_known).view(-1, *[1] * (borrowed.dim() - 1))
         return new.with_moments(mean, (1 - share) * new.covariance + share * borrowed)
 
@@ -62,7 +62,7 @@ def similarity_weights(
 
     Args:
         new, base: means `(num_new, dim)` and `(num_base, dim)`, of any length.
-        top_k: weights of all but the most similar base classes are zero.
+        top_k: number of most similar base classes to use; the others' weights are zero.
     """
     cosines = F.normalize(new) @ F.normalize(base).T
     if top_k is not None and top_k < len(base):
@@ -89,7 +89,7 @@ def calibrate_directions(
         normalize_delta: scale the base part to unit length before mixing.
 
     Returns:
-        `(num_new, dim)`, not of unit length (a cosine head does not mind).
+        `(num_new, dim)`, not of unit length (which does not matter to a cosine head).
     """
     delta = similarity_weights(new, base, softmax_t) @ F.normalize(base)
     if normalize_delta:

@@ -1,7 +1,7 @@
-"""Features of a frozen backbone: what identifies them, and how they are computed fast.
+"""Computes a frozen backbone's features fast, and the key that identifies them in the bank.
 
-The time goes into the network, so its batches have the size and memory order that it runs fastest
-in (`default_batch_size`), and the next images are decoded on all cores meanwhile.
+Most time goes into the network. So its batches have the fastest size and memory order
+(`default_batch_size`), and meanwhile all cores decode the next images.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from cl_suite.models.modes import evaluating
 from cl_suite.models.settings import FeatureDtype
 from cl_suite.randomness import seeded
 
-# raise it when this module computes features in another way
+# raise it if this module computes features differently
 BANK_VERSION = 1
-# a change of these may change how an image is decoded, resized or run through the network
+# a new version of these may change how an image is decoded, resized or run through the network
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "pillow")
 
 Source = tuple[Samples, int]  # samples, and the row in them
@@ -46,7 +46,7 @@ class Recipe:
     Attributes:
         backbone: maps a batch of inputs to features `(batch, dim)`.
         weights: identifies the backbone's weights.
-        dtype: what the features are stored in.
+        dtype: number format in which the features are stored.
         device: where the backbone runs.
         batch_size: images a forward pass.
     """
@@ -58,13 +58,13 @@ class Recipe:
     batch_size: int
 
     def key(self, view: Transform, probe: Tensor) -> dict[str, str]:
-        """Return what identifies the features of a view, in words.
+        """Return the key that identifies the features of a view, in words.
 
-        Whatever may change a bit is part of it, so that features never depend on which run
-        computed them: device and batch size too, as kernels round differently there.
+        It contains everything that may change a bit, so features never depend on which run
+        computed them. Device and batch size are part of it, because kernels round differently.
 
         Args:
-            probe: a raw sample; what the view makes of it tells apart transforms of one name.
+            probe: a raw sample; the view's output for it distinguishes transforms of one name.
 
         Raises:
             UserError: if the view is random.
@@ -84,7 +84,7 @@ class Recipe:
         """Yield the features of these images batch by batch, float32 `(batch, dim)` on the CPU.
 
         Args:
-            on_progress: called with the number of images done, and of all.
+            on_progress: called with the number of images done, and of all images.
         """
         backbone = self.backbone.to(self.device)
         backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
@@ -98,10 +98,10 @@ class Recipe:
 
 
 def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> int:
-    """Return the images a forward pass that run fastest.
+    """Return the fastest number of images a forward pass.
 
-    On a CPU few of them: the C library hands a tensor of more than 32 MB back to the system after
-    each operation, and page faults follow. Milliseconds of processor time an image, one thread,
+    On a CPU it is small: the C library returns a tensor of more than 32 MB to the system after each
+    operation, and page faults follow. Milliseconds of processor time an image, one thread,
     channels-last (in brackets: batch 64 in contiguous order):
 
     ======================  =====  =====  =====  =====  =====  =====  ========
@@ -115,7 +115,7 @@ def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> in
     Conv-4 28                              0.26   0.24   0.24   0.47  (0.53)
     ======================  =====  =====  =====  =====  =====  =====  ========
 
-    On a GPU (not measured) many, to fill it.
+    On a GPU (not measured) it is large, to fill it.
     """
     if len(input_shape) == 1 and input_shape[0] > 4096:
         return 16  # waveforms: a network's first maps are hundreds of times as large
@@ -126,7 +126,7 @@ def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> in
 
 
 def content_digests(samples: Samples) -> list[bytes]:
-    """Return a digest of each sample's content, whatever its label or file name.
+    """Return a digest of each sample's content, independent of its label and file name.
 
     Raises:
         UserError: if a file cannot be read.
@@ -140,9 +140,9 @@ def content_digests(samples: Samples) -> list[bytes]:
 
 
 def probe_of(samples: Samples) -> Tensor:
-    """Return a made-up raw sample such as these are; the same for every seed of a scenario."""
+    """Return a made-up raw sample like these; the same for every seed of a scenario."""
     sample = samples[0][0]
-    # files come in all sizes, and which one is the first depends on the seed
+    # file sizes vary, and which file is first depends on the seed
     shape = (3, 96, 128) if isinstance(samples, FileSamples) else sample.shape
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     return (noise * 255).to(torch.uint8) if sample.dtype == torch.uint8 else noise.to(sample.dtype)
@@ -153,14 +153,14 @@ def _file_digest(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"image '{path}' cannot be read ({error.strerror}); put it back, or take it out of "
+            f"image '{path}' cannot be read ({error.strerror}); put it back, or remove it from "
             "the data"
         ) from error
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def _deterministic(view: Transform, probe: Tensor) -> bytes:
-    """Return a digest of what the view makes of a sample; raise `UserError` if it is random."""
+    """Return a digest of the view's output for a sample; raise `UserError` if it is random."""
     outcomes = []
     for seed in (0, 1):
         with seeded(seed):
@@ -168,7 +168,7 @@ def _deterministic(view: Transform, probe: Tensor) -> bytes:
     if outcomes[0] != outcomes[1]:
         raise UserError(
             f"the feature bank cannot keep random views of an image, got {words(view)}; "
-            "give deterministic ones"
+            "use deterministic ones"
         )
     return outcomes[0]
 
@@ -178,7 +178,7 @@ def _code_version(backbone: nn.Module, view: Transform) -> str:
     parts = (view, *getattr(view, "steps", ()), *backbone.modules())
     paths = set()
     for kind in {type(part) for part in parts}:
-        # what was typed into a console has no file
+        # a class typed into a console has no file
         with contextlib.suppress(TypeError, OSError):
             paths.add(Path(inspect.getfile(kind)))
     digests = sorted(_file_digest(path) for path in paths if path.is_file())
@@ -191,8 +191,8 @@ def _code_version(backbone: nn.Module, view: Transform) -> str:
 def _forward(backbone: nn.Module, inputs: Tensor, device: torch.device, batch_size: int) -> Tensor:
     num = len(inputs)
     if num < batch_size:
-        # always a full batch: kernels round differently at another size, and a feature would
-        # depend on how many images happened to be missing with it
+        # always a full batch: kernels round differently at another size, so a feature would
+        # depend on how many images happened to be missing from the bank
         padding = inputs[-1:].expand(batch_size - num, *inputs.shape[1:])
         inputs = torch.cat([inputs, padding])
     inputs = inputs.to(device)
@@ -201,14 +201,14 @@ def _forward(backbone: nn.Module, inputs: Tensor, device: torch.device, batch_si
     features: Tensor = backbone(inputs)
     if features.dim() != 2:
         raise UserError(
-            f"the backbone gives features of shape {tuple(features.shape[1:])}; a flat vector is "
-            "needed"
+            f"the backbone returns features of shape {tuple(features.shape[1:])}; use one that "
+            "returns a flat vector"
         )
     return features[:num].float().cpu()
 
 
 def _batches(view: Transform, sources: Sequence[Source], batch_size: int) -> Iterator[Tensor]:
-    """Yield the model's inputs; the next ones are prepared in threads while the model runs."""
+    """Yield the model's inputs; threads prepare the next ones while the model runs."""
     in_memory = view.batched and all(isinstance(samples, TensorSamples) for samples, _ in sources)
     step = batch_size if in_memory else 1
     tasks = [
@@ -227,7 +227,7 @@ def _load(sources: Sequence[Source], view: Transform, at_once: bool) -> Tensor:
 
 
 def _ahead(tasks: Iterable[Callable[[], Tensor]], *, most: int) -> Iterator[Tensor]:
-    """Yield the tasks' results in order; at most `most` of them lie ready or are being made."""
+    """Yield the tasks' results in order; at most `most` of them are ready or in progress."""
     waiting: deque[Future[Tensor]] = deque()
     pool = ThreadPoolExecutor(os.cpu_count())
     try:

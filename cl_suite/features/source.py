@@ -1,7 +1,7 @@
-"""The owner of features that are computed once: valid for as long as the backbone is the same.
+"""Computes the features of sessions once and keeps them until the backbone changes.
 
-Three ways fill it: the feature bank, whose streams hold features instead of images; a base session
-from another run, which brings its class statistics; and a pass of the network over the data.
+They come from three places: the feature bank, whose streams hold features instead of images; a base
+session from another run, which brings its class statistics; or a pass of the network over the data.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from cl_suite.models.modes import evaluating
 
 Part = Literal["train", "test"]
 Batches = list[list[Tensor]]  # of [features (batch, dim), class ids (batch,)]
-Data = Callable[[int, Part], Any]  # from a session and a part to an Avalanche data set
+Data = Callable[[int, Part], Any]  # maps a session and a part to an Avalanche data set
 
 
 class FeatureSource:
-    """Features of sessions' data in eval mode by the evaluation transform, computed once.
+    """Features of sessions' data, computed once in eval mode with the evaluation transform.
 
     Args:
-        model: the network; of a foreign one, a feature is the input of its last linear layer.
-        data: gives a session's data, with the evaluation transform in force.
-        batch_size, num_workers: of the forward passes.
+        model: the network; if it is foreign, a feature is the input of its last linear layer.
+        data: returns a session's data, with the evaluation transform active.
+        batch_size, num_workers: settings of the forward passes.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class FeatureSource:
     def batches(self, sessions: Iterable[int], part: Part = "train") -> list[Batches]:
         """Return the batches of features of each of these sessions.
 
-        A batch never spans sessions: features do not depend on which sessions were computed before.
+        A batch never spans sessions, so features do not depend on the sessions computed before.
         """
         self.backbone_digest()
         found = []
@@ -76,8 +76,8 @@ class FeatureSource:
         """Return the class statistics of a session's training data.
 
         Args:
-            normalize: of features scaled to unit length.
-            kind: second moments to collect besides the means.
+            normalize: scale the features to unit length first.
+            kind: second moments to collect in addition to the means.
         """
         if normalize or kind != "none":
             features, labels = self.features(session)
@@ -88,22 +88,22 @@ class FeatureSource:
         return self._stats[session]
 
     def known_stats(self, session: int) -> ClassStats | None:
-        """Return a session's plain statistics if somebody has asked for them."""
+        """Return a session's plain statistics if they were computed before, else None."""
         self.backbone_digest()
         return self._stats.get(session)
 
     def put_stats(self, session: int, stats: ClassStats) -> None:
-        """Take a session's plain statistics from elsewhere: they are the present backbone's."""
+        """Store a session's plain statistics; they must belong to the present backbone."""
         self.backbone_digest()
         self._stats[session] = stats
 
     def take_over(self, other: FeatureSource, session: int) -> None:
-        """Take another source's features of a session's training data, if the backbone is equal."""
+        """Reuse another source's features of a session's training data if the backbone is equal."""
         if other._digest == self.backbone_digest() and (session, "train") in other._batches:
             self._batches[session, "train"] = other._batches[session, "train"]
 
     def backbone_digest(self) -> bytes:
-        """Return a digest of the backbone as it is now; what another one made is forgotten."""
+        """Return a digest of the present backbone; drop features and statistics of any other."""
         digest = _digest(self.model)
         if digest != self._digest:
             self._batches, self._stats, self._digest = {}, {}, digest
@@ -125,8 +125,8 @@ class FeatureSource:
 def session_features(template: Template) -> tuple[Tensor, Tensor]:
     """Return features `(n, dim)` and labels `(n,)` of the current session's training data.
 
-    Evaluation transform and eval mode; the model's mode is left as it was. In the suite one pass
-    serves all who ask while the backbone is the same.
+    They use the evaluation transform and eval mode; the model's mode is restored. In the suite, one
+    pass serves all callers until the backbone changes.
     """
     return _source(template).features(template.experience.current_experience)
 
@@ -137,8 +137,8 @@ def session_stats(
     """Return the class statistics of the current session's training data.
 
     Args:
-        normalize: of features scaled to unit length.
-        kind: second moments to collect besides the means.
+        normalize: scale the features to unit length first.
+        kind: second moments to collect in addition to the means.
     """
     session = template.experience.current_experience
     return _source(template).stats(session, normalize=normalize, kind=kind)
@@ -157,15 +157,15 @@ def own_session(template: Template) -> FeatureSource:
 
 
 def _source(template: Template) -> FeatureSource:
-    # the engine puts one there for the session; in a program of one's own each call is a pass
+    # the engine sets one for the session; in a user's own program each call is a pass
     found: FeatureSource = getattr(template, "feature_source", None) or own_session(template)
     return found
 
 
 def _digest(model: nn.Module) -> bytes:
-    """Return what tells one state of the feature-making part from another."""
+    """Return a digest of the part that computes features."""
     if not isinstance(model, Classifier):
         return state_digest(model)
     backbone = model.backbone
-    # features that come in finished depend on no tensor
+    # features that are already computed depend on no tensor
     return b"passed by" if backbone.is_passed_by else state_digest(backbone)

@@ -1,4 +1,4 @@
-"""Class statistics as exact running sums: the one place where a class mean is computed."""
+"""Class statistics as exact running sums; all class means are computed here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Covariance = Literal["none", "diagonal", "shared", "full"]
 
 @dataclass(frozen=True)
 class ClassStats:
-    """Sums over the features of each class; float64, so that order and split do not matter.
+    """Sums over the features of each class, in float64, so order and split do not matter.
 
     Attributes:
         class_ids: `(num_classes,)`, ascending.
@@ -45,9 +45,9 @@ class ClassStats:
 
     @property
     def covariance(self) -> Tensor:
-        """Unbiased covariance: diagonal and full one a class, shared one pooled within classes.
+        """Unbiased covariance: one a class (diagonal, full) or pooled within classes (shared).
 
-        A class of one sample has zeros.
+        It is zero for a class of one sample.
 
         Raises:
             ValueError: if no second moments were collected.
@@ -88,7 +88,7 @@ class ClassStats:
         return ClassStats(class_ids, total, count, scatter, self.kind)
 
     def _between(self, other: ClassStats) -> Tensor:
-        # a class in both: its samples deviate from a common mean (Chan et al., 1979)
+        # if a class is in both, its samples deviate from a common mean (Chan et al., 1979)
         mine = {c: i for i, c in enumerate(self.classes)}
         pairs = [(mine[c], i) for i, c in enumerate(other.classes) if c in mine]
         between = torch.zeros_like(self.total.T @ self.total)
@@ -99,7 +99,7 @@ class ClassStats:
         return between
 
     def select(self, class_ids: Iterable[int]) -> ClassStats:
-        """Return the statistics of some classes; not for shared second moments."""
+        """Return the statistics of some classes; raise `ValueError` for shared second moments."""
         wanted = sorted(class_ids)
         position = {c: i for i, c in enumerate(self.classes)}
         rows = [position[c] for c in wanted]
@@ -111,7 +111,7 @@ class ClassStats:
         )
 
     def with_moments(self, mean: Tensor, covariance: Tensor | None = None) -> ClassStats:
-        """Return statistics of the same counts that have these moments.
+        """Return statistics with the same counts and these moments.
 
         Args:
             mean: `(num_classes, dim)`.
@@ -146,8 +146,8 @@ def class_stats(
     """Return the statistics of features `(n, dim)` with class ids `labels` `(n,)`.
 
     Args:
-        kind: second moments to collect besides the means.
-        weights: `(n,)` how much each sample counts, 1 by default.
+        kind: second moments to collect in addition to the means.
+        weights: `(n,)` weight of each sample, 1 by default.
     """
     class_ids, row = torch.unique(labels, return_inverse=True)
     num = len(class_ids)

@@ -1,4 +1,4 @@
-"""A TensorBoard event file, written where the figures arise."""
+"""A TensorBoard event file, written without a background thread."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch.utils.tensorboard import RecordWriter
 class EventFile:
     """Appends events to a new file in a folder.
 
-    Torch's `SummaryWriter` leaves the writing to a thread, which answers a full disk with a
-    traceback on the screen while the run goes on. Here the error is raised where it can be told.
+    Torch's `SummaryWriter` writes in a thread: on a full disk the thread prints a traceback while
+    the run goes on. Here the caller gets the error.
 
     Args:
         folder: an existing folder.
@@ -32,11 +32,11 @@ class EventFile:
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def add(self, summary: Summary, step: int = 0) -> None:
-        """Append a summary, such as `torch.utils.tensorboard.summary` makes them."""
+        """Append a summary made by `torch.utils.tensorboard.summary`."""
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
-        """Let a TensorBoard that watches the file see everything added."""
+        """Make everything added visible to a TensorBoard that watches the file."""
         self.file.flush()
 
     def close(self) -> None:

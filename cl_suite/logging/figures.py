@@ -17,8 +17,8 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 DOTS_PER_INCH = 100
-PLOT_PIXELS = 720  # a picture's matrix is at least this wide, so that the text around it fits
-MOST_NAMES = 36  # more class names than this do not fit beside the matrix
+PLOT_PIXELS = 720  # a picture's matrix is at least this wide, so the text around it fits
+MOST_NAMES = 36  # more class names than this do not fit next to the matrix
 MOST_VALUES = 16  # more sessions than this leave no room for a number in each cell
 LONGEST_NAME = 18
 
@@ -53,7 +53,7 @@ def confusion_figure(
 ) -> Figure:
     """Return a picture of the confusion matrix, each row divided by its sum.
 
-    Colours grow with the square root, so that a mistake made once in a hundred is still seen.
+    Colours grow with the square root, so a mistake made once in a hundred stays visible.
 
     Args:
         confusion: images of class `i` predicted as class `j`, `(num_seen, num_seen)`, in order of
@@ -86,7 +86,7 @@ def to_image(figure: Figure) -> NDArray[np.uint8]:
     """Return the picture's pixels, `(height, width, 3)`."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # a script that the font lacks is drawn as boxes; the user need not hear of each letter
+        # a script that the font lacks is drawn as boxes; no warning for each letter
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format="rgba", dpi=DOTS_PER_INCH)
     width, height = figure.canvas.get_width_height()
@@ -117,7 +117,7 @@ def _draw_boundaries(axes: Axes, session_sizes: Sequence[int]) -> None:
 
 
 def _name_ticks(axes: Axes, class_names: Sequence[str]) -> None:
-    # a class may be called "$100 bill": that is no formula
+    # a class may be called "$100 bill": that is not a formula
     names = [_shortened(name) for name in class_names]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)

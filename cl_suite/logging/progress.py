@@ -23,10 +23,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ConsoleProgress(Listener):
-    """Tells on the console what a run is doing.
+    """Shows a run's progress on the console.
 
-    On a terminal one bar counts the steps of the session under way; elsewhere a line comes every
-    ten seconds. Either way each session ends with a line of its figures.
+    On a terminal one bar counts the steps of the current session; elsewhere a line appears every
+    ten seconds. Each session ends with a line of its figures.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -73,7 +73,7 @@ class ConsoleProgress(Listener):
             return
         now = time.monotonic()
         if done <= self.images_done:
-            # another view, with images of its own to count
+            # another view, whose images are counted from 0
             self.started = self.last_line = now
         self.images_done = done
         if not self.console.is_terminal:

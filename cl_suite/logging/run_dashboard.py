@@ -1,4 +1,4 @@
-"""The dashboard as a listener; it can show a run again from what a checkpoint holds."""
+"""The listener that writes the TensorBoard dashboard; after a resume it redraws the run so far."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunDashboard(Listener):
         self.run = run
         self.dashboard = Dashboard.fresh(run.folder.path)
         self.last_picture = time.monotonic()
-        # what was shown before a stop is shown again
+        # after a resume, the earlier epochs and sessions are shown again
         for step, record in enumerate(run.epochs):
             self._show_epoch(step, record)
         for session in range(len(run.log.records)):
@@ -44,7 +44,7 @@ class RunDashboard(Listener):
 
     def session_ends(self, session: int) -> None:
         run, info = self.run, self.run.info
-        # a session's confusion matrix lies in the folder
+        # a session's confusion matrix is stored in the folder
         confusion = checkpoint.load(run.folder.confusion_file(session))["confusion"]
         last = session == info.num_sessions - 1
         # a run of short sessions would spend most of its time on drawing

@@ -83,9 +83,9 @@ class Dashboard:
 
         Args:
             step: epochs done before it, over all sessions.
-            session: session under way.
-            loss: mean over the epoch; NaN where a strategy has none.
-            learning_rate: at its end.
+            session: current session.
+            loss: mean over the epoch; NaN if a strategy has none.
+            learning_rate: learning rate at the end of the epoch.
             images_per_second: training rate.
         """
         with self._writing():
@@ -113,10 +113,10 @@ class Dashboard:
 
         Args:
             record: the figures.
-            hits: of this session and those before.
+            hits: hits of this session and the earlier ones.
             confusion: images of class `i` predicted as class `j`, `(num_seen, num_seen)`, classes
                 in order of arrival; None leaves the picture out.
-            class_names: of the classes seen, in the same order.
+            class_names: names of the classes seen, in the same order.
             session_classes: class ids of each session so far.
             pictures: whether to draw the two matrices, which takes longer than all the rest.
         """
@@ -142,7 +142,7 @@ class Dashboard:
                 self._picture("matrix/confusion", picture, record.session)
 
     def probe(self, name: str, record: SessionRecord) -> None:
-        """Show a session's accuracy as a probe finds it, and how much the features forgot."""
+        """Show a session's accuracy under a probe, and how much the features forgot."""
         with self._writing():
             self._scalars(
                 record.session,
@@ -155,19 +155,19 @@ class Dashboard:
     def prototypes(
         self, matrix: NDArray[np.floating], labels: Sequence[str], sessions: Sequence[int]
     ) -> None:
-        """Hand prototypes to the projector; none at all are left out.
+        """Show prototypes in the projector; without any, do nothing.
 
         Args:
-            matrix: one row a class, `(num_classes, dim)`.
+            matrix: one row per class, `(num_classes, dim)`.
             labels: name of each row's class.
-            sessions: session that brought it.
+            sessions: session of each row's class.
         """
         if not len(matrix) == len(labels) == len(sessions):
             raise ValueError(
                 f"{len(matrix)} prototypes, {len(labels)} labels and {len(sessions)} sessions"
             )
         if not len(matrix):
-            return  # the projector breaks down at a table without rows
+            return  # the projector fails on a table without rows
         folder = self.folder / PROJECTOR_FOLDER
         rows = ["\t".join(f"{value:.7g}" for value in row) for row in matrix]
         names = [" ".join(label.split()) for label in labels]  # a tab would begin a new column
@@ -184,10 +184,10 @@ class Dashboard:
         hyperparameters: Mapping[str, bool | int | float | str],
         figures: Mapping[str, float],
     ) -> None:
-        """Show the run in the table of hyper-parameters, with the figures it ended with."""
+        """Show the run in the table of hyper-parameters, with its final figures."""
         values = {name: _table_value(value) for name, value in hyperparameters.items()}
         # the first of the three summaries, a list of columns, is left out: TensorBoard would read
-        # it from one run only and hide what other strategies' runs have besides
+        # it from one run only and hide the columns that only other strategies' runs have
         _, start, end = summary.hparams(values, {})  # type: ignore[no-untyped-call]
         with self._writing():
             self.events.add(start)
@@ -223,7 +223,7 @@ class Dashboard:
 
 
 def _table_value(value: bool | int | float | str) -> float | str:
-    # the table knows no truth values, and its JSON no infinity
+    # the table has no booleans, and its JSON no infinity
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,10 +1,10 @@
 """Adaptive soft contrastive learning (Feng, Patras, ICPR 2022, arXiv 2207.11163).
 
-MoCo in which rows of the queue that the teacher finds near are positives too. With `p` the softmax
-of the teacher's key over the queue, its confidence is `c = 1 - H(p) / log(rows)`; the own key gets
-the weight 1 and row j of the queue `min(1, neighbours c p_j)`. An unsure teacher leaves MoCo. The
-teacher should see a weakly augmented view. With prototypes of seen classes as the queue it keeps
-the relations of new images to old classes soft.
+MoCo in which queue rows near the teacher's key are positives too. Let `p` be the softmax of the
+teacher's key over the queue. The teacher's confidence is `c = 1 - H(p) / log(rows)`. The anchor's
+own key has the weight 1, and row j of the queue has `min(1, neighbours c p_j)`. With an unsure
+teacher the loss reduces to MoCo. The teacher should see a weakly augmented view. If the queue holds
+prototypes of seen classes, the relations of new images to old classes stay soft.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ def ascl_loss(
     normalize: bool = True,
     chunk_size: int | None = None,
 ) -> Tensor:
-    """Return the mean over the queries of the cross-entropy with the weights, which sum to 1.
+    """Return the mean cross-entropy of the queries with the weights, scaled to sum to 1.
 
     Args:
         z1: `(batch, dim)` queries.
         teacher2: `(batch, dim)` the teacher's embeddings of the other views; without gradient.
-        queue: `(rows, dim)` past keys; without gradient. With no rows it is `moco_loss`.
+        queue: `(rows, dim)` past keys; without gradient. If it is empty, the loss is `moco_loss`.
         temperature: of the queries' softmax.
         teacher_temperature: of the teacher's softmax.
-        neighbours: how many rows of the queue may count as positives; 0 is `moco_loss`.
+        neighbours: number of queue rows that may count as positives; 0 is `moco_loss`.
         variant: "soft" as above; "adaptive_hard" gives the nearest `neighbours` rows the weight
-            `c`, "hard" the weight 1, and other rows none.
+            `c`, and "hard" the weight 1; other rows get 0.
         reduction: "mean", "sum", or "none": `(batch,)`.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other, or a setting is outside its range.
+        ValueError: if the inputs do not match each other, or a setting is out of range.
     """
     if neighbours < 0:
         raise ValueError(f"neighbours must be at least 0, got {neighbours}")
@@ -88,7 +88,7 @@ def ascl_loss(
 def _soft_positives(
     own: Tensor, keys: Tensor, temperature: float, neighbours: int, variant: Variant
 ) -> Mask:
-    """Return the weights `(slice, 1 + rows)`, the own key first."""
+    """Return the weights `(slice, 1 + rows)`, with the anchor's own key first."""
 
     def weights(rows: slice) -> Tensor:
         logits = own[rows] @ keys.T / temperature
@@ -106,9 +106,9 @@ def _soft_positives(
 
 
 def teacher_confidence(logits: Tensor) -> Tensor:
-    """Return `(n,)` 1 less the softmax's entropy in parts of its largest, of `(n, rows)` logits.
+    """Return `(n,)`: 1 minus the softmax entropy of `(n, rows)` logits over its maximum.
 
-    A single row tells nothing: its confidence is 0.
+    With a single row the confidence is 0.
     """
     if logits.shape[1] < 2:
         return logits.new_zeros(len(logits))

@@ -1,13 +1,13 @@
 """Class log-mean-exp contrast for long tails, by mutual information maximisation (GML).
 
 Suh, Seo, "Long-Tailed Recognition by Mutual Information Maximization between Latent Features and
-Ground-Truth Labels", ICML 2023, arXiv 2305.01160. A class scores the log of its keys' mean
-exponential, so a class with many keys in the queue has no advantage, and its frequency in the
-training data enters as a logit adjustment: a cross-entropy over classes.
+Ground-Truth Labels", ICML 2023, arXiv 2305.01160. The score of a class is the log of its keys'
+mean exponential, so a class with many keys in the queue has no advantage. The class frequency in
+the training data enters as a logit adjustment. The loss is a cross-entropy over classes.
 
-The authors compute it twice, once for the encoder and once for a learned temperature alone. For the
-second give detached embeddings and `sample_ids`, so that no key of an anchor's own image flatters
-it. When predicting leave the prior out: that is what balances.
+The authors compute it twice: for the encoder, and for a learned temperature alone. For the second,
+pass detached embeddings and `sample_ids`, so keys of the anchor's own image are left out. Leave the
+prior out for predictions: this is what balances the classes.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ def class_mean_loss(
     normalize: bool = True,
     chunk_size: int | None = None,
 ) -> Tensor:
-    """Return the mean over the anchors `i` of the cross-entropy of `S_c + log prior_c`, with
+    """Return the mean cross-entropy over the anchors `i`, with logits `S_c + log prior_c` and
 
         S_c = log mean_{keys j of class c} exp(z1_i . k_j / t)
 
-    A class without keys is left out, and so are the anchors of that class.
+    Classes without keys are left out, and so are their anchors.
 
     Args:
         z1: `(batch, dim)` anchors.
         teacher2: `(batch, dim)` the teacher's embeddings of the other views; without gradient.
         labels: `(batch,)` class ids.
-        queue: `(rows, dim)` past keys beside `teacher2`; without gradient.
+        queue: `(rows, dim)` past keys, added to `teacher2`; without gradient.
         queue_labels: `(rows,)` their class ids.
-        class_log_prior: `(classes,)` log frequency of class id 0, 1, ...; None is the same for all.
-        sample_ids: `(batch,)`; where given, keys of the anchor's own sample are left out.
-        queue_sample_ids: `(rows,)` the queue's; needed with `sample_ids`.
+        class_log_prior: `(classes,)` log frequency of class id 0, 1, ...; None for equal priors.
+        sample_ids: `(batch,)`; if given, keys of the anchor's own sample are left out.
+        queue_sample_ids: `(rows,)` sample ids of the queue; needed with `sample_ids`.
         temperature: `t`.
-        reduction: "mean", "sum", or "none": `(batch,)` with 0 at anchors left out.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        reduction: "mean", "sum", or "none": `(batch,)` with 0 for anchors left out.
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other, or a class id has no prior.
+        ValueError: if the inputs do not match each other, or a class id has no prior.
     """
     check_views(z1, teacher2, smallest_batch=1)
     check_temperature(temperature)
@@ -73,8 +73,8 @@ def class_mean_loss(
     if queue is not None:
         if queue_labels is None or (sample_ids is not None and queue_sample_ids is None):
             raise ValueError(
-                f"queue of {len(queue)} rows lacks queue_labels, or queue_sample_ids beside "
-                "sample_ids; give one of each for each row"
+                f"queue of {len(queue)} rows has no queue_labels, or no queue_sample_ids although "
+                "sample_ids are given; pass one of each per row"
             )
         check_queue(queue, z1, queue_labels)
         keys, key_labels = [teacher2, queue], [labels, queue_labels]
@@ -100,14 +100,14 @@ def class_mean_loss(
 def _class_bias(
     classes: Tensor, log_prior: Tensor | None, kept: Mask | None, dtype: torch.dtype
 ) -> Mask:
-    """Return the log prior of each key's class, less the log of that class's number of keys."""
+    """Return the log prior of each key's class minus the log of the class's number of keys."""
     prior = torch.zeros(1, dtype=dtype, device=classes.device)
     if log_prior is not None:
         lowest, highest = int(classes.min()), int(classes.max())
         if lowest < 0 or highest >= len(log_prior):
             raise ValueError(
                 f"class ids run from {lowest} to {highest}, but class_log_prior has "
-                f"{len(log_prior)} entries; give one for each class id"
+                f"{len(log_prior)} entries; pass one per class id"
             )
         prior = log_prior.detach().to(dtype)[classes]  # (keys,)
     names, position = torch.unique(classes, return_inverse=True)

@@ -1,7 +1,7 @@
 """Continuously weighted contrastive loss (Srinivasa et al., NeurIPS 2023, arXiv 2309.14580).
 
-Like CLIP, but every pair is a positive to the degree to which a frozen network finds its two
-samples alike. Weights from a pretrained encoder keep a network tuned on five images near it.
+Like CLIP, but every pair is a positive, weighted by how similar a frozen network finds its two
+samples. With weights from a pretrained encoder, a network tuned on five images stays near it.
 """
 
 from __future__ import annotations
@@ -31,22 +31,21 @@ def cwcl_loss(
     Args:
         z1: `(batch, dim)` anchors.
         z2: `(batch, dim)` keys.
-        frozen: `(batch, any dim)` the rows `p`, the frozen network's features; without gradient.
+        frozen: `(batch, any dim)` rows `p`, features of the frozen network; without gradient.
         temperature: `t`.
-        symmetric: average it with `info_nce_loss` from `z2` to `z1`.
+        symmetric: average the result with `info_nce_loss` from `z2` to `z1`.
         reduction: "mean", "sum", or "none": `(batch,)`.
-        normalize: make the rows of `z1`, `z2` unit length (those of `frozen` always are made so).
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows of `z1` and `z2` to unit length (those of `frozen` always are).
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other.
+        ValueError: if the inputs do not match each other.
     """
     check_views(z1, z2)
     check_temperature(temperature)
     if frozen.dim() != 2 or len(frozen) != len(z1):
         raise ValueError(
-            f"frozen has shape {tuple(frozen.shape)}; give ({len(z1)}, dim), one row for each "
-            "sample"
+            f"frozen has shape {tuple(frozen.shape)}; pass ({len(z1)}, dim), one row per sample"
         )
     prior = unit_rows(frozen.detach())
 

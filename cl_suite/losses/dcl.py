@@ -1,7 +1,7 @@
 """Decoupled contrastive loss (Yeh et al., ECCV 2022, arXiv 2110.06848), DCL and DCLW.
 
-NT-Xent with the positive taken out of the denominator. Each gradient of NT-Xent carries the factor
-`1 - p`, with `p` the positive's share of the softmax, which fades in small batches; DCL's does not.
+NT-Xent without the positive in the denominator. Each gradient of NT-Xent has the factor `1 - p`,
+with `p` the positive's share of the softmax. It vanishes in small batches; DCL does not have it.
 For each view `NT-Xent = softplus(DCL)`. The value can be negative.
 """
 
@@ -33,13 +33,13 @@ def dcl_loss(
         z2: `(batch, dim)` of the second views.
         temperature: `t`.
         weight_sigma: None for `w = 1`; else DCLW, `w = 2 - batch softmax(s_ip / sigma)` over the
-            samples, which favours far pairs; 0.5 is the paper's.
+            samples, which favours distant pairs; the paper uses 0.5.
         reduction: "mean", "sum", or "none": `(2 batch,)`, first views first.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the views do not fit each other or show one sample.
+        ValueError: if the views do not match each other or show only one sample.
     """
     check_views(z1, z2)
     check_temperature(temperature)

@@ -1,9 +1,9 @@
 """Decoupled uniformity with prior knowledge as a kernel (Dufumier et al., ICML 2023).
 
 "Integrating Prior Knowledge in Contrastive Learning with Kernel", arXiv 2206.01646. Only the means
-of each sample's views repel each other. There is no term for alignment: views that disagree have a
-short mean, which is near the others. A kernel of prior knowledge (classes, attributes, similarity
-of class names) smooths the means first, so alike samples repel each other less.
+of each sample's views repel each other. There is no alignment term: views that disagree have a
+short mean, which lies near the others. A kernel of prior knowledge (classes, attributes, similarity
+of class names) first smooths the means, so similar samples repel each other less.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def decoupled_uniformity_loss(
 ) -> Tensor:
     """Return `log mean_{i != j} exp(-|m_i - m_j|^2)`, with `m_i` the mean of sample i's unit views.
 
-    It is one logarithm over all pairs, so there is no `reduction`. 0, at collapse, is the largest
-    value, -4 the least (two opposite points).
+    It is one logarithm over all pairs, so there is no `reduction`. The largest value is 0, at
+    collapse; the smallest is -4, for two opposite points.
 
     Args:
         z1: `(batch, dim)` embeddings of the first views.
         z2: `(batch, dim)` of the second views.
-        more_views: the same of further views.
+        more_views: `(batch, dim)` each, of further views.
         prior: `(batch, batch)` Gram matrix `K` of the prior knowledge, symmetric and positive
             semi-definite, without gradient; the means become `K (K + batch ridge I)^-1 m`.
-        ridge: how far to trust the kernel less; 0.01 to 1.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: samples in a slice of the matrix (see `kernel`).
+        ridge: a larger value trusts the kernel less; 0.01 to 1 is usual.
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: samples per slice of the distance matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other, or `prior` is no such matrix.
+        ValueError: if the inputs do not match each other, or `prior` is not such a matrix.
     """
     views = [z1, z2, *more_views]
     for view in views[1:]:
@@ -66,13 +66,13 @@ def decoupled_uniformity_loss(
 def _smooth(means: Tensor, prior: Tensor, ridge: float) -> Tensor:
     num = len(means)
     if prior.shape != (num, num):
-        raise ValueError(f"prior has shape {tuple(prior.shape)}; give ({num}, {num})")
+        raise ValueError(f"prior has shape {tuple(prior.shape)}; pass ({num}, {num})")
     if ridge < 0:
         raise ValueError(f"ridge must be at least 0, got {ridge}")
     system = prior + num * ridge * torch.eye(num, dtype=prior.dtype, device=prior.device)
     factor, failed_at = torch.linalg.cholesky_ex(system)
     if failed_at != 0:
         raise ValueError(
-            f"prior with ridge {ridge} is not positive definite; give a Gram matrix, or raise ridge"
+            f"prior with ridge {ridge} is not positive definite; pass a Gram matrix, or raise ridge"
         )
     return prior @ torch.cholesky_solve(means, factor)

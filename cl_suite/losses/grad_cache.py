@@ -1,8 +1,8 @@
 """Large contrastive batches in little memory (Gao et al., RepL4NLP 2021, arXiv 2101.06983).
 
-The encoder, rather than the matrix of the loss, is what fills a memory. First all embeddings are
-computed without a graph, the loss's gradient for each embedding follows, then one micro-batch after
-the other is run again and takes its part of the gradient on. The result is that of one large batch.
+The encoder takes most of the memory, not the matrix of the loss. First all embeddings are computed
+without a graph, then the gradient of the loss for each embedding. Last, each micro-batch runs again
+and propagates its part of the gradient. The result is that of one large batch.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ def grad_cache(
     *,
     micro_batch: int,
 ) -> Tensor:
-    """Add the loss's gradients to the encoder's parameters, and return its detached value.
+    """Add the loss's gradients to the encoder's parameters; return the loss, detached.
 
-    It stands for `loss(encoder(x1), encoder(x2)).backward()`; a step of the optimiser follows.
-    Dropout draws the same masks in both passes. Parameters of the loss itself receive theirs too.
+    Replaces `loss(encoder(x1), encoder(x2)).backward()`; the optimiser step is the caller's.
+    Dropout draws the same masks in both passes. Parameters of the loss get their gradients too.
 
     Args:
-        encoder: gives `(n, dim)` embeddings.
+        encoder: returns `(n, dim)` embeddings.
         x1: `(batch, ...)` first views.
         x2: `(batch, ...)` second views.
-        loss: of two `(batch, dim)` embeddings, a scalar.
-        micro_batch: samples that pass through the encoder at once.
+        loss: function of two `(batch, dim)` embeddings that returns a scalar.
+        micro_batch: samples per pass through the encoder.
 
     Raises:
         ValueError: if `micro_batch` is below 1, or the encoder normalises over its batch.

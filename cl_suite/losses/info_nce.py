@@ -1,8 +1,8 @@
-"""InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) and its symmetric form, the loss of CLIP.
+"""InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) and its symmetric form, the CLIP loss.
 
 CLIP: Radford et al., ICML 2021, arXiv 2103.00020. The loss of LiT (Zhai et al., CVPR 2022, arXiv
-2111.07991) is CLIP's with `z1` from a frozen network: give features that need no gradient. Three
-towers (Kossen et al., NeurIPS 2023, arXiv 2305.16999) is the mean of CLIP's over the three pairs.
+2111.07991) is CLIP's with `z1` from a frozen network: pass features without gradient. The loss of
+Three Towers (Kossen et al., NeurIPS 2023, arXiv 2305.16999) is the mean of CLIP's over three pairs.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def info_nce_loss(
     Args:
         z1: `(batch, dim)` anchors.
         z2: `(batch, dim)` keys; row i is the positive of anchor i, the rest are its negatives.
-        temperature: `t`; for a learned one give `log_temperature.exp()`.
-        extra_negatives: `(batch, extra, dim)` negatives of one anchor each, such as hard texts.
+        temperature: `t`; for a learned temperature pass `log_temperature.exp()`.
+        extra_negatives: `(batch, extra, dim)` further negatives per anchor, such as hard texts.
         reduction: "mean", "sum", or "none": `(batch,)`.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other, or a lone sample has no negatives.
+        ValueError: if the inputs do not match each other, or a single sample has no negatives.
     """
     check_views(z1, z2, smallest_batch=2 if extra_negatives is None else 1)
     check_temperature(temperature)
@@ -46,7 +46,7 @@ def info_nce_loss(
     if extra_negatives is not None:
         if extra_negatives.dim() != 3 or extra_negatives.shape[::2] != z1.shape:
             raise ValueError(
-                f"extra_negatives have shape {tuple(extra_negatives.shape)}; give "
+                f"extra_negatives have shape {tuple(extra_negatives.shape)}; pass "
                 f"({len(z1)}, extra, {z1.shape[1]})"
             )
         extra = unit_rows(extra_negatives.flatten(0, 1), normalize=normalize)

@@ -1,4 +1,4 @@
-"""What all losses do with their inputs: refuse what does not fit, make rows unit length, stack."""
+"""Input handling shared by all losses: check shapes, scale rows to unit length, stack views."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# with F.normalize's own 1e-12 a row of zeros, as a ReLU head gives, has a gradient of 1e12
+# with F.normalize's default 1e-12, a row of zeros (a ReLU head makes some) has a gradient of 1e12
 NORM_FLOOR = 1e-4
 
 
 def unit_rows(vectors: Tensor, *, normalize: bool = True) -> Tensor:
-    """Return the rows in at least float32, divided by their length (by 1e-4 where that is less)."""
+    """Return the rows in at least float32, divided by their length (by 1e-4 if it is less)."""
     rows = vectors if vectors.dtype == torch.float64 else vectors.float()
     return F.normalize(rows, dim=1, eps=NORM_FLOOR) if normalize else rows
 
 
 def stack_views(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return `(2n, dim)` all rows, `(2n,)` the sample each shows, and `(2n,)` its row number."""
+    """Return all rows `(2n, dim)`, the sample `(2n,)` of each, and the row numbers `(2n,)`."""
     samples = torch.arange(len(z1), device=z1.device).repeat(2)
     return torch.cat([z1, z2]), samples, torch.arange(2 * len(z1), device=z1.device)
 
 
 def check_views(z1: Tensor, z2: Tensor, *, smallest_batch: int = 2) -> None:
-    """Refuse views that are not `(batch, dim)` numbers of one shape, or too small a batch."""
+    """Raise unless both views are floats of one shape `(batch, dim)` in a batch large enough."""
     for name, view in (("z1", z1), ("the second view", z2)):
         if view.dim() != 2 or not view.is_floating_point():
             raise ValueError(
                 f"{name} must be a floating (batch, dim) tensor, got {view.dtype} of shape "
-                f"{tuple(view.shape)}; give the embeddings, one row for each sample"
+                f"{tuple(view.shape)}; pass the embeddings, one row per sample"
             )
     if z1.shape != z2.shape:
         raise ValueError(
@@ -39,14 +39,14 @@ def check_views(z1: Tensor, z2: Tensor, *, smallest_batch: int = 2) -> None:
         )
     if len(z1) < smallest_batch:
         raise ValueError(
-            f"a batch of {len(z1)} has no negatives; give at least {smallest_batch} samples"
+            f"a batch of {len(z1)} has no negatives; pass at least {smallest_batch} samples"
         )
 
 
 def check_temperature(temperature: float | Tensor, name: str = "temperature") -> None:
-    """Refuse a temperature not above 0 (of a tensor elsewhere than in main memory: unchecked)."""
+    """Raise if a temperature is not above 0; a tensor on an accelerator is not checked."""
     if isinstance(temperature, Tensor):
-        # a look at a tensor on an accelerator would wait for it
+        # reading a tensor on an accelerator would wait for it
         fine = temperature.device.type != "cpu" or bool((temperature > 0).all())
     else:
         fine = 0 < temperature < math.inf
@@ -55,20 +55,20 @@ def check_temperature(temperature: float | Tensor, name: str = "temperature") ->
 
 
 def check_labels(labels: Tensor, rows: Tensor, name: str = "labels") -> None:
-    """Refuse labels that are not one for each row."""
+    """Raise unless there is one label per row."""
     if labels.shape != rows.shape[:1]:
         raise ValueError(
-            f"{name} of shape {tuple(labels.shape)} do not fit vectors of shape "
-            f"{tuple(rows.shape)}; give one label for each row"
+            f"{name} of shape {tuple(labels.shape)} do not match vectors of shape "
+            f"{tuple(rows.shape)}; pass one label per row"
         )
 
 
 def check_queue(queue: Tensor, z1: Tensor, queue_labels: Tensor | None = None) -> None:
-    """Refuse a queue whose rows are not of the embeddings' dimension."""
+    """Raise if the rows of a queue do not have the embeddings' dimension."""
     if queue.dim() != 2 or queue.shape[1] != z1.shape[1] or not queue.is_floating_point():
         raise ValueError(
             f"queue is {queue.dtype} of shape {tuple(queue.shape)}, but embeddings have dimension "
-            f"{z1.shape[1]}; give a floating (rows, {z1.shape[1]}) tensor"
+            f"{z1.shape[1]}; pass a floating (rows, {z1.shape[1]}) tensor"
         )
     if queue_labels is not None:
         check_labels(queue_labels, queue, "queue_labels")

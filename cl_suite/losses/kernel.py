@@ -1,20 +1,21 @@
-"""The kernel of the contrastive losses: one log-sum-exp, which losses fill with masks.
+"""The kernel of the contrastive losses: one log-sum-exp; each loss supplies its masks.
 
-With unit rows `a_i` of anchors and `k_j` of keys, cosines `s_ij`, a temperature `t`, weights
+Given unit rows `a_i` of anchors and `k_j` of keys, cosines `s_ij`, a temperature `t`, weights
 `w_ij >= 0` of positive pairs, a mask `D_ij` of the pairs in the denominator and a bias `b_ij`:
 
     l_i = log sum_{j: D_ij} exp(s_ij / t + b_ij) - N_i
     N_i = sum_j w_ij (s_ij / t + b_ij) / sum_j w_ij             numerator "mean"
     N_i = log sum_{j: w_ij > 0} exp(s_ij / t + b_ij)            numerator "logsumexp"
 
-The masks of the first make it SupCon's `L_out` (Khosla et al., NeurIPS 2020, arXiv 2004.11362),
-InfoNCE and the rest of this package. A mask is a function from a slice of the anchors to
-`(slice, keys)`, or to `(1, keys)` where it is the same for all, so no mask of all pairs is stored.
+With the right masks, numerator "mean" is SupCon's `L_out` (Khosla et al., NeurIPS 2020, arXiv
+2004.11362), InfoNCE and the other losses of this package. A mask is a function from a slice of the
+anchors to `(slice, keys)`, or to `(1, keys)` if it is the same for all anchors. So no mask of all
+pairs is stored.
 
 The matrix of cosines is computed in float32 (float64 for float64 rows) with autocast off: at a
-temperature of 0.07 a bfloat16 exponent moves in steps of 0.06. Where it would hold more than
-`CHUNK_ELEMENTS` numbers, it is computed in slices of the anchors, and once more for the gradient;
-then memory grows with one slice and time by a third. A slice may be a single anchor, so long
+temperature of 0.07 a bfloat16 exponent moves in steps of 0.06. If the matrix has more than
+`CHUNK_ELEMENTS` entries, it is computed in slices of the anchors, and again for the gradient.
+Memory then grows with one slice, and time grows by a third. A slice may be a single anchor, so long
 queues need no slices of the keys.
 """
 
@@ -50,7 +51,7 @@ def contrast(
     reduction: Reduction = "mean",
     chunk_size: int | None = None,
 ) -> Tensor:
-    """Return the loss of the module docstring.
+    """Return the loss defined in the module docstring.
 
     An anchor without positives, or with an empty denominator, is left out. A key whose bias is
     -inf is left out for that anchor.
@@ -58,24 +59,24 @@ def contrast(
     Args:
         anchors: `(anchors, dim)`, of unit length.
         keys: `(keys, dim)`, of unit length.
-        positive: gives `(slice, keys)` weights, not negative.
-        denominator: gives `(slice, keys)` booleans; None is all keys.
+        positive: returns `(slice, keys)` weights, not negative.
+        denominator: returns `(slice, keys)` booleans; None for all keys.
         temperature: a number, or a tensor that broadcasts to `(anchors, keys)`; `(anchors,)` is one
-            for each anchor.
-        bias: gives `(slice, keys)` numbers, added to the exponents; None is 0.
+            per anchor.
+        bias: returns `(slice, keys)` numbers, added to the exponents; None for 0.
         anchor_weight: `(anchors,)` factors; a mean still divides by the number of anchors.
-        extra_keys: `(anchors, extra, dim)`, keys of one anchor each. They are the first columns of
+        extra_keys: `(anchors, extra, dim)`, further keys per anchor. They are the first columns of
             all masks, before those of `keys`.
         numerator: whether positives are averaged outside the logarithm or summed inside.
-        reduction: "mean" over the anchors not left out, "sum", or "none": `(anchors,)` with 0 where
-            left out.
-        chunk_size: anchors in a slice; None cuts where `CHUNK_ELEMENTS` asks for it.
+        reduction: "mean" over the anchors not left out, "sum", or "none": `(anchors,)` with 0 for
+            those left out.
+        chunk_size: anchors per slice; None chooses it by `CHUNK_ELEMENTS`.
 
     Returns:
-        A scalar or `(anchors,)`; 0 with a graph where all anchors are left out.
+        A scalar or `(anchors,)`; 0 with a graph if all anchors are left out.
 
     Raises:
-        ValueError: if `numerator`, `reduction` or `chunk_size` is none of these.
+        ValueError: if `numerator`, `reduction` or `chunk_size` is not a valid value.
     """
     if numerator not in ("mean", "logsumexp"):
         raise ValueError(f"numerator must be mean or logsumexp, got {numerator!r}")
@@ -111,7 +112,7 @@ def contrast(
 def _anchor_losses(
     logits: Tensor, weight: Tensor, allowed: Tensor | None, numerator: Numerator
 ) -> tuple[Tensor, Tensor]:
-    """Return `(slice,)` losses, 0 where left out, and whether each is counted."""
+    """Return the losses `(slice,)`, 0 for anchors left out, and whether each anchor counts."""
     chosen = weight > 0
     counted = chosen.any(dim=1).expand(len(logits))
     if allowed is not None:
@@ -126,10 +127,10 @@ def _anchor_losses(
 
 
 def masked_logsumexp(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Return `(n,)` the log-sum-exp of each row's entries in the mask.
+    """Return the log-sum-exp `(n,)` of each row's entries in the mask.
 
-    A row with none gives a finite number instead of -inf, whose gradient would be NaN: to be
-    thrown away by the caller.
+    A row without entries gives a finite number, which the caller must discard. Its true value -inf
+    would have a gradient of NaN.
     """
     if mask is not None:
         mask = mask | ~mask.any(dim=1, keepdim=True)
@@ -138,7 +139,7 @@ def masked_logsumexp(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def reduce(values: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
-    """Return `(n,)` values as they are, their sum, or the mean over those that count."""
+    """Return the values `(n,)` unchanged, their sum, or the mean over those that count."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
     if reduction == "none":
@@ -150,7 +151,7 @@ def reduce(values: Tensor, counted: Tensor, reduction: Reduction) -> Tensor:
 
 
 def row_slices(num_rows: int, num_columns: int, chunk_size: int | None) -> list[slice]:
-    """Return the slices of the rows of a matrix, of `chunk_size` or, with None, of a fit size."""
+    """Return slices over the rows of a matrix, of `chunk_size` rows; None chooses the size."""
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}; None chooses it")
     size = chunk_size or max(1, CHUNK_ELEMENTS // max(1, num_columns))
@@ -158,7 +159,7 @@ def row_slices(num_rows: int, num_columns: int, chunk_size: int | None) -> list[
 
 
 def in_slices(function: Callable[[slice], Result], slices: list[slice]) -> list[Result]:
-    """Return the function's result for each slice; several are computed anew in backward."""
+    """Return the function's result for each slice; several slices are recomputed in backward."""
     if len(slices) == 1:
         return [function(slices[0])]
     return [
@@ -167,12 +168,12 @@ def in_slices(function: Callable[[slice], Result], slices: list[slice]) -> list[
 
 
 def same(anchors: Tensor, keys: Tensor) -> Mask:
-    """Return the mask of the pairs with equal marks (labels, ids) of `(anchors,)` and `(keys,)`."""
+    """Return the mask of the pairs whose labels or ids, `(anchors,)` and `(keys,)`, are equal."""
     return lambda rows: anchors[rows, None] == keys[None, :]
 
 
 def differ(anchors: Tensor, keys: Tensor) -> Mask:
-    """Return the mask of the pairs whose marks differ."""
+    """Return the mask of the pairs whose labels or ids differ."""
     return lambda rows: anchors[rows, None] != keys[None, :]
 
 
@@ -182,7 +183,7 @@ def both(first: Mask, second: Mask) -> Mask:
 
 
 def own_first(mask: Mask, *, own: bool) -> Mask:
-    """Return the mask with one more column, the anchor's own extra key, in front."""
+    """Return the mask with one more column in front, for the anchor's own extra key."""
 
     def extended(rows: slice) -> Tensor:
         shared = mask(rows)
@@ -192,7 +193,7 @@ def own_first(mask: Mask, *, own: bool) -> Mask:
 
 
 def _of_rows(value: float | Tensor, rows: slice) -> float | Tensor:
-    """Return the part of the temperature that belongs to the anchors of the slice."""
+    """Return the part of the temperature for the anchors of the slice."""
     if not isinstance(value, Tensor) or value.dim() == 0:
         return value
     if value.dim() == 1:

@@ -1,4 +1,4 @@
-"""State of losses with a memory: a queue of past keys, and a teacher that follows the student."""
+"""State for losses with a memory: a queue of past keys and a moving-average teacher."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 class KeyQueue(nn.Module):
     """The newest `size` keys with their labels, first in, first out.
 
-    It is empty at first: `filled_keys` holds only what was pushed. Read it for the loss, then push.
-    All of it is in `state_dict`.
+    It is empty at first: `filled_keys` holds only pushed keys. Read it for the loss, then push.
+    `state_dict` holds all of it.
 
     Args:
-        size: rows.
-        dim: of a key.
+        size: number of keys kept.
+        dim: width of a key.
     """
 
     keys: Tensor  # (size, dim)
-    labels: Tensor  # (size,), -1 without
+    labels: Tensor  # (size,), -1 for no label
     pointer: Tensor  # (), the row that is written next
     filled: Tensor  # (), rows that hold a key
 
@@ -35,29 +35,29 @@ class KeyQueue(nn.Module):
 
     @property
     def filled_keys(self) -> Tensor:
-        """`(filled, dim)` a copy, which later pushes do not change."""
+        """A copy `(filled, dim)`, which later pushes do not change."""
         return self.keys[: int(self.filled)].clone()
 
     @property
     def filled_labels(self) -> Tensor:
-        """`(filled,)` a copy of their labels."""
+        """A copy `(filled,)` of their labels."""
         return self.labels[: int(self.filled)].clone()
 
     @torch.no_grad()
     def push(self, keys: Tensor, labels: Tensor | None = None) -> None:
-        """Write `(n, dim)` keys, and `(n,)` labels, over the oldest; of too many the last.
+        """Write keys `(n, dim)` and labels `(n,)` over the oldest; only the last `size` are kept.
 
         Raises:
-            ValueError: if the shapes do not fit.
+            ValueError: if the shapes do not match.
         """
         size, dim = self.keys.shape
         if keys.dim() != 2 or keys.shape[1] != dim:
-            raise ValueError(f"keys have shape {tuple(keys.shape)}; this queue takes (n, {dim})")
+            raise ValueError(f"keys have shape {tuple(keys.shape)}; this queue needs (n, {dim})")
         if labels is None:
             labels = self.labels.new_full((len(keys),), -1)
         if labels.shape != keys.shape[:1]:
             raise ValueError(
-                f"labels of shape {tuple(labels.shape)} do not fit {len(keys)} keys; give one each"
+                f"labels of shape {tuple(labels.shape)} do not fit {len(keys)} keys; pass one each"
             )
         keys, labels = keys[-size:], labels[-size:]
         rows = (self.pointer + torch.arange(len(keys), device=self.keys.device)) % size
@@ -69,7 +69,7 @@ class KeyQueue(nn.Module):
 
 @torch.no_grad()
 def ema_update_(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Move the teacher's parameters towards the student's, `momentum` old + the rest new.
+    """Set the teacher's parameters to `momentum * teacher + (1 - momentum) * student`.
 
     Buffers (statistics of BatchNorm) are copied.
 

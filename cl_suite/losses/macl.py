@@ -1,9 +1,9 @@
 """Model-aware contrastive loss (Huang et al., ICML 2023, arXiv 2207.07874).
 
-NT-Xent with two changes. The temperature grows with the alignment `A`, the mean cosine of
+NT-Xent with two changes. First, the temperature grows with the alignment `A`, the mean cosine of
 positives, `t = t0 (1 + alpha (A - A0))`: an aligned model is softer on negatives that resemble the
-anchor. And each view is weighted by `1 / (1 - p)`, with `p` the positive's share of the softmax.
-Neither carries a gradient. With `alpha = 0` its gradient is that of `dcl_loss`, if not its value.
+anchor. Second, a view has the weight `1 / (1 - p)`, with `p` the positive's share of the softmax.
+Neither has a gradient. With `alpha = 0` the gradient, but not the value, is that of `dcl_loss`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cl_suite.losses.inputs import check_temperature, check_views, unit_rows
 from cl_suite.losses.kernel import Reduction, reduce
 from cl_suite.losses.nt_xent import nt_xent_loss
 
-SMALLEST_REST = 1e-6  # of 1 - p, which float32 cannot tell from 0 below 6e-8
+SMALLEST_REST = 1e-6  # of 1 - p, which float32 rounds to 0 below 6e-8
 
 
 def macl_loss(
@@ -36,15 +36,15 @@ def macl_loss(
         z1: `(batch, dim)` embeddings of the first views.
         z2: `(batch, dim)` of the second views.
         temperature: `t0`.
-        alpha: how far the alignment moves the temperature, in [0, 1].
+        alpha: how strongly the alignment changes the temperature, in [0, 1].
         neutral_alignment: `A0` in [0, 1], the alignment at which the temperature is `t0`.
         reweight: whether to weight by `1 / (1 - p)`.
         reduction: "mean", "sum", or "none": `(2 batch,)`, first views first.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the views do not fit each other, or a setting is outside its range.
+        ValueError: if the views do not match each other, or a setting is out of range.
     """
     check_views(z1, z2)
     check_temperature(temperature)
@@ -53,7 +53,7 @@ def macl_loss(
             raise ValueError(f"{name} must be from 0 to 1, got {value}")
     z1, z2 = unit_rows(z1, normalize=normalize), unit_rows(z2, normalize=normalize)
     alignment = (z1.detach() * z2.detach()).sum(dim=1).mean()
-    # opposite views and alpha = 1 would make it 0
+    # with opposite views and alpha = 1 it would be 0
     growth = (1 + alpha * (alignment - neutral_alignment)).clamp(min=0.01)
     values = nt_xent_loss(
         z1,

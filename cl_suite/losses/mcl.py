@@ -1,12 +1,12 @@
 """Multistage contrastive learning against suppressed features (Zhang et al., ECCV 2024).
 
 "Learning the Unlearned: Mitigating Feature Suppression in Contrastive Learning", arXiv 2402.11816.
-After each stage its features are clustered, and a new network (or projector) learns with negatives
-from the anchor's own group only: what earlier stages told apart is of no use there. A group is
-the tuple of an image's clusters so far. The representation is all stages' unit features, joined.
+After each stage its features are clustered. A new network (or projector) then learns with negatives
+from the anchor's own group only, so features that earlier stages used cannot help. A group is the
+tuple of an image's clusters so far. The representation joins the unit features of all stages.
 
-`mcl_loss` masks the pairs of other groups; `group_batches` draws batches of one group, in which any
-loss has the same effect. The clustering is the caller's. The authors' script for several stages
+`mcl_loss` masks pairs from different groups. `group_batches` draws batches from one group, in which
+any loss has the same effect. The caller does the clustering. The authors' script for several stages
 reads the newest stage's clusters for each stage; here the tuple is kept.
 """
 
@@ -39,19 +39,19 @@ def mcl_loss(
 ) -> Tensor:
     """Return NT-Xent with negatives from the anchor's group only.
 
-    A sample alone in its group has none: it is left out.
+    A sample alone in its group has no negatives and is left out.
 
     Args:
         z1: `(batch, dim)` embeddings of the first views.
         z2: `(batch, dim)` of the second views.
         groups: `(batch,)` group ids.
         temperature: of the softmax.
-        reduction: "mean", "sum", or "none": `(2 batch,)` with 0 at samples left out.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        reduction: "mean", "sum", or "none": `(2 batch,)` with 0 for samples left out.
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other.
+        ValueError: if the inputs do not match each other.
     """
     check_views(z1, z2, smallest_batch=1)
     check_temperature(temperature)
@@ -66,7 +66,7 @@ def mcl_loss(
     return contrast(
         rows,
         rows,
-        # a sample alone carries a number as an anchor that no key has
+        # as an anchor, a sample alone in its group has a number that no key has
         positive=both(same(samples.where(not_alone, -1), samples), not_itself),
         denominator=both(same(doubled, doubled), not_itself),
         temperature=temperature,
@@ -79,7 +79,7 @@ def extend_groups(groups: Tensor | None, clusters: Tensor) -> Tensor:
     """Return `(n,)` ids 0, 1, ... of the pairs (group so far, cluster of the newest stage).
 
     Args:
-        groups: `(n,)` of the stages before; None after the first.
+        groups: `(n,)` groups of the earlier stages; None after the first stage.
         clusters: `(n,)` cluster ids of the newest stage's features.
     """
     if groups is None:
@@ -90,12 +90,12 @@ def extend_groups(groups: Tensor | None, clusters: Tensor) -> Tensor:
 
 
 def group_batches(groups: Tensor, batch_size: int, *, generator: torch.Generator) -> list[Tensor]:
-    """Return one epoch's batches of sample numbers, each from one group, the groups in turn.
+    """Return one epoch's batches of sample numbers; each is from one group, the groups in turn.
 
     Args:
         groups: `(n,)` group ids.
-        batch_size: samples in a batch; what is left over of a group sits out this epoch.
-        generator: decides the order, on the CPU.
+        batch_size: samples in a batch; the rest of a group is left out of this epoch.
+        generator: for the order; on the CPU.
 
     Raises:
         ValueError: if no group fills a batch.
@@ -109,6 +109,6 @@ def group_batches(groups: Tensor, batch_size: int, *, generator: torch.Generator
         whole = len(members) // batch_size * batch_size
         queues.append(list(members[:whole].split(batch_size)) if whole else [])
     if not any(queues):
-        raise ValueError(f"no group fills a batch of {batch_size}; take a smaller batch_size")
+        raise ValueError(f"no group fills a batch of {batch_size}; use a smaller batch_size")
     rounds = max(len(queue) for queue in queues)
     return [queue[turn] for turn in range(rounds) for queue in queues if turn < len(queue)]

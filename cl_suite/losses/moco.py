@@ -1,14 +1,14 @@
-"""Contrast against a queue of past keys: MoCo, with a filter for the hard negatives.
+"""MoCo: contrast against a queue of past keys, with an optional filter for hard negatives.
 
-MoCo: He et al., CVPR 2020, arXiv 1911.05722, eq. 1. Queries come from the student, keys from a
-teacher that follows it (`key_queue.ema_update_`), and the negatives are a queue of earlier keys
-(`key_queue.KeyQueue`): read it first, push the new keys after. Hoang et al., "Momentum Contrastive
+MoCo: He et al., CVPR 2020, arXiv 1911.05722, eq. 1. Queries come from the student, and keys from
+a teacher that follows it (`key_queue.ema_update_`). The negatives are a queue of earlier keys
+(`key_queue.KeyQueue`): read it first, then push the new keys. Hoang et al., "Momentum Contrastive
 Learning with Enhanced Negative Sampling and Hard Negative Filtering" (arXiv 2501.16360), uses both
 views as queries and keeps the negatives that resemble the query most.
 
-The number of negatives kept and the ceiling above which a key is taken for a false negative are our
-reading: the abstract names the idea, not the rule. An empty queue is replaced by the other samples
-of the batch instead of the random rows that many programs start from.
+Our reading: the number of negatives kept, and the ceiling above which a key counts as a false
+negative. The abstract names the idea, not the rule. If the queue is empty, the other samples of the
+batch replace it; many programs start from random rows instead.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def moco_loss(
     Args:
         z1: `(batch, dim)` queries.
         teacher2: `(batch, dim)` the teacher's embeddings of the other views; without gradient.
-        queue: `(rows, dim)` past keys; without gradient. With no rows, the keys of other samples.
+        queue: `(rows, dim)` past keys; without gradient. If empty, other samples' keys are used.
         temperature: `t`.
-        hardest: negatives kept for each query, those of the largest cosine; None keeps all.
-        false_negative_ceiling: leave out negatives of a larger cosine than this.
+        hardest: negatives kept per query, those with the largest cosine; None keeps all.
+        false_negative_ceiling: leave out negatives with a larger cosine.
         labels: `(batch,)` class ids; negatives of the query's class are left out.
-        queue_labels: `(rows,)` the queue's; needed with `labels`.
+        queue_labels: `(rows,)` class ids of the queue; needed with `labels`.
         reduction: "mean", "sum", or "none": `(batch,)`.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other, or nothing is there to contrast with.
+        ValueError: if the inputs do not match each other, or there is nothing to contrast with.
     """
     check_views(z1, teacher2, smallest_batch=1 if len(queue) else 2)
     check_temperature(temperature)
@@ -104,7 +104,7 @@ def dual_moco_loss(
         teacher1: `(batch, dim)` the teacher's embeddings of the first views.
         teacher2: `(batch, dim)` of the second views.
         queue: `(rows, dim)` past keys.
-        options: the rest of `moco_loss`'s arguments.
+        options: further arguments of `moco_loss`.
     """
     forth = moco_loss(z1, teacher2, queue=queue, **options)
     return (forth + moco_loss(z2, teacher1, queue=queue, **options)) / 2
@@ -113,7 +113,7 @@ def dual_moco_loss(
 def _other_class(labels: Tensor, key_labels: Tensor | None, z1: Tensor) -> Mask:
     check_labels(labels, z1)
     if key_labels is None:
-        raise ValueError("labels are given, but no queue_labels; give one for each row of queue")
+        raise ValueError("labels are given, but no queue_labels; pass one per row of queue")
     return differ(labels, key_labels)
 
 

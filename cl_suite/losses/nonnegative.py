@@ -1,7 +1,7 @@
 """Non-negative contrastive learning (Wang et al., ICLR 2024, arXiv 2403.12459).
 
-Embeddings are made non-negative before they are normalised, and any loss of this package follows:
-`nt_xent_loss(nonnegative(z1), nonnegative(z2))`. Features become sparse, each dimension standing
+Embeddings are made non-negative, then passed to any loss of this package, which normalises them:
+`nt_xent_loss(nonnegative(z1), nonnegative(z2))`. Features become sparse, and each dimension stands
 for a cluster. The similarity of two rows is then in [0, 1], so NT-Xent is at least
 `log(1 + (2 batch - 2) exp(-1 / t))`.
 """

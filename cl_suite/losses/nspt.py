@@ -1,13 +1,13 @@
-"""Negative-student positive-teacher and multimodal loss of COCONUT.
+"""Losses of COCONUT: negative-student positive-teacher distillation, and a multimodal loss.
 
 Cappellazzo, Fini, Yang, Falavigna, Brutti, Raj, "Continual Contrastive Spoken Language
-Understanding", ACL Findings 2024, arXiv 2310.02699. `nspt_loss` distils the network of the last
-session into the present one: a rehearsed sample is drawn to what the teacher makes of its class,
-and away from what the student makes of the batch, as the teacher knows nothing of new classes.
-`multimodal_loss` is CLIP's, from the samples of new classes only.
+Understanding", ACL Findings 2024, arXiv 2310.02699. `nspt_loss` distils the last session's network
+into the current one. A rehearsed sample is pulled towards the teacher's embeddings of its class and
+pushed away from the student's embeddings of the batch, because the teacher does not know the new
+classes. `multimodal_loss` is CLIP's, with only samples of new classes as anchors.
 
-No program of the authors was found. The positives and the choice of anchors are theirs; the form of
-the denominator follows their reviewers' reading of it, whence the variants.
+We found no code by the authors. The positives and the choice of anchors are theirs. The form of the
+denominator follows their reviewers' reading of it, hence the variants.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def nspt_loss(
     normalize: bool = True,
     chunk_size: int | None = None,
 ) -> Tensor:
-    """Return the mean over anchors `k` of the following, `P(k)` being the anchors of its class.
+    """Return the mean over anchors `k` of the following, where `P(k)` are the anchors of its class.
 
         -1/|P(k)| sum_{p in P(k)} log( exp(a_k.b_p / t) / Z_k )
 
@@ -55,23 +55,23 @@ def nspt_loss(
     Args:
         student: `(batch, dim)` embeddings `a`.
         teacher: `(batch, dim)` embeddings `b` of the same samples; without gradient. Rows of
-            samples that are no anchors count with "teacher_all" alone, and may hold any finite
-            numbers otherwise.
+            other samples than anchors count only with "teacher_all"; otherwise any finite numbers
+            will do.
         labels: `(batch,)` class ids.
-        rehearsal: `(batch,)` which samples are of earlier sessions' classes.
+        rehearsal: `(batch,)` whether each sample's class is from an earlier session.
         temperature: `t`.
-        denominator: which `Z_k`.
+        denominator: which `Z_k` to use.
         anchors: "rehearsal" samples, or "all" of them as an ablation.
         reduction: "mean" over the anchors, "sum", or "none": `(batch,)` with 0 for other samples.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Returns:
-        0 with a graph where the batch has no anchor. With unit rows "student_all" is never below 0,
-        as `a_k.a_k` is its largest exponent.
+        0 with a graph if the batch has no anchor. With unit rows "student_all" is never below 0,
+        because `a_k.a_k` is its largest exponent.
 
     Raises:
-        ValueError: if the inputs do not fit each other, or a choice is unknown.
+        ValueError: if the inputs do not match each other, or a choice is unknown.
     """
     check_views(student, teacher, smallest_batch=1)
     check_temperature(temperature)
@@ -114,23 +114,23 @@ def multimodal_loss(
 ) -> Tensor:
     """Return the mean over anchors of the symmetric InfoNCE between two modalities.
 
-    `info_nce.clip_loss`, but for anchors that are some of the samples, while the denominators run
-    over all of them. Rows of one text are negatives of each other nonetheless.
+    Like `info_nce.clip_loss`, but only some samples may be anchors; the denominators run over all
+    samples. Rows with the same text are still negatives of each other.
 
     Args:
         z1: `(batch, dim)` embeddings in one modality.
         z2: `(batch, dim)` of the same samples in the other; gradient flows into both.
-        anchors: `(batch,)` which samples are anchors; None: all.
+        anchors: `(batch,)` whether each sample is an anchor; None for all.
         temperature: `t`.
         reduction: "mean" over the anchors, "sum", or "none": `(batch,)` with 0 for other samples.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Returns:
-        0 with a graph where there is no anchor, or the batch is one sample.
+        0 with a graph if there is no anchor or only one sample.
 
     Raises:
-        ValueError: if the inputs do not fit each other.
+        ValueError: if the inputs do not match each other.
     """
     check_views(z1, z2, smallest_batch=1)
     check_temperature(temperature)
@@ -171,7 +171,7 @@ def _student_denominator(denominator: Denominator, positive: Mask, labels: Tenso
 
 
 def _halves(student: Tensor | None, teacher: Tensor | None) -> Tensor:
-    """Return `(slice, 2 batch)` of masks `(slice, batch)` over either half; None: no pair."""
+    """Join masks `(slice, batch)` of both halves into `(slice, 2 batch)`; None for no pairs."""
     given = student if student is not None else teacher
     assert given is not None, "one of them is there"
     nothing = torch.zeros_like(given)

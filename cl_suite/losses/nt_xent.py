@@ -26,11 +26,11 @@ def nt_xent_loss(
         z2: `(batch, dim)` of the second views; row i shows the sample of `z1`'s row i.
         temperature: `t`; 0.5 suits small images, 0.1 large batches.
         reduction: "mean", "sum", or "none": `(2 batch,)`, first views first.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the views do not fit each other or show one sample.
+        ValueError: if the views do not match each other or show only one sample.
 
     Example:
         >>> import torch

@@ -1,7 +1,7 @@
 """Supervised contrastive loss (Khosla et al., NeurIPS 2020, arXiv 2004.11362, eq. 2 and 3).
 
-`supcon_loss` is the one to take. `supcon` is the plain form over any number of views of unit rows,
-in which anchors without positives count in the mean.
+Use `supcon_loss` as a rule. `supcon` is the plain form over unit rows of any number of views; there
+anchors without positives count in the mean.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def supcon_loss(
     normalize: bool = True,
     chunk_size: int | None = None,
 ) -> Tensor:
-    """Return the mean over anchors `a` of the following, `P(a)` being the other rows of its class.
+    """Return the mean over anchors `a` of the following; `P(a)` are the other rows of its class.
 
         -1/|P(a)| sum_{p in P(a)} log( exp(a.p / t) / sum_{n != a} exp(a.n / t) )
 
@@ -41,20 +41,20 @@ def supcon_loss(
 
     Args:
         z1: `(batch, dim)` embeddings.
-        z2: `(batch, dim)` of second views, anchors too; None where there is one view.
-        labels: `(batch,)` class ids, of which only equality counts.
+        z2: `(batch, dim)` of the second views, also anchors; None if there is one view.
+        labels: `(batch,)` class ids; only their equality matters.
         temperature: `t`.
-        queue: `(rows, dim)` more keys that are no anchors, such as class prototypes or anchors
-            made of label texts; without gradient. With a row for each class no anchor is left out.
+        queue: `(rows, dim)` more keys that are not anchors, such as class prototypes or embeddings
+            of label texts; without gradient. With a row per class no anchor is left out.
         queue_labels: `(rows,)` their class ids.
-        numerator: "mean" is eq. 2, `L_out`; "logsumexp" is eq. 3, `L_in`, less `log |P(a)|`.
+        numerator: "mean" is eq. 2, `L_out`; "logsumexp" is eq. 3, `L_in`, minus `log |P(a)|`.
         decoupled: leave all rows of the anchor's class out of the denominator.
-        reduction: "mean", "sum", or "none": `(anchors,)` with 0 at anchors without positives.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        reduction: "mean", "sum", or "none": `(anchors,)` with 0 for anchors without positives.
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other.
+        ValueError: if the inputs do not match each other.
     """
     check_views(z1, z1 if z2 is None else z2, smallest_batch=1)
     check_temperature(temperature)
@@ -66,7 +66,7 @@ def supcon_loss(
     keys, key_classes, key_numbers = anchors, classes, numbers
     if queue is not None:
         if queue_labels is None:
-            raise ValueError(f"queue of {len(queue)} rows has no queue_labels; give one for each")
+            raise ValueError(f"queue of {len(queue)} rows has no queue_labels; pass one per row")
         check_queue(queue, z1, queue_labels)
         keys = torch.cat([keys, unit_rows(queue.detach(), normalize=normalize)])
         key_classes = torch.cat([classes, queue_labels])
@@ -85,7 +85,7 @@ def supcon_loss(
 
 
 def supcon(vectors: Tensor, labels: Tensor, *, temperature: float = 0.07) -> Tensor:
-    """Return the mean over all anchors of `supcon_loss`: one without positives counts as 0.
+    """Return the mean of `supcon_loss` over all anchors; one without positives counts as 0.
 
     Args:
         vectors: `(n, dim)`, of unit length; gradient flows into all of them, so detach a teacher's.
@@ -93,10 +93,10 @@ def supcon(vectors: Tensor, labels: Tensor, *, temperature: float = 0.07) -> Ten
         temperature: `t`.
 
     Returns:
-        A scalar; 0 with a graph where no anchor has a positive.
+        A scalar; 0 with a graph if no anchor has a positive.
 
     Raises:
-        ValueError: if the temperature is not above 0, or the labels do not fit the vectors.
+        ValueError: if the temperature is not above 0, or the labels do not match the vectors.
 
     Example:
         >>> vectors = torch.eye(2).repeat(2, 1)  # two classes, two equal vectors of each

@@ -1,20 +1,20 @@
-"""Contrast with a network of the past: CaSSLe's distillation and Sy-CON's symmetric losses.
+"""Contrast with a past copy of the network: CaSSLe's distillation and Sy-CON's losses.
 
-A network that learns from session to session is compared with a frozen copy of itself, made when
-the session began. With unit rows `z` of the network, `f` of the copy and `p = g(z)` of a predictor:
+The network is compared with a frozen copy of itself, made when the session began. Below, `z` are
+unit rows of the network, `f` those of the copy, and `p = g(z)` those of a predictor.
 
 CaSSLe (Fini et al., "Self-Supervised Models are Continual Learners", CVPR 2022, arXiv 2112.04215)
-adds to a self-supervised loss the InfoNCE that tells each `f` by its `p` among the batch's `f`, and
-each `p` by its `f`.
+adds two InfoNCE terms to a self-supervised loss: they match each `p` to its `f` among the batch's
+`f`, and each `f` to its `p`.
 
 Sy-CON (Cha, Moon, arXiv 2306.05101; later Cha, Cho, Moon, "Regularizing with Pseudo-Negatives for
-Continual Self-Supervised Learning", ICML 2024) has two losses, for plasticity and for stability,
-over the same negatives, those of the network and those of the copy:
+Continual Self-Supervised Learning", ICML 2024) has two losses, for plasticity and for stability.
+Both use the negatives of the network and of the copy:
 
-    L1 = InfoNCE of z and the other view's key       over negatives of both networks
-    L2 = InfoNCE of p and the same view's f          over negatives of both networks
+    L1 = InfoNCE of z and the other view's key       with negatives of both networks
+    L2 = InfoNCE of p and the same view's f          with negatives of both networks
 
-They weigh the same, and `L1` takes the place of the self-supervised loss.
+Their weights are equal, and `L1` replaces the self-supervised loss.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ def cassle_loss(
     normalize: bool = True,
     chunk_size: int | None = None,
 ) -> Tensor:
-    """Return CaSSLe's distillation: InfoNCE from predictions to the past and back, averaged.
+    """Return CaSSLe's distillation: InfoNCE from predictions to the past copy and back, averaged.
 
     Args:
         z1: `(batch, dim)` predictions of the first views.
-        z2: `(batch, dim)` of the second views; their negatives are views of the whole batch.
+        z2: `(batch, dim)` of the second views; negatives are all views of the batch.
         past1: `(batch, dim)` the past network's embeddings of the first views; without gradient.
         past2: `(batch, dim)` of the second views.
         temperature: `t`.
         reduction: "mean", "sum", or "none": `(2 batch,)`, first views first.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other.
+        ValueError: if the inputs do not match each other.
     """
     check_views(z1, z2, smallest_batch=1)
     check_temperature(temperature)
@@ -96,27 +96,27 @@ def sycon_loss(
 ) -> Tensor:
     """Return Sy-CON's SimCLR form, the mean of `L1 + L2` over all `2 batch` views.
 
-    Negatives are all other views of the batch, by the network and by its past; so the other view of
-    a sample is one by its past.
+    Negatives are all other views of the batch, embedded by the network and by its past copy. So the
+    past embedding of a sample's other view is a negative too.
 
     Args:
         z1: `(batch, dim)` embeddings of the first views.
         z2: `(batch, dim)` of the second views.
-        predicted1: `(batch, dim)` predictions made of `z1`.
-        predicted2: `(batch, dim)` made of `z2`.
+        predicted1: `(batch, dim)` predictions from `z1`.
+        predicted2: `(batch, dim)` predictions from `z2`.
         past1: `(batch, dim)` the past network's embeddings of the first views; without gradient.
         past2: `(batch, dim)` of the second views.
         temperature: `t`.
-        l2_include_positive: have `L2`'s positive in its denominator too. The authors' program
-            leaves it out, so that its loss can be negative.
+        l2_include_positive: include the positive of `L2` in its denominator. The authors' code
+            leaves it out, so its loss can be negative.
         detach_negatives: let `L2` push predictions away from the network's embeddings, but not
-            these from predictions. The authors' program does both.
+            the embeddings away from predictions. The authors' code does both.
         reduction: "mean", "sum", or "none": `(2 batch,)`, first views first.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other.
+        ValueError: if the inputs do not match each other.
     """
     check_views(z1, z2, smallest_batch=1)
     check_temperature(temperature)
@@ -163,23 +163,23 @@ def sycon_moco_loss(
 ) -> Tensor:
     """Return Sy-CON's MoCo form in one direction, the mean of `L1 + L2` over the queries.
 
-    `L1` tells the teacher's key of the other view, `L2` the past embedding of the same view, each
-    among all rows of both queues. With two empty queues the batch's other samples take their place.
+    The positive of `L1` is the teacher's key of the other view, that of `L2` the past embedding of
+    the same view. Negatives are all rows of both queues, or other samples if both are empty.
 
     Args:
         z1: `(batch, dim)` queries.
         teacher2: `(batch, dim)` the teacher's embeddings of the other views; without gradient.
-        predicted1: `(batch, dim)` predictions made of the queries.
+        predicted1: `(batch, dim)` predictions from the queries.
         past1: `(batch, dim)` the past network's embeddings of the queries' views; without gradient.
         queue: `(rows, dim)` past keys of the other views; without gradient.
         past_queue: `(past_rows, dim)` past embeddings of the other views; without gradient.
-        temperature: `t`, of both.
+        temperature: `t` of both losses.
         reduction: "mean", "sum", or "none": `(batch,)`.
-        normalize: make the rows unit length; False where they are.
-        chunk_size: anchors in a slice of the matrix (see `kernel`).
+        normalize: scale the rows to unit length; pass False if they already have it.
+        chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Raises:
-        ValueError: if the inputs do not fit each other, or nothing is there to contrast with.
+        ValueError: if the inputs do not match each other, or there is nothing to contrast with.
     """
     check_views(z1, predicted1, smallest_batch=1)
     check_queue(past_queue, z1)
@@ -210,7 +210,7 @@ def _check_past(z1: Tensor, past1: Tensor, past2: Tensor) -> None:
 
 
 def _side_by_side(first: Mask, second: Mask | None) -> Mask:
-    """Return the mask of two sets of as many keys, the second's being none where it is None."""
+    """Join the masks of two key sets of equal size; None for no pair in the second set."""
 
     def mask(rows: slice) -> Tensor:
         left = first(rows)

@@ -1,4 +1,4 @@
-"""Base of strategies that compute a head from features: train first, then write rows only."""
+"""Base class for strategies that train in the base session and then only write head rows."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.modes import evaluating
-from cl_suite.plugin import Requirements, StrategyPlugin, Template, session_features
+from cl_suite.plugin import (
+    Requirements,
+    StrategyPlugin,
+    Template,
+    session_classes,
+    session_features,
+)
 
 
 @dataclass(kw_only=True, eq=False)
 class HeadPlugin(StrategyPlugin):
-    """Train in the first session alone; after each, write what its features tell into a head.
+    """Train in the first session only; after every session, compute head rows from its features.
 
     The first session it sees is the base session. With our `Classifier` the rows go into its head.
-    With any other network, or a head of another kind, the plugin keeps a head of its own on the
-    network's features (of a foreign one: the input of its last linear layer), and puts its scores
-    in the place of the network's output in evaluation.
+    With any other network, or another kind of head, the plugin keeps its own head on the network's
+    features (for a foreign network: the input of its last linear layer). In evaluation the scores
+    of this head replace the network's output.
     """
 
     base_classes_: list[int] = field(default_factory=list, init=False)
     own_head_: ClassHead | None = field(default=None, init=False)
     own_dim_: int = field(default=0, init=False)  # width of the features that `own_head_` scores
 
-    # a class's row is made once
+    # the row of a class is computed once
     requirements = Requirements(rewrites_rows=True, kinds=("class",))
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
-        """Write what the session's training data tells into `head`; return the session's classes.
+        """Compute head rows from the session's training data; return the session's classes.
 
         `base_classes_` is empty in the base session.
         """
@@ -51,13 +57,13 @@ class HeadPlugin(StrategyPlugin):
             return
         with evaluating(template.model):
             features = feature_function(template.model)(template.mb_x)
-        self.own_head_.widen(max(template.experience.classes_in_this_experience) + 1)
+        self.own_head_.widen(max(session_classes(template)) + 1)
         template.mb_output = self.own_head_.to(features.device)(features)
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
         head = self.own_head_
-        # a network is saved as its tensors
+        # a network is saved by its tensors
         state["own_head_"] = None if head is None else dict(head.state_dict())
         return state
 

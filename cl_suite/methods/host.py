@@ -1,4 +1,4 @@
-"""A strategy around another one, its host: what is not added or changed is the host's."""
+"""Base class for strategies that wrap another strategy, their host, and add to it."""
 
 from __future__ import annotations
 
@@ -20,29 +20,28 @@ from cl_suite.plugin import Requirements, StrategyPlugin, Template, requirements
 
 @dataclass(kw_only=True, eq=False)
 class WrappingPlugin(StrategyPlugin):
-    """Hands every callback on to a host, and is to the engine what the host is.
+    """Forwards every callback to the host and presents the host's requirements to the engine.
 
-    A subclass that overrides a callback hands it on itself, by `super()` where the base class has
-    it. The host may be a plugin of Avalanche's. It keeps a data loader of its own making; where it
-    leaves the engine's, or the one that `StrategyPlugin` makes, the loader brings all that host and
-    wrapper ask for.
+    A subclass that overrides a callback must forward it, by `super()` if the base class defines it.
+    The host may be an Avalanche plugin. If the host makes its own data loader, it is kept.
+    Otherwise the loader provides everything that host and wrapper require.
 
     Args:
-        host: name of a registered strategy, which gets the parameters of its YAML file; or a
-            plugin, in a program.
-        host_params: parameters of the host that are others than in its YAML file.
+        host: name of a registered strategy, with the parameters of its YAML file; in Python also
+            a plugin.
+        host_params: parameters of the host that replace those of its YAML file.
 
     Attributes:
-        has_own_loader: whether the session's batches come from a loader of the host's making.
+        has_own_loader: whether the session's batches come from a loader that the host made.
     """
 
     host: Any
     host_params: dict[str, Any] | None = None
-    host_: Any = field(default=None, init=False, repr=False)  # made when it is first asked for
+    host_: Any = field(default=None, init=False, repr=False)  # made at first use
     has_own_loader = False
 
     @property
-    def requirements(self) -> Requirements:  # type: ignore[override]  # known once there is a host
+    def requirements(self) -> Requirements:  # type: ignore[override]  # depends on the host
         """What the host requires; a wrapper that needs more uses `dataclasses.replace`."""
         return requirements_of(self.hosted)
 
@@ -51,7 +50,7 @@ class WrappingPlugin(StrategyPlugin):
         """The host.
 
         Raises:
-            UserError: if there is none of this name, or it cannot be one; see `check_host`.
+            UserError: if no strategy has this name, or it cannot be a host; see `check_host`.
         """
         if self.host_ is None:
             host = make_host(self.host, self.host_params or {})
@@ -61,18 +60,18 @@ class WrappingPlugin(StrategyPlugin):
 
     @property
     def host_name(self) -> str:
-        """What to call the host in a message."""
+        """The host's name for messages."""
         return self.host if isinstance(self.host, str) else type(self.host).__name__
 
     def check(self) -> None:
         super().check()
-        _ = self.hosted  # a host that cannot be one is refused at once
+        _ = self.hosted  # refuse an unsuitable host at once
 
     def check_host(self, host: Any) -> None:
-        """Raise `UserError` if the wrapper can do nothing for this host."""
+        """Raise `UserError` if the wrapper does not work with this host."""
 
     def __getattr__(self, name: str) -> Any:
-        # callbacks that the base class does not have: Avalanche asks whether they are there
+        # callbacks missing in the base class: Avalanche checks whether they exist
         if name.startswith(("before_", "after_")):
             return getattr(self.hosted, name)
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
@@ -111,7 +110,7 @@ class WrappingPlugin(StrategyPlugin):
         load_host_state(self.hosted, own.pop("host"))
         super().load_state_dict(own)
 
-    # --- callbacks of the base class, the host's after them ---
+    # --- callbacks: first the base class's, then the host's ---
 
     def before_training(self, template: Template, **kwargs: Any) -> None:
         super().before_training(template, **kwargs)
@@ -141,7 +140,7 @@ class WrappingPlugin(StrategyPlugin):
 
 
 def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
-    """Return the plugin that `host` names, or is.
+    """Return the plugin that `host` names, or `host` itself if it is a plugin.
 
     Raises:
         UserError: for an unknown name or parameter, one out of range, or a wrapper as the host.
@@ -149,7 +148,7 @@ def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
     if not isinstance(host, str):
         if parameters:
             raise UserError(
-                f"host_params {dict(parameters)} are for a host given by name; give them to "
+                f"host_params {dict(parameters)} need a host given by name; pass them to "
                 f"{type(host).__name__} itself"
             )
         made = host
@@ -161,7 +160,7 @@ def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
     if made is None or isinstance(made, WrappingPlugin):
         name = host if isinstance(host, str) else type(host).__name__
         raise UserError(
-            f"host '{name}' wraps a host itself; name the strategy within, such as er_ace"
+            f"host '{name}' is a wrapper itself; choose the strategy inside it, such as er_ace"
         )
     return made
 
@@ -182,13 +181,13 @@ def _construct(entry: registry.Entry, parameters: Mapping[str, Any]) -> Any:
     try:
         return entry.load()(**given)
     except TypeError as error:
-        raise UserError(f"host '{entry.name}' cannot be made of {given} ({error})") from error
+        raise UserError(f"host '{entry.name}' cannot be created with {given} ({error})") from error
 
 
 def host_state(host: Any) -> Any:
-    """Return a plugin's state as the engine saves it; Avalanche's own have their attributes alone.
+    """Return a plugin's state as the engine saves it; for Avalanche's plugins, their attributes.
 
-    Functions among these come from the constructor.
+    Functions among the attributes are left out: the constructor sets them.
     """
     if hasattr(host, "state_dict"):
         return host.state_dict()

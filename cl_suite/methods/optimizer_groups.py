@@ -1,4 +1,4 @@
-"""Parameter groups of an optimiser."""
+"""Move parameters into their own group of an optimiser."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 
 
 def own_group(optimizer: Optimizer, parameters: Sequence[nn.Parameter], **settings: float) -> None:
-    """Give parameters a group of their own: the first group's settings, but for `settings`.
+    """Move parameters into their own group: the first group's settings, changed by `settings`.
 
-    Groups that this leaves empty are dropped, so that repeating it adds none.
+    Groups that become empty are dropped, so a repeated call adds no group.
     """
     chosen = {id(p) for p in parameters}
     for group in optimizer.param_groups:

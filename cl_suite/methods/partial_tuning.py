@@ -1,4 +1,4 @@
-"""Fine-tune a few parameters of a network on samples kept, and leave all others bit for bit."""
+"""Fine-tune some parameters of a network on kept samples and leave all others unchanged."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cl_suite.models.features import classifier_of
 from cl_suite.models.modes import batchnorms
 
 Groups = Literal["bn+fc", "bn+fc+conv1", "fc", "all", "sensitive"]
-Batch = tuple[Tensor, Tensor, Tensor | None]  # inputs, class ids, logits kept or None
+Batch = tuple[Tensor, Tensor, Tensor | None]  # inputs, class ids, kept logits or None
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 
 
 def named_group(model: nn.Module, groups: Groups) -> set[str]:
-    """Return the names, in the network's state, of a preset group.
+    """Return the names of a preset group's tensors in the network's state.
 
     Args:
-        groups: joined by `+` out of bn (weights, biases and running statistics of BatchNorm; of a
-            network without any, its other normalising layers), fc (the classifier) and conv1 (the
-            first convolution); or all. What is frozen is in none of them, statistics included.
+        groups: bn, fc and conv1 joined by `+`, or all. bn is weights, biases and running statistics
+            of BatchNorm (without BatchNorm, other normalising layers), fc the classifier, conv1
+            the first convolution. Frozen parts, statistics included, are in no group.
     """
     frozen = _frozen(model)
     if groups == "all":
@@ -47,7 +47,7 @@ def named_group(model: nn.Module, groups: Groups) -> set[str]:
 
 
 def phase_steps(num_steps: int, phases: int) -> list[int]:
-    """Return after which of `num_steps` steps a phase comes, the last one at the end.
+    """Return the steps, of `num_steps`, after which a phase runs; the last is at the end.
 
     Example:
         >>> phase_steps(7, 3)
@@ -57,7 +57,7 @@ def phase_steps(num_steps: int, phases: int) -> list[int]:
 
 
 def balanced_rows(labels: Sequence[int], num: int) -> list[int]:
-    """Return `num` places: of each a class is drawn first, then one of its samples."""
+    """Return `num` places; for each, first a class is drawn, then one of its samples."""
     of_class: dict[int, list[int]] = {}
     for place, label in enumerate(labels):
         of_class.setdefault(label, []).append(place)
@@ -80,14 +80,13 @@ def tune(
 ) -> None:
     """Take SGD steps on some tensors of a network.
 
-    The rate falls to zero by a cosine. BatchNorm layers of which anything is named are in train
-    mode, so that their statistics follow the samples; all others are in eval mode, and so is the
-    rest of the network.
+    The rate falls to zero along a cosine. BatchNorm layers with a named tensor are in train mode,
+    so their statistics follow the samples. The rest of the network is in eval mode.
 
     Args:
-        names: of tensors in the network's state, running statistics included.
-        draw: gives a batch.
-        distillation: weight of `logit_distance` beside the cross-entropy.
+        names: names of tensors in the network's state, running statistics included.
+        draw: returns a batch.
+        distillation: weight of `logit_distance`, added to the cross-entropy.
     """
     parameters = [p for name, p in model.named_parameters() if name in names]
     if not parameters:
@@ -110,7 +109,7 @@ def tune(
 
 @contextlib.contextmanager
 def _only(model: nn.Module, names: Collection[str]) -> Iterator[None]:
-    """Let gradients and statistics reach the named tensors alone; put all back afterwards."""
+    """Let gradients and statistics reach only the named tensors; restore everything afterwards."""
     modes = {part: part.training for part in model.modules()}
     wanted = {name: p.requires_grad for name, p in model.named_parameters()}
     owners = {name.rpartition(".")[0] for name in names}
@@ -131,14 +130,14 @@ def _only(model: nn.Module, names: Collection[str]) -> Iterator[None]:
 
 
 def check_groups(groups: str, option: str = "--strategy.groups") -> None:
-    """Raise `UserError` if there is no such group."""
+    """Raise `UserError` if the group is unknown."""
     known = get_args(Groups)
     if groups not in known:
         raise UserError(f"{option} must be one of {', '.join(known)}, got '{groups}'")
 
 
 def _frozen(model: nn.Module) -> set[str]:
-    """Return the names of parameters without gradient, and of buffers of layers with no others."""
+    """Return the names of frozen parameters, and of the buffers of fully frozen layers."""
     names: set[str] = set()
     for prefix, part in model.named_modules():
         own = dict(part.named_parameters(recurse=False))

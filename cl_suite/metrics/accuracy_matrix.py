@@ -1,4 +1,4 @@
-"""Hits and counts per class and session, and the accuracy matrix that follows from them."""
+"""Hits and test images per class and session, and the accuracy matrix computed from them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Everything an evaluation leaves behind; every published figure follows from it.
+    """The result of an evaluation, from which every published metric is computed.
 
     Attributes:
         hits: test images of class `c` predicted correctly after session `i`, `(num_sessions_done,
-            num_classes)`; 0 for classes not seen by then.
+            num_classes)`; 0 for classes not yet seen.
         counts: test images of each class, `(num_classes,)`.
-        session_of_class: session that brings each class, `(num_classes,)`; -1 for a class that no
-            session brings.
+        session_of_class: session that introduces each class, `(num_classes,)`; -1 for a class that
+            is in no session.
 
     Raises:
         ValueError: if the shapes disagree, or there are more hits than images.
@@ -53,23 +53,23 @@ class Hits:
         return int(self.hits.shape[0])
 
     def until(self, session: int) -> Hits:
-        """Return what was known after `session`."""
+        """Return the hits of the sessions up to `session`."""
         return Hits(self.hits[: session + 1], self.counts, self.session_of_class)
 
 
 def accuracy_matrix(hits: Hits, *, allow_future: bool = False) -> tuple[FloatArray, IntArray]:
     """Return the accuracy matrix `A` and the number of test images of each session.
 
-    `A[i, j]` is the accuracy, after session `i`, on the test images of session `j`'s classes; every
-    published figure is a function of the two.
+    `A[i, j]` is the accuracy, after session `i`, on the test images of session `j`'s classes. Every
+    published metric is a function of the matrix and these numbers.
 
     Args:
         hits: hits and counts of the sessions done.
-        allow_future: keep entries above the diagonal. Only meaningful for a model that scores
-            classes before it was taught them; they are NaN otherwise.
+        allow_future: keep entries above the diagonal, NaN otherwise. Only meaningful for a model
+            that scores classes before it has learned them.
 
     Returns:
-        The matrix, fractions, `(num_sessions_done, num_sessions_done)`, and the number of images,
+        The matrix of fractions, `(num_sessions_done, num_sessions_done)`, and image counts
         `(num_sessions_done,)`. A session without test images has a column of NaN.
 
     Example:

@@ -1,8 +1,8 @@
-"""The published figures, as pure functions of the accuracy matrix and the number of test images.
+"""The published metrics, as pure functions of the accuracy matrix and test image counts.
 
 Throughout, `matrix` is `A` `(num_sessions, num_sessions)`: `A[i, j]` is the accuracy after session
 `i` on the classes of session `j`, NaN above the diagonal; `num_images` is `n` `(num_sessions,)`.
-Everything is a fraction, and NaN where a figure is undefined. Session accuracies are micro averages
+Every metric is a fraction, and NaN if it is undefined. Session accuracies are micro averages
 (hits over images), so they depend neither on batch size nor on the order of the images.
 """
 
@@ -19,8 +19,8 @@ from cl_suite.metrics.accuracy_matrix import FloatArray, Hits, IntArray
 def session_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
     """Return the accuracy over all classes seen after each session, `(num_sessions,)`.
 
-    `a_i = sum_{j<=i} n_j A[i, j] / sum_{j<=i} n_j`; the mean of row `i` would let the base session
-    count as little as one few-shot session.
+    `a_i = sum_{j<=i} n_j A[i, j] / sum_{j<=i} n_j`; the mean of row `i` would weight the base
+    session no more than one few-shot session.
 
     Example:
         >>> matrix = np.array([[0.9, np.nan], [0.85, 0.6]])
@@ -71,8 +71,8 @@ def new_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
 def harmonic_mean(matrix: FloatArray, num_images: IntArray) -> FloatArray:
     """Return `H_i = 2 B_i N_i / (B_i + N_i)` after each session; NaN after session 0.
 
-    It is 0 where either accuracy is, so it shows a failure on the new classes that the accuracy
-    over all classes hides.
+    It is 0 if either accuracy is 0, so it shows a failure on the new classes that the accuracy over
+    all classes hides.
     """
     base, new = base_accuracy(matrix, num_images), new_accuracy(matrix, num_images)
     harmonic = np.where(np.isnan(base + new), np.nan, 0.0)
@@ -83,9 +83,9 @@ def harmonic_mean(matrix: FloatArray, num_images: IntArray) -> FloatArray:
 def retention(
     matrix: FloatArray, num_images: IntArray, *, which: Literal["all", "base"] = "all"
 ) -> float:
-    """Return the share of the first accuracy that is left: `a_S / a_0`, or `B_S / B_0`.
+    """Return the share of the first accuracy that remains: `a_S / a_0`, or `B_S / B_0`.
 
-    The literature uses the name for both, so print which. NaN if the first accuracy is 0.
+    The literature uses the name for both, so state which one. NaN if the first accuracy is 0.
     """
     _check(matrix, num_images)
     values = (session_accuracy if which == "all" else base_accuracy)(matrix, num_images)
@@ -93,14 +93,14 @@ def retention(
 
 
 def forgetting(matrix: FloatArray, num_images: IntArray, *, weighted: bool = False) -> float:
-    """Return how much accuracy the earlier sessions' classes have lost since their best.
+    """Return the accuracy that earlier sessions' classes lost since their best session.
 
     `F = (1/S) sum_{j<S} (max_{j<=i<S} A[i, j] - A[S, j])` (Chaudhry et al., ECCV 2018, eq. 3).
 
     Args:
-        matrix: see the module.
-        num_images: see the module.
-        weighted: weigh session `j` by its test images instead of equally, so that 60 base classes
+        matrix: see the module docstring.
+        num_images: see the module docstring.
+        weighted: weight session `j` by its test images instead of equally, so 60 base classes
             outweigh five new ones.
     """
     last = len(num_images) - 1
@@ -112,9 +112,9 @@ def backward_transfer(matrix: FloatArray, num_images: IntArray, *, weighted: boo
     """Return `BWT = (1/S) sum_{j<S} (A[S, j] - A[j, j])` (Lopez-Paz and Ranzato, NeurIPS 2017).
 
     Args:
-        matrix: see the module.
-        num_images: see the module.
-        weighted: weigh session `j` by its test images instead of equally.
+        matrix: see the module docstring.
+        num_images: see the module docstring.
+        weighted: weight session `j` by its test images instead of equally.
     """
     last = len(num_images) - 1
     return _over_sessions(
@@ -126,7 +126,7 @@ def forward_transfer(matrix: FloatArray, untrained: ArrayLike) -> float:
     """Return `FWT = (1/S) sum_{j>=1} (A[j-1, j] - r_j)` (Lopez-Paz and Ranzato, NeurIPS 2017).
 
     Args:
-        matrix: with entries above the diagonal; NaN there makes the figure NaN, as it must be for
+        matrix: with entries above the diagonal; NaN there makes the metric NaN, as it must be for
             a head that grows.
         untrained: accuracy `r_j` of the untrained model on each session's classes,
             `(num_sessions,)`.
@@ -140,7 +140,7 @@ def forward_transfer(matrix: FloatArray, untrained: ArrayLike) -> float:
 def macro_accuracy(hits: Hits) -> FloatArray:
     """Return the mean of the accuracies of the classes seen, after each session, `(num_sessions,)`.
 
-    It equals the micro average where all classes have the same number of test images.
+    It equals the micro average if all classes have the same number of test images.
     """
     values = np.full(hits.num_sessions, np.nan)
     for session in range(hits.num_sessions):
@@ -153,13 +153,13 @@ def macro_accuracy(hits: Hits) -> FloatArray:
 def _check(matrix: FloatArray, num_images: IntArray) -> None:
     if matrix.shape != (len(num_images), len(num_images)) or not len(num_images):
         raise ValueError(
-            f"an accuracy matrix of shape {matrix.shape} and {len(num_images)} image counts; the "
-            "matrix must be square, with a row for each count, and at least one session done"
+            f"got an accuracy matrix of shape {matrix.shape} and {len(num_images)} image counts; "
+            "pass a square matrix with one row per count, and at least one session"
         )
 
 
 def _weighted_mean(values: FloatArray, weights: IntArray) -> float:
-    # a session without test images has accuracy NaN and weight 0: it has no say
+    # a session without test images has accuracy NaN and weight 0, so it does not count
     present = weights > 0
     return float(np.average(values[present], weights=weights[present])) if present.any() else np.nan
 

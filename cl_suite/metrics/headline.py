@@ -1,4 +1,4 @@
-"""The few figures by which runs are compared, from the hits of a run."""
+"""The headline metrics by which runs are compared, computed from the hits of a run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 
 @dataclass(frozen=True)
 class Headline:
-    """The figures of a whole run; fractions, NaN where undefined.
+    """The metrics of a whole run: fractions, NaN if undefined.
 
     Attributes:
         average: mean of the session accuracies, base session included.
         last: accuracy over all classes after the last session.
         drop: first session accuracy minus the last.
         harmonic: harmonic mean of base and new accuracy after the last session.
-        forgetting: accuracy that the earlier sessions lost since their best, unweighted.
-        last_macro: mean of the accuracies of the classes after the last session.
+        forgetting: accuracy that earlier sessions' classes lost since their best, unweighted.
+        last_macro: mean of the per-class accuracies after the last session.
     """
 
     average: float
@@ -30,7 +30,7 @@ class Headline:
 
 
 def headline(hits: Hits) -> Headline:
-    """Return the figures of a run from its hits.
+    """Return the headline metrics of a run from its hits.
 
     Raises:
         ValueError: if no session is done.

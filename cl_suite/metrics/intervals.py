@@ -1,4 +1,4 @@
-"""Means over seeds with confidence intervals, by Student's t."""
+"""Means over seeds with confidence intervals from Student's t distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MeanInterval:
     Attributes:
         mean: the mean.
         half_width: half the width of its confidence interval; NaN for a single value.
-        standard_deviation: of the sample (`ddof` 1); NaN for a single value.
+        standard_deviation: sample standard deviation (`ddof` 1); NaN for a single value.
         num: number of values.
     """
 
@@ -30,7 +30,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
     """Return the mean of these values with its confidence interval.
 
     Args:
-        values: one a seed.
+        values: one per seed.
         level: probability that the interval covers the true mean, for normal values.
 
     Raises:
@@ -48,7 +48,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> MeanInterval:
     mean, num = float(np.mean(values)), len(values)
     if num == 1:
         return MeanInterval(mean, math.nan, math.nan, 1)
-    # scipy.special holds the quantile too, and imports far faster than scipy.stats
+    # scipy.special has the quantile too, and imports far faster than scipy.stats
     from scipy.special import stdtrit
 
     deviation = float(np.std(values, ddof=1))
@@ -61,14 +61,14 @@ def paired_difference(
 ) -> MeanInterval:
     """Return the mean of `first - second`, paired by seed, with its confidence interval.
 
-    Pairing removes what the seeds have in common, so it sees smaller differences than two intervals
-    laid side by side.
+    Pairing removes the variation that both share for a seed, so it detects smaller differences than
+    two separate intervals.
 
     Raises:
         ValueError: if the two differ in length, or are empty.
     """
     if len(first) != len(second):
         raise ValueError(
-            f"{len(first)} values cannot be paired with {len(second)}; give one of each a seed"
+            f"{len(first)} values cannot be paired with {len(second)}; pass one of each per seed"
         )
     return mean_interval([a - b for a, b in zip(first, second, strict=True)], level)

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al., ICLR 2022, arXiv 2106.09685) by peft, in place.
+"""Adds low-rank adapters (LoRA, Hu et al., ICLR 2022, arXiv 2106.09685) to a network, with peft.
 
 A layer's frozen weight `W` becomes `W + alpha / rank * B A` with trainable `A` `(rank, inputs)` and
 `B` `(outputs, rank)`; `B` starts at zero, so a fresh adapter changes nothing.
@@ -22,18 +22,18 @@ from cl_suite.models.stages import cut
 
 @dataclass(frozen=True)
 class LoRASettings:
-    """Which layers get an adapter, and of what form.
+    """Which layers get an adapter, and the adapter's form.
 
     Args:
         rank: rank of the update.
         alpha: scale of the update: it is multiplied by `alpha / rank`.
         dropout: rate of dropout on the adapter's input while training.
-        targets: patterns (`*` and `?`) of names of layers in the body. None, by family: query and
-            value projections of a vision transformer, else convolutions (not grouped ones), else
-            linear layers.
-        exclude: patterns of names of layers that get none in any case.
+        targets: name patterns (`*` and `?`) of layers in the body. None depends on the network:
+            query and value projections of a vision transformer, else convolutions (not grouped
+            ones), else linear layers.
+        exclude: name patterns of layers that never get an adapter.
         start: first block that gets adapters, as in a slice: -6 is the sixth from the end.
-        stop: block before which to end, as in a slice.
+        stop: first block after them, as in a slice.
         rslora: scale by `alpha / sqrt(rank)` instead (Kalajdzievski, 2023, arXiv 2312.03732).
     """
 
@@ -55,9 +55,9 @@ class LoRASettings:
 
 
 class SplitQKV(nn.Module):
-    """The query, key and value projections that timm keeps in one linear layer, apart again.
+    """Splits timm's fused linear layer into query, key and value projections.
 
-    The same numbers in the same order come out; an adapter can act on some of the three.
+    The output is the same numbers in the same order; an adapter can act on some of the three.
     """
 
     def __init__(self, fused: nn.Linear) -> None:
@@ -83,9 +83,9 @@ class SplitQKV(nn.Module):
 def add_lora(body: nn.Module, settings: LoRASettings) -> bool:
     """Freeze a body and put trainable adapters on some layers; return whether it had none before.
 
-    A body that has adapters already is left as it is. Names in its `state_dict` change where a
-    layer gets an adapter (`<layer>.base_layer.weight`) and where a fused projection is split
-    (`qkv.q`, `qkv.k`, `qkv.v`).
+    A body that already has adapters is unchanged. Names in its `state_dict` change if a layer gets
+    an adapter (`<layer>.base_layer.weight`) or a fused projection is split (`qkv.q`, `qkv.k`,
+    `qkv.v`).
 
     Raises:
         UserError: for a value out of range, or if no layer fits the settings.
@@ -127,7 +127,7 @@ def lora_parameters(body: nn.Module) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def without_adapters(body: nn.Module) -> Iterator[None]:
-    """Run a body as it was before adapters were added; what requires a gradient stays as it is."""
+    """Run a body as it was before adapters were added; `requires_grad` does not change."""
     # peft's own switch also changes `requires_grad`
     layers = [(layer, layer._disable_adapters) for layer in _lora_layers(body)]
     for layer, _ in layers:
@@ -141,9 +141,9 @@ def without_adapters(body: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def adapting(body: nn.Module, *, dropout: bool = True) -> Iterator[None]:
-    """Run a frozen body in eval mode (BatchNorm still), the adapters' dropout as in training.
+    """Run a frozen body in eval mode (so BatchNorm is fixed), the adapters' dropout as in training.
 
-    Every part is left in the mode it was found in.
+    Every part's mode is restored afterwards.
 
     Args:
         dropout: whether the adapters' dropout acts.
@@ -160,7 +160,7 @@ def adapting(body: nn.Module, *, dropout: bool = True) -> Iterator[None]:
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """Return how many numbers are trainable, and how many there are."""
+    """Return the number of trainable parameters and of all parameters."""
     sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return sum(n for n, trainable in sizes if trainable), sum(n for n, _ in sizes)
 
@@ -172,7 +172,7 @@ def _lora_layers(body: nn.Module) -> Iterator[Any]:
 
 
 def _split_and_choose(body: nn.Module, settings: LoRASettings) -> list[str]:
-    """Return the names of the layers that get an adapter, fused projections split where needed."""
+    """Return the names of the layers that get an adapter; split fused projections if needed."""
     stages = cut(body)
     blocks = range(stages.num_blocks)[settings.start : settings.stop]
     layers = {

@@ -1,4 +1,4 @@
-"""Backbones by name: the field's small networks, timm's, and CLIP; what of them is frozen."""
+"""Creates backbones by name (our small networks, timm, CLIP, wav2vec2) and freezes their parts."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.stages import cut
 from cl_suite.models.weights_files import load_weights, take_state
 
-CLIP = "clip:"  # begins the name of a CLIP model
-WAV2VEC2 = "wav2vec2:"  # begins the name of a wav2vec2 model
+CLIP = "clip:"  # starts the name of a CLIP model
+WAV2VEC2 = "wav2vec2:"  # starts the name of a wav2vec2 model
 
 
 class Backbone(nn.Module):
-    """A feature extractor that knows its width and what of it is frozen.
+    """A feature extractor that knows its width and its frozen part.
 
     Args:
         body: maps an input batch to features `(batch, dim)`.
         dim: width of a feature.
-        frozen: no gradient, and eval mode whatever a training template asks for, so that BatchNorm
-            and dropout stay still.
-        trained_blocks: only the last so many blocks (see `stages.cut`) and what follows them learn;
-            what lies below is frozen. None: all of it learns.
+        frozen: no gradient, and always eval mode, even if a training template asks for train mode,
+            so BatchNorm and dropout do not act.
+        trained_blocks: only this many last blocks (see `stages.cut`) and the layers after them
+            learn; everything before is frozen. None: everything learns.
         weights: digest of the published weights it starts from, None for random ones.
     """
 
@@ -80,7 +80,7 @@ class Backbone(nn.Module):
         return FrozenPart(self.body, until, input_shape)
 
     def enter_behind(self, part: FrozenPart) -> None:
-        """Take what `part` makes of an image as the input from now on, flattened, not the image."""
+        """From now on, take the flattened output of `part` as input instead of an image."""
         if part.until is None:
             self._entry = len(cut(self.body).blocks) + 1
         else:
@@ -88,7 +88,7 @@ class Backbone(nn.Module):
 
     @property
     def is_passed_by(self) -> bool:
-        """Whether features come in finished, so that no frozen tensor has a part in them."""
+        """Whether inputs are finished features, so the body is skipped."""
         return self.frozen and self._entry is not None
 
     def _freeze_below(self, trained_blocks: int) -> None:
@@ -121,20 +121,20 @@ def create_backbone(
     arguments: Mapping[str, Any] | None = None,
     start: Mapping[str, Tensor] | None = None,
 ) -> Backbone:
-    """Return a backbone for inputs of `input_shape`, by our name, timm's, or CLIP's.
+    """Return a backbone for inputs of `input_shape`.
 
     Args:
-        name: one of ours, timm's, or `clip:` and the name of a CLIP model.
-        pretrained: take the published weights (from the local cache, else from the hub).
+        name: one of ours, timm's, or `clip:` or `wav2vec2:` and the name of such a model.
+        pretrained: use the published weights (from the local cache, else from the hub).
         weights: a `.safetensors` file with the backbone's weights (a classifier's rows in it are
-            left out); for CLIP and wav2vec2 the folder of a published model.
+            ignored); for CLIP and wav2vec2 the folder of a published model.
         trained_blocks: see `Backbone`.
         arguments: further arguments of `timm.create_model`.
-        start: tensors to start from; `weights` then only names where they come from.
+        start: tensors to start from; `weights` is then only their source, for messages.
 
     Raises:
-        UserError: for an unknown name, weights that cannot be had or do not fit, or an input too
-            small for the network.
+        UserError: for an unknown name, weights that are not available or do not fit, or an input
+            too small for the network.
     """
     body = _body(name, input_shape, pretrained, weights, dict(arguments or {}), start)
     published = pretrained or weights is not None
@@ -171,7 +171,7 @@ def _body(
     if name in OWN_BACKBONES:
         if pretrained:
             raise UserError(
-                f"backbone '{name}' has no published weights; use --model.weights FILE "
+                f"backbone '{name}' has no published weights; pass --model.weights FILE "
                 "or --model.pretrained false"
             )
         body = OWN_BACKBONES[name](input_shape[0])
@@ -186,11 +186,11 @@ def _body(
 
 
 def _take_size(body: nn.Module, input_shape: tuple[int, ...]) -> None:
-    """Resample position embeddings, where there are any, for another size than the weights'."""
+    """Resample position embeddings, if there are any, to the size of the input."""
     embed = getattr(body, "patch_embed", None)
     size = getattr(embed, "img_size", None)
     if size is not None and tuple(size) != input_shape[1:] and hasattr(body, "set_input_size"):
-        # what does not fit at all is said by `_feature_dim`
+        # `_feature_dim` raises the error if the size does not fit at all
         with contextlib.suppress(AssertionError, RuntimeError, ValueError):
             body.set_input_size(input_shape[1:])  # type: ignore[operator]  # a module's attribute
 
@@ -210,17 +210,18 @@ def _timm_model(
             name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **arguments
         )
     except Exception as error:
-        # the hub's client raises many kinds; without a download only the arguments can be wrong
+        # the hub's client raises many kinds of errors; without a download, the arguments are wrong
         if arguments:
             raise UserError(
-                f"backbone '{name}' cannot be made with --model.backbone_args {arguments} ({error})"
+                f"backbone '{name}' cannot be made with --model.backbone_args {arguments} "
+                f"({error}); correct them or leave them out"
             ) from error
         if not pretrained:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"the published weights of backbone '{name}' cannot be had ({reason}); pass a file "
-            "with --model.weights FILE.safetensors, or --model.pretrained false"
+            f"the published weights of backbone '{name}' could not be downloaded ({reason}); pass "
+            "a file with --model.weights FILE.safetensors, or --model.pretrained false"
         ) from error
     return model
 
@@ -243,7 +244,7 @@ def _feature_dim(body: nn.Module, name: str, input_shape: tuple[int, ...]) -> in
         body.train(mode)
     if features.dim() != 2 or features.shape[1] == 0:
         raise UserError(
-            f"backbone '{name}' gives features of shape {tuple(features.shape[1:])} for "
-            f"inputs of shape {input_shape}; a flat vector is needed"
+            f"backbone '{name}' returns features of shape {tuple(features.shape[1:])} for "
+            f"inputs of shape {input_shape}; choose one that returns a flat vector"
         )
     return int(features.shape[1])

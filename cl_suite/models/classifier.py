@@ -16,7 +16,7 @@ from cl_suite.models.settings import ModelConfig
 
 
 class Classifier(nn.Module):
-    """`forward(x)` gives logits over class ids, `features(x)` the embedding `(batch, dim)`."""
+    """Backbone and head: `forward(x)` gives logits over class ids, `features(x)` the embedding."""
 
     def __init__(self, backbone: Backbone, head: ClassHead) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class Classifier(nn.Module):
         return logits
 
     def num_parameters(self) -> tuple[int, int]:
-        """Return how many parameters are trained, and how many there are, the head's aside."""
+        """Return the number of trained parameters and of all parameters, without the head's."""
         return count_parameters(self.backbone)
 
     def remember_published(self) -> None:
-        """Note the frozen tensors' contents, so that what never changes need not be saved.
+        """Note digests of the frozen tensors, so tensors that never change need not be saved.
 
-        Only where the backbone starts from published weights: random ones cannot be had again.
+        Only if the backbone starts from published weights: random ones cannot be loaded again.
         """
         if self.backbone.weights is not None:
             self._published = {
@@ -53,20 +53,20 @@ class Classifier(nn.Module):
             }
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return the state without the tensors that still are as published."""
+        """Return the state without the tensors that are still as published."""
         state = dict(self.state_dict())
         for name, tensor in self._frozen_tensors():
             known = self._published.get(name)
-            # where features come in finished, nothing can have changed what made them
+            # if inputs are finished features, the body is never run, so it cannot have changed
             if known and (self.backbone.is_passed_by or tensor_digest(tensor) == known):
                 del state[name]
         return state
 
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `trained_state` returned into a classifier of the same settings.
+        """Load the result of `trained_state` into a classifier with the same settings.
 
         Raises:
-            ValueError: if a tensor is missing that is not as published, or one does not belong.
+            ValueError: if an unpublished tensor is missing, or an extra one is present.
         """
         missing, unexpected = self.load_state_dict(state, strict=False)
         if wrong := [name for name in missing if name not in self._published] + unexpected:
@@ -93,10 +93,10 @@ def build_classifier(
 
     Args:
         input_shape: shape of one transformed sample.
-        num_classes: columns of the output; grows by itself where left at 0.
-        strategy: a plugin that may bring a head and prepare the network (`make_head`,
+        num_classes: columns of the output; it grows if more classes are learned.
+        strategy: a plugin that may supply a head and prepare the network (`make_head`,
             `prepare_model`).
-        start: the backbone's tensors, where `config.weights` names a run (see
+        start: the backbone's tensors, if `config.weights` names a run (see
             `cl_suite.runs.saved_model.starting_state`).
 
     Raises:
@@ -117,7 +117,7 @@ def build_classifier(
         add_lora(backbone.body, _lora_settings(config))
     classifier = Classifier(backbone, _head(config, backbone.dim, num_classes, strategy))
     if len(input_shape) == 3:
-        # convolutions of small images run markedly faster in this order, on CPU and GPU alike
+        # convolutions of small images run markedly faster in this order, on both CPU and GPU
         classifier = classifier.to(memory_format=torch.channels_last)
     if hasattr(strategy, "prepare_model"):
         strategy.prepare_model(classifier)

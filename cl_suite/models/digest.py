@@ -25,7 +25,7 @@ def weights_digest(module: nn.Module) -> str:
     """
     digest = hashlib.blake2b(words(module).encode(), digest_size=DIGEST_BYTES)
     for name, value in sorted(module.state_dict().items()):
-        # a counter of training steps, which some weight files leave out
+        # a counter of training steps that some weight files omit
         if not name.endswith("num_batches_tracked"):
             digest.update(name.encode() + tensor_digest(value))
     return digest.hexdigest()

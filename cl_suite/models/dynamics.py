@@ -1,20 +1,20 @@
-"""How much each parameter tensor of a network moves, within sessions and where they change.
+"""Measures how much each parameter tensor changes, within sessions and between them.
 
 Zhao et al., "Does Continual Learning Equally Forget All Parameters?", ICML 2023, arXiv 2304.04158.
 With `theta_{t,n}` a tensor after epoch `n` of session `t`, and `|theta|` its number of scalars:
 
     C_{t,n} = || theta_{t,n} - theta_{t,n-1} ||_1 / |theta|
 
-A tensor whose change jumps where a new session begins holds what is particular to a session. The
-paper ranks tensors by it, but its score could not be confirmed. Ours is the mean change of first
-epochs (against the last epoch of the session before) over the mean change of all other epochs but
-a session's first: 1 where nothing jumps.
+A tensor whose change jumps when a new session begins holds session-specific knowledge. The paper
+ranks tensors by this jump, but we could not confirm its score. Ours is the mean change of sessions'
+first epochs (against the last epoch of the session before) over the mean change of all other
+epochs: 1 means no jump.
 
-The paper compares epochs; here the first one of a session is compared with what the end of the
-session before has left, where a strategy may have written rows.
+The paper compares epochs. We compare a session's first epoch with the state at the end of the
+session before, after the strategy may have written rows.
 
-Running statistics of BatchNorm count as tensors: in class-incremental streams they jump most. What
-grows, such as the rows of a head, is compared as far as both sides have it.
+BatchNorm's running statistics count as tensors: in class-incremental streams they jump most.
+Tensors that grow, such as a head's rows, are compared on the rows that both sides have.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What is known of a tensor.
+    """How much one tensor changes.
 
     Attributes:
-        name: as in the network's state.
-        size: its scalars.
+        name: its name in the network's `state_dict`.
+        size: number of scalars.
         within: mean change of an epoch within a session.
-        across: mean change of the first epoch of a session, the base session's aside.
+        across: mean change of a session's first epoch, without the base session.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Sensitivity:
 
     @property
     def score(self) -> float:
-        """How much more it moves where sessions change."""
+        """How many times more it changes when a session begins than within one."""
         return self.across / (self.within + SMALLEST)
 
 
@@ -68,10 +68,10 @@ def mean_change(before: Tensor, after: Tensor) -> float:
 
 
 class Dynamics:
-    """Notes the change of every tensor of a network, epoch by epoch.
+    """Records the change of every tensor of a network, epoch by epoch.
 
     Args:
-        model: the network; its present state is what the first epoch is compared with.
+        model: the network; the first epoch is compared with its present state.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -80,7 +80,7 @@ class Dynamics:
         self.before = _state(model)
 
     def epoch(self, session: int, epoch: int) -> dict[str, Any]:
-        """Note an epoch that has just ended; return its record."""
+        """Record the epoch that has just ended; return its record."""
         now = _state(self.model)
         shared = [name for name in now if name in self.before]
         record = {
@@ -94,27 +94,27 @@ class Dynamics:
         return record
 
     def session_ends(self) -> None:
-        """Compare the next epoch with the network as it is now, after all that ends a session."""
+        """Compare the next epoch with the network's state now, at the very end of a session."""
         self.before = _state(self.model)
 
     def restart(self, records: Sequence[Mapping[str, Any]], state: Mapping[str, Tensor]) -> None:
-        """Go on behind these records, from the state that a checkpoint holds of the network."""
+        """Continue after these records, from the network state in a checkpoint."""
         self.records = [dict(record) for record in records]
         held = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-        # what a checkpoint leaves out has never changed
+        # tensors that a checkpoint leaves out have never changed
         self.before = _state(self.model) | {k: v.detach().clone() for k, v in held.items()}
 
 
 def sensitivities(records: Sequence[Mapping[str, Any]]) -> list[Sensitivity]:
-    """Return what the records of a stream say of each tensor, the most sensitive first.
+    """Return the sensitivity of each tensor from a stream's records, most sensitive first.
 
     Raises:
-        ValueError: if no session but the first one is in them, or no session has two epochs.
+        ValueError: if they hold only the first session, or no session has two epochs.
     """
     across = [r for r in records if r["epoch"] == 0 and r["session"] > 0]
     within = [r for r in records if r["epoch"] > 0]
     if not across or not within:
-        raise ValueError("it takes two sessions at least, and two epochs in one of them")
+        raise ValueError("sensitivity needs at least two sessions, and two epochs in one of them")
     latest = records[-1]["sizes"]
     found = [
         Sensitivity(name, int(size), within=_mean(within, name), across=_mean(across, name))
@@ -128,7 +128,7 @@ def most_sensitive(found: Sequence[Sensitivity], budget: float = 0.01) -> list[s
 
     Args:
         found: most sensitive first.
-        budget: share of all scalars. A tensor that does not fit is passed over.
+        budget: share of all scalars. A tensor that does not fit is skipped.
     """
     left = budget * sum(each.size for each in found)
     chosen = []

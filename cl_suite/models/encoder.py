@@ -1,7 +1,7 @@
-"""The encoder of a classifier, and copies of it that differ in a few tensors.
+"""A classifier's encoder, and copies of it that differ in a few tensors.
 
-A copy is a dict of these tensors by name. What it shares with another network in front is run once:
-its tail starts from the hidden values at which the two begin to differ.
+A copy is a dict of these tensors by name. The first layers that it shares with another network run
+once: its tail starts from the hidden values at which the two begin to differ.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Tensors = Mapping[str, Tensor]
 
 
 class Encoder:
-    """From inputs to features `(batch, dim)`, by a classifier's own body.
+    """Maps inputs to features `(batch, dim)` with a classifier's body.
 
-    It holds no tensor of its own. Of a foreign network it is what lies before the last linear
-    layer, without blocks: only whole passes.
+    It holds no tensors itself. For a foreign network it is everything before the last linear layer;
+    that has no blocks, so only whole passes are possible.
 
     Attributes:
-        body: the network whose tensors are named.
-        stages: the body in pieces.
+        body: the network whose tensors the copies name.
+        stages: the body cut into pieces.
         classifier: our head, or a foreign network's last linear layer.
-        num_frozen_blocks: how many of the first blocks the user wants to stay as they are.
+        num_frozen_blocks: number of first blocks that the user froze.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -57,13 +57,13 @@ class Encoder:
             self.num_frozen_blocks = 0
 
     def first_stage(self, names: Iterable[str]) -> int:
-        """Return the first piece that one of these tensors belongs to (see `Stages.stage_of`)."""
+        """Return the first piece that any of these tensors belongs to (see `Stages.stage_of`)."""
         return min(self.stages.stage_of(name) for name in names)
 
     def names_from(self, stage: int) -> list[str]:
-        """Return the body's parameters from a piece on, without adapters and classifier.
+        """Return the names of the body's parameters from a piece on, without adapters and head.
 
-        -1 stands for all of them. What the user froze is left out.
+        -1 means all of them. Blocks that the user froze are left out.
         """
         other = {id(p) for p in self.classifier.parameters()}
         other |= {id(p) for p in lora_parameters(self.body).values()}
@@ -76,13 +76,13 @@ class Encoder:
         ]
 
     def block(self, stage: int) -> nn.Module | None:
-        """Return the block of this number, None for what lies before or behind the blocks."""
+        """Return the block with this number, None for the pieces before and after the blocks."""
         return self.stages.blocks[stage] if 0 <= stage < self.stages.num_blocks else None
 
     def run(self, x: Tensor, tensors: Tensors, stage: int) -> tuple[Tensor, Tensor]:
         """Return the features of a copy, and its hidden values before block `stage`.
 
-        Where `stage` is no block the latter are the input itself, for `tail` to start over.
+        If `stage` is not a block, the hidden values are the input itself and `tail` starts over.
         """
         block = self.block(stage)
         if block is None:
@@ -92,13 +92,13 @@ class Encoder:
         return features, seen[0]
 
     def tail(self, hidden: Tensor, tensors: Tensors, stage: int) -> Tensor:
-        """Return the features of a copy from the hidden values that `run` gave for `stage`."""
+        """Return the features of a copy from the hidden values that `run` returned for `stage`."""
         if self.block(stage) is None:
             return self._call(self._whole, tensors, hidden)
         return self._call(self.stages, tensors, hidden, stage)
 
     def snapshot(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return a copy that has its own values of these tensors."""
+        """Return a copy with its own values of these tensors."""
         state = self.body.state_dict()
         return {name: state[name].clone() for name in names}
 
@@ -110,7 +110,7 @@ class Encoder:
 
     @torch.no_grad()
     def set_rows(self, class_ids: list[int], rows: Tensor) -> None:
-        """Write class vectors `(len(class_ids), dim)` into the classifier, biases of them 0.
+        """Write class vectors `(len(class_ids), dim)` into the classifier; their biases become 0.
 
         Raises:
             ValueError: if a foreign network has no output for one of the classes.
@@ -124,7 +124,7 @@ class Encoder:
         if max(class_ids) >= len(weight):
             raise ValueError(
                 f"class {max(class_ids)} is beyond the {len(weight)} outputs of the network's last "
-                "linear layer; give it more, or use cl_suite.models.classifier.Classifier"
+                "linear layer; add outputs, or use cl_suite.models.classifier.Classifier"
             )
         weight[class_ids] = rows.to(weight)
         if bias is not None:
@@ -139,8 +139,8 @@ class Encoder:
 def adapt(model: nn.Module, settings: LoRASettings, last_blocks: int | None = None) -> None:
     """Freeze a classifier's encoder and put adapters on its last blocks, all of them by default.
 
-    Blocks that the user froze get none, nor does the last linear layer of a foreign network. A
-    vision transformer of ours computes in its last block only what is read from then on.
+    Blocks that the user froze get none, nor does the last linear layer of a foreign network. From
+    then on, the last block of our vision transformer computes only the token that is read.
 
     Raises:
         UserError: see `add_lora`.
@@ -159,13 +159,13 @@ def adapt(model: nn.Module, settings: LoRASettings, last_blocks: int | None = No
 
 
 class StudentPass:
-    """Looks on while a training template runs the network, so that copies can go on from there.
+    """Records a training template's pass through the network, so copies can continue from it.
 
-    From here until `end` the frozen part of the body is in eval mode, as `adapting` has it.
+    Until `end`, the frozen part of the body is in eval mode, as in `adapting`.
 
     Args:
         x: the batch that the template is about to run.
-        stage: block before which to note the hidden values.
+        stage: block whose input hidden values are recorded.
         dropout: whether the adapters' dropout acts.
     """
 
@@ -180,7 +180,7 @@ class StudentPass:
         self._open.callback(handle.remove)
 
     def end(self) -> None:
-        """Leave the network as it was found."""
+        """Stop recording and restore the network's modes."""
         self._open.close()
 
     @property
@@ -194,7 +194,7 @@ class StudentPass:
         return self._hidden[-1].detach()
 
     def _note_autocast(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        # the template wraps its own pass alone; those of copies need the same precision
+        # the template wraps only its own pass; the copies' passes need the same precision
         kind = inputs[0].device.type
         enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
         self.autocast = torch.autocast(kind, dtype=dtype, enabled=enabled)

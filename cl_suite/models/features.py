@@ -1,4 +1,4 @@
-"""The embedding of any classifier, ours or not: computed, or looked at in passing."""
+"""The embedding of any classifier, ours or foreign: computed, or recorded during a pass."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cl_suite.models.classifier import Classifier
 def feature_function(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return the function from a batch to its embedding `(batch, dim)`.
 
-    Ours is `model.features`; of a foreign network it is the input of its last linear layer, which
-    is what the classifier of a torchvision, timm or Avalanche model sees.
+    For our classifier it is `model.features`. For a foreign network it is the input of its last
+    linear layer, which is the classifier of a torchvision, timm or Avalanche model.
 
     Raises:
         ValueError: if a foreign network has no linear layer.
@@ -36,7 +36,7 @@ def feature_function(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def classifier_of(model: nn.Module) -> nn.Module:
-    """Return what scores the features: our head, or a foreign network's last linear layer.
+    """Return the scoring module: our head, or a foreign network's last linear layer.
 
     Raises:
         ValueError: if a foreign network has no linear layer.
@@ -46,19 +46,19 @@ def classifier_of(model: nn.Module) -> nn.Module:
     linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
     if not linear:
         raise ValueError(
-            f"{type(model).__name__} has no linear layer that could be its classifier; wrap it as "
+            f"{type(model).__name__} has no linear layer that could be its classifier; wrap it in "
             "cl_suite.models.classifier.Classifier"
         )
     return linear[-1]
 
 
 class FeatureTap:
-    """Looks on while a training template runs a network, from here until `end`.
+    """Records the features while a training template runs a network, until `end`.
 
     Attributes:
         features: the features `(batch, dim)` of the latest pass, with their graph.
-        autocast: the precision of that pass, a context for further ones: the template wraps its
-            own pass alone.
+        autocast: context with the precision of that pass, for further passes: the template wraps
+            only its own.
     """
 
     features: Tensor
@@ -68,7 +68,7 @@ class FeatureTap:
         self._handle = classifier_of(model).register_forward_pre_hook(self._note)
 
     def end(self) -> None:
-        """Stop looking on."""
+        """Stop recording."""
         self._handle.remove()
 
     def _note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -1,8 +1,8 @@
-"""A vision transformer whose last block computes the one token that is read.
+"""Speeds up a vision transformer: its last block computes only the class token.
 
-Where the feature is the class token, what the last block makes of all other tokens is thrown away.
-Their keys and values are needed, their queries, output projections and MLPs are not: about four
-fifths of the block. The feature is the same up to rounding, and so is every gradient.
+If the feature is the class token, the last block's output for all other tokens is discarded. Their
+keys and values are needed; their queries, output projections and MLPs are not: about four fifths of
+the block. The feature and every gradient stay the same up to rounding.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ class FirstTokenBlock(nn.Module):
     """A transformer block that returns its first token alone, `(batch, 1, dim)`.
 
     Args:
-        block: a block of timm, whose parts it takes over by their names: tensors in a `state_dict`
-            keep theirs.
+        block: a timm block. Its parts keep their names, so names in a `state_dict` do not change.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -57,10 +56,10 @@ class FirstTokenBlock(nn.Module):
 
 
 def read_first_token(body: nn.Module) -> bool:
-    """Let the last block compute the class token alone, where that is the feature.
+    """Make the last block compute only the class token, if that token is the feature.
 
     Returns:
-        Whether it does now. Any other network is left as it is.
+        Whether it does now. Any other network is unchanged.
     """
     from timm.layers import Attention
     from timm.models.vision_transformer import Block, VisionTransformer

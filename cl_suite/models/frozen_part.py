@@ -1,4 +1,4 @@
-"""The part of a network that never changes, run by itself: what the feature bank computes once."""
+"""Runs the part of a network that never changes; the feature bank stores its output."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cl_suite.models.stages import cut
 
 
 class FrozenPart(nn.Module):
-    """From images to flat tensors `(batch, size)` by the part of a body that never changes.
+    """Maps images to flat tensors `(batch, size)` with the part of a body that never changes.
 
     Args:
         until: number of blocks of the prefix; None for the whole body.
         input_shape: shape of one input.
 
     Attributes:
-        shape: of what the prefix makes of one input, before it is flattened.
+        shape: shape of the part's output for one input, before flattening.
     """
 
     def __init__(self, body: nn.Module, until: int | None, input_shape: tuple[int, ...]) -> None:
@@ -42,7 +42,7 @@ class FrozenPart(nn.Module):
         return cut(self.body).prefix(x, self.until)
 
     def key(self) -> str:
-        """Return a digest of this part alone, whatever learns above it."""
+        """Return a digest of this part alone; trainable layers above it do not matter."""
         if self.until is None:
             return weights_digest(self.body)
         stages = cut(self.body)

@@ -1,4 +1,4 @@
-"""Run a module in eval mode and leave every part in the mode it was found in."""
+"""Runs a module in eval mode, then restores the mode of each of its parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def batchnorms(module: nn.Module) -> list[nn.Module]:
-    """Return the BatchNorm layers (whose statistics a few shots would spoil)."""
+    """Return the BatchNorm layers; a few shots would spoil their statistics."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
     return [part for part in module.modules() if isinstance(part, _BatchNorm)]

@@ -1,4 +1,4 @@
-"""The field's small networks, which timm does not have."""
+"""The field's small networks that timm lacks: Conv-4 and ResNet-20; registers MelConv too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Conv4(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut (1 x 1 projection where the shape changes)."""
+    """Two 3 x 3 convolutions and a shortcut (a 1 x 1 projection if the shape changes)."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()

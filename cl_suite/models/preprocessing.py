@@ -25,15 +25,15 @@ from cl_suite.models.networks import OWN_BACKBONES
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a pretrained network expects of an image.
+    """How a pretrained network expects its images.
 
     Attributes:
         size: height and width in pixels.
-        mean, std: of each channel, for pixels in [0, 1].
+        mean, std: statistics of each channel, for pixels in [0, 1].
         interpolation: how images are resized.
-        crop_fraction: side of the middle square that is kept, of the shorter side; 1 keeps all of
-            it. timm's published figures crop (0.875 for most convolutional networks), few-shot
-            papers on transformers do not, and small images have nothing to spare.
+        crop_fraction: side of the middle square that is kept, as a share of the shorter side; 1
+            keeps all of it. timm's published figures crop (0.875 for most convolutional networks).
+            Few-shot papers on transformers do not, and small images have nothing to spare.
     """
 
     size: int
@@ -56,7 +56,7 @@ class Preprocessing:
 
         Args:
             augmentation: transforms of the uint8 image to apply first.
-            flip: mirror half of the images; not for signs and letters.
+            flip: mirror half of the images; use False for signs and letters.
         """
         steps = (
             *augmentation,
@@ -74,12 +74,12 @@ def backbone_preprocessing(
     image_size: int | None = None,
     crop_fraction: float = 1.0,
 ) -> Preprocessing | None:
-    """Return what a backbone of this name expects, None if its name says nothing.
+    """Return the preprocessing of the backbone with this name, or None if it is unknown.
 
     Args:
         name: timm's name, or `clip:` and the name of a CLIP model.
         weights: a CLIP model's folder.
-        image_size: another input size than the one it was trained with.
+        image_size: input size, if not the one it was trained with.
     """
     if name in OWN_BACKBONES:
         return None
@@ -99,16 +99,16 @@ def backbone_preprocessing(
 def with_preprocessing(stream: Stream, preprocessing: Preprocessing) -> Stream:
     """Return the stream with images prepared as a network expects them.
 
-    Whether training images are augmented stays the scenario's choice: where its two transforms are
-    equal, so are these; its AutoAugment policy stays, and what it does not mirror is not mirrored.
+    The scenario still decides whether training images are augmented: if its two transforms are
+    equal, so are these. Its AutoAugment policy stays, and images are mirrored only if it does so.
 
     Raises:
-        UserError: if the raw samples are no uint8 images.
+        UserError: if the raw samples are not uint8 images.
     """
     if not takes_images(stream):
         raise UserError(
-            f"scenario '{stream.info.name}' has no images in 8 bits that a network's own "
-            "preprocessing could act on; pass --model.preprocessing scenario"
+            f"scenario '{stream.info.name}' has no images in 8 bits, which the backbone's "
+            "preprocessing needs; pass --model.preprocessing scenario"
         )
     plain = preprocessing.eval_transform()
     train = stream.info.train_transform

@@ -1,4 +1,4 @@
-"""Settings of the classifier; nothing here reads a file."""
+"""The classifier's settings: the `--model.*` options of the command line and their checks."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ class ModelConfig:
     Args:
         backbone: conv4, resnet20, melconv, identity, any timm name, clip:NAME or wav2vec2:NAME.
         backbone_args: further arguments of timm.create_model.
-        head: cosine or linear; a strategy with a head of its own takes that.
-        temperature: factor on the cosine, unused by a linear head.
+        head: cosine or linear; a strategy with its own head uses that instead.
+        temperature: factor on the cosine; a linear head ignores it.
         pretrained: start from the published weights.
-        weights: a .safetensors file to start from instead, or the folder of a finished run, of
-            which the backbone is taken ({seed} in it is the run's own seed); for CLIP and wav2vec2
-            the folder of a published model.
-        frozen: keep the backbone as it is.
-        trained_blocks: train only so many of the last blocks; null: all of them.
-        lora_rank: rank of low-rank adapters, which then are all of the backbone that is trained;
-            0: none.
+        weights: a .safetensors file to start from instead, or the folder of a finished run, whose
+            backbone is used ({seed} is replaced by the run's seed); for CLIP and wav2vec2 the
+            folder of a published model.
+        frozen: do not train the backbone.
+        trained_blocks: train only this many of the last blocks; null: all of them.
+        lora_rank: rank of low-rank adapters; with adapters, no other part of the backbone is
+            trained; 0: no adapters.
         lora_alpha: adapters are scaled by alpha / rank.
         lora_dropout: dropout on the adapters' input.
-        lora_targets: name patterns of the layers that get one; null: attention's query and value,
-            else convolutions, else linear layers. trained_blocks limits them to the last blocks.
-        preprocessing: scenario's, backbone's (input size, mean and std that it was trained with),
-            or auto: the backbone's where it starts from published weights, and a run's own where
-            it starts from that run's.
-        image_size: pixels a side in the backbone's preprocessing; null: its own.
+        lora_targets: name patterns of the layers that get an adapter; null: attention's query and
+            value, else convolutions, else linear layers. trained_blocks limits them to the last
+            blocks.
+        preprocessing: scenario, backbone (the input size, mean and std it was trained with), or
+            auto: the backbone's if it starts from published weights, a run's own if it starts from
+            that run.
+        image_size: pixels a side in the backbone's preprocessing; null: its own size.
         crop_fraction: side of the middle square in the backbone's preprocessing; 1: whole images.
-        bank: compute what is frozen once for each image and keep it on disk, without random
-            augmentation; null: where the whole backbone is frozen.
-        bank_dtype: of the numbers on disk.
+        bank: compute the frozen part once for each image and keep the result on disk, without
+            random augmentation; null: only if the whole backbone is frozen.
+        bank_dtype: number format on disk.
         bank_views: further fixed views of the training images, flip or corners (four corners and
-            the centre), of which one is drawn each time.
+            the centre); one view is drawn each time.
     """
 
     backbone: str = "conv4"
@@ -67,7 +68,7 @@ class ModelConfig:
 
     @property
     def uses_bank(self) -> bool:
-        """Whether frozen features are computed once."""
+        """Whether the feature bank computes frozen features once."""
         return self.frozen if self.bank is None else self.bank
 
     def check(self) -> None:
@@ -84,13 +85,13 @@ class ModelConfig:
             raise UserError(f"--model.lora_rank must be 0 or more, got {self.lora_rank}")
         if self.frozen and (self.lora_rank or self.trained_blocks):
             raise UserError(
-                "--model.frozen keeps the whole backbone as it is, so it contradicts "
+                "--model.frozen trains no part of the backbone, so it contradicts "
                 "--model.lora_rank and --model.trained_blocks; leave one of them out"
             )
         if self.bank and not self.frozen and self.trained_blocks is None:
             raise UserError(
-                "--model.bank keeps what a frozen part computes, and nothing is frozen; pass "
+                "--model.bank stores the output of the frozen part, but nothing is frozen; pass "
                 "--model.frozen true, or --model.trained_blocks N to train the last N blocks"
             )
         if self.bank_views and not self.uses_bank:
-            raise UserError("--model.bank_views are views in the bank; pass --model.bank true too")
+            raise UserError("--model.bank_views needs the feature bank; pass --model.bank true too")

@@ -1,4 +1,4 @@
-"""A small network for log-mel maps, learned from scratch."""
+"""A small network for log-mel maps, trained from scratch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ WIDTHS = (24, 48, 96, 128)
 class MelConv(nn.Sequential):
     """Four blocks of 3 x 3 convolution, BatchNorm and ReLU on `(1, mels, frames)`, 128 features.
 
-    The first convolution has a stride of 2, the next two blocks end in 2 x 2 max-pooling. The mean
-    over what is left of mels and frames makes the features, so any length of sound fits.
+    The first convolution has stride 2; the next two blocks end in 2 x 2 max-pooling. The features
+    are the mean over the remaining mels and frames, so sounds can have any length.
     """
 
     def __init__(self, in_channels: int) -> None:

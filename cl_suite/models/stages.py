@@ -1,7 +1,7 @@
-"""A body cut into pieces that run one after another, so that a part of it can be run alone.
+"""Cuts a network body into consecutive pieces, so each piece can run alone.
 
-What several networks have in common in front (frozen blocks under different tails) is run once:
-`prefix` up to a block, and from its hidden values a `suffix` for each network.
+Networks that share their first (frozen) blocks run them once: `prefix` runs up to a block, then a
+`suffix` for each network continues from the hidden values.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Piece = Callable[[Tensor], Tensor]
 class Stages(nn.Module):
     """The pieces of a body: `body(x) == finish(blocks[-1](... blocks[0](embed(x))))`.
 
-    It holds the body itself, no copy, and looks at it as it was when it was cut: cut it again after
-    a block was replaced. `torch.func.functional_call(stages, tensors, (hidden, start))` runs a
+    It holds the body itself, not a copy, and keeps the blocks found at the cut: cut the body again
+    after replacing a block. `torch.func.functional_call(stages, tensors, (hidden, start))` runs a
     suffix with other tensors, named `body.<name>`.
 
     Args:
-        body: the network that is cut.
-        embed: from the input to the hidden values before the first block.
-        blocks: modules of the body, each from hidden values to hidden values.
-        finish: from the last hidden values, tokens `(batch, tokens, dim)` or maps, to the features
+        body: the network to cut.
+        embed: maps the input to the hidden values before the first block.
+        blocks: modules of the body; each maps hidden values to hidden values.
+        finish: maps the last hidden values, tokens `(batch, tokens, dim)` or maps, to the features
             `(batch, dim)`.
         finish_parts: names of the body's children that `finish` uses.
     """
@@ -53,7 +53,7 @@ class Stages(nn.Module):
         return len(self.blocks)
 
     def prefix(self, x: Tensor, until: int) -> Tensor:
-        """Return the hidden values after the first `until` blocks; none: the embedded input."""
+        """Return the hidden values after the first `until` blocks; 0 gives the embedded input."""
         hidden = self.embed(x)
         for block in self.blocks[:until]:
             hidden = block(hidden)
@@ -75,10 +75,10 @@ class Stages(nn.Module):
         return self.suffix(hidden, start)
 
     def stage_of(self, name: str) -> int:
-        """Return which piece a tensor of the body belongs to: -1 embed, `num_blocks` finish.
+        """Return the piece that a tensor of the body belongs to: -1 embed, `num_blocks` finish.
 
         Args:
-            name: as in the body's `state_dict`.
+            name: the tensor's name in the body's `state_dict`.
         """
         for position, block in enumerate(self.block_names):
             if not block or name.startswith(f"{block}."):
@@ -88,7 +88,7 @@ class Stages(nn.Module):
 
 @contextmanager
 def watching(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Note what `module` is given inside the block, such as the hidden values before a block."""
+    """Record the inputs of `module` inside the `with` block, e.g. the hidden values before it."""
     seen: list[Tensor] = []
     handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
@@ -107,7 +107,7 @@ def cut(body: nn.Module) -> Stages:
     from timm.models.resnet import ResNet
     from timm.models.vision_transformer import VisionTransformer
 
-    # a subclass that has its own way through the network is not ours to cut
+    # a subclass with its own forward pass cannot be cut this way
     if _goes_like(body, VisionTransformer):
         return _cut_vision_transformer(body)
     if _goes_like(body, EfficientNet):
@@ -171,9 +171,9 @@ def _cut_resnet(body: nn.Module) -> Stages:
 
 
 def _cut_sequential(body: nn.Module) -> Stages:
-    """Cut at the children; leaves before the first block of layers embed, leaves of no weight end.
+    """Cut at the children: layers before the first block embed, final ones without state finish.
 
-    Without such blocks each child is one.
+    If no child has layers inside it, each child is a block.
     """
     children = list(body.named_children())
     last = len(children)

@@ -1,4 +1,4 @@
-"""What `cl-suite bank` prints."""
+"""The command `cl-suite bank`: lists or clears the feature bank."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cl_suite.features import bank_store
 
 
 def print_bank(console: Console | None = None) -> None:
-    """Print the entries of the feature bank, largest first, and what they take together."""
+    """Print the entries of the feature bank, largest first, and their total size."""
     console = console or Console()
     folder = bank_store.default_folder()
     found = bank_store.entries(folder)
@@ -43,19 +43,19 @@ def print_bank(console: Console | None = None) -> None:
 
 
 def clear_bank(names: Sequence[str], console: Console | None = None) -> None:
-    """Delete entries (without names: all), and say what that has set free.
+    """Delete entries (all if there are no names), and print the freed size.
 
     Raises:
-        UserError: if there is no entry of a name.
+        UserError: if a name has no entry.
     """
     console = console or Console()
     folder = bank_store.default_folder()
     freed = bank_store.clear(folder, names or None)
-    console.print(f"{readable(freed)} set free in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{readable(freed)} freed in {folder}", highlight=False, soft_wrap=True)
 
 
 def readable(num_bytes: int) -> str:
-    """Return a size in words.
+    """Return a size with a readable unit.
 
     Example:
         >>> readable(1_234_567)

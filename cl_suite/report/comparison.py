@@ -1,4 +1,4 @@
-"""Several runs compared over their seeds, one table for each stream."""
+"""Compares several runs over their seeds, in one table for each stream."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> G
     Args:
         runs: finished runs.
         notes: sentences to print below.
-        sign: what stands before half the width of an interval.
+        sign: the sign before half the width of an interval.
     """
     measured = [measure for run in runs for measure in _measures(run)]
     streams = _grouped(measured, lambda run: [run.scenario_name, run.scenario, run.measured_by])
@@ -56,7 +56,7 @@ def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> G
 
 
 def _measures(run: LoadedRun) -> Iterator[LoadedRun]:
-    """Yield the run, and once more for each probe, with the hits that this one found."""
+    """Yield the run, then a copy for each probe with that probe's hits."""
     yield run
     for name, hits in run.probes.items():
         yield dataclasses.replace(run, hits=hits, measured_by=IN_WORDS[name])
@@ -104,7 +104,7 @@ def _differences(rows: Mapping[str, Mapping[int, Headline]], sign: str) -> Itera
 def _settings(
     rows: Mapping[str, Any], methods: Sequence[Sequence[LoadedRun]]
 ) -> Iterator[RenderableType]:
-    """Yield what differs between the rows besides the strategy itself."""
+    """Yield the settings that differ between rows, apart from the strategy itself."""
     settings = [group[0].method for group in methods]
     names = [group[0].strategy_name for group in methods]
     shared = _differing([_without_strategy(setting) for setting in settings])
@@ -113,7 +113,7 @@ def _settings(
         own = _differing([s for s, n in zip(settings, names, strict=True) if n == name])
         keys = sorted({*shared, *own})
         if keys:
-            # a method without a parameter is not told by that of another
+            # a parameter that a method lacks is not printed for it
             given = [f"{k}={_short(setting[k])}" for k in keys if setting.get(k) is not None]
             lines.append(Text(f"  {label}: {', '.join(given) or 'as by default'}"))
     if lines:

@@ -1,4 +1,4 @@
-"""What `cl-suite list` prints; but for pairs, neither torch nor avalanche is imported for it."""
+"""The command `cl-suite list`; only its list of pairs imports torch and Avalanche."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BACKBONES = {
     "resnet20": "the FSCIL literature's CIFAR network, 64 features (271,824 parameters)",
     "identity": "the input itself, flattened: for streams of features",
     "melconv": "four convolution blocks for log-mel maps of sounds (163,240 parameters)",
-    "clip:NAME": "a CLIP of the hub, or of a folder (--model.weights FOLDER), for text and images",
-    "wav2vec2:NAME": "a wav2vec2 of the hub or a folder, for speech as waveforms",
-    "any timm name": "resnet18, vit_small_patch16_224, ...: timm.list_models() has them all",
+    "clip:NAME": "a CLIP from the hub or a folder (--model.weights FOLDER), for text and images",
+    "wav2vec2:NAME": "a wav2vec2 from the hub or a folder, for speech as waveforms",
+    "any timm name": "resnet18, vit_small_patch16_224, ...: timm.list_models() lists them all",
 }
 
 
@@ -31,7 +31,7 @@ def print_lists(kind: str | None) -> None:
 
 def print_pairs() -> None:
     """Print for each strategy the scenarios that it runs on, and why not on the others."""
-    # what a class states is known once it is imported, which takes seconds
+    # requirements are known once a class is imported, which takes seconds
     from cl_suite.report.pairs import pairs
 
     console = Console()

@@ -1,4 +1,4 @@
-"""A run folder, read: what was run and what came of it."""
+"""Loads a run folder: the settings of the run and its results."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cl_suite.runs.folder import RunFolder, SessionRecord
 
 @dataclass(frozen=True, eq=False)
 class LoadedRun:
-    """What a run folder says.
+    """The contents of a run folder.
 
     Attributes:
-        folder: where it lies.
+        folder: the run's folder.
         config: the resolved settings.
         records: figures of the sessions done, at least one.
-        hits: of the same sessions.
+        hits: hits of the same sessions.
         seed: its seed.
         finished: whether no session is missing.
-        fingerprint: of the data, empty where it is not known.
-        measured_by: what the figures are of: its classifier, or a probe.
-        probes: hits that probes measured besides, by name.
+        fingerprint: fingerprint of the data, empty if unknown.
+        measured_by: source of the figures: its classifier, or a probe.
+        probes: hits of additional probes, by name.
         drawn_by_seed: the scenario's parameter that followed the seed, if one did.
     """
 
@@ -54,9 +54,9 @@ class LoadedRun:
 
     @property
     def scenario(self) -> dict[str, Any]:
-        """Everything that decides which stream it was: the parameters and the data itself.
+        """Everything that determines the stream: the parameters and the data itself.
 
-        Where each seed is a draw of its own, only what the draws share.
+        If each seed draws its own stream, only the part that the draws share.
         """
         parameters = flatten(self.config.get("scenario"))
         if self.drawn_by_seed is not None:
@@ -67,7 +67,7 @@ class LoadedRun:
 
     @property
     def method(self) -> dict[str, Any]:
-        """Everything else that decides the result, but the seed."""
+        """Everything else that determines the result, except the seed."""
         sections = ("strategy", "model", "training", "evaluation")
         settings = flatten({name: self.config.get(name) for name in sections})
         if start := self.config.get("start_from"):
@@ -80,7 +80,7 @@ class LoadedRun:
 
 
 def load(folder: RunFolder) -> LoadedRun:
-    """Return what a run folder says.
+    """Return the contents of a run folder.
 
     Raises:
         UserError: if a file is missing or damaged, or no session is finished.
@@ -93,7 +93,7 @@ def load(folder: RunFolder) -> LoadedRun:
     done = min(len(records), hits.num_sessions)
     if not done:
         raise UserError(
-            f"no session of run '{folder.path}' is finished yet; wait, or go on with it by --resume"
+            f"no session of run '{folder.path}' is finished yet; wait, or continue it with --resume"
         )
     stream = info.get("stream")
     fingerprint = str(stream.get("fingerprint", "")) if isinstance(stream, dict) else ""
@@ -116,7 +116,7 @@ def _probes(folder: RunFolder, names: object, done: int) -> dict[str, Hits]:
         return {}
     known = [str(name) for name in names if str(name) in ("linear", "knn")]
     found = {name: folder.probe(name).read_hits() for name in known}
-    # killed between two writes, a run has measured one session less by the last probe
+    # a run killed between two writes lacks the last session for the last probe
     return {name: hits.until(done - 1) for name, hits in found.items() if hits.num_sessions >= done}
 
 

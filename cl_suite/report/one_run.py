@@ -1,4 +1,4 @@
-"""The tables of one run: its sessions, its accuracy matrix and what they come to."""
+"""The tables of one run: sessions, accuracy matrix and summary."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cl_suite.metrics.headline import headline
 from cl_suite.report.loaded_run import LoadedRun
 from cl_suite.runs.folder import SessionRecord
 
-# what fits into 80 columns: so many sessions with a digit after the point, so many without
+# sessions that fit into 80 columns, with a digit after the point and without
 MOST_WITH_DIGIT, MOST_WITHOUT = 11, 16
 
 
 def one_run(run: LoadedRun) -> Group:
-    """Return a run's figures by session, its accuracy matrix and what they come to."""
+    """Return a run's figures by session, its accuracy matrix and a summary."""
     title = Text(f"{run.scenario_name} / {run.strategy_name}, seed {run.seed}", style="bold")
     if not run.finished:
         title.append(f"  (unfinished: {len(run.records)} sessions done)", style="yellow")
@@ -86,7 +86,7 @@ def _headline_table(hits: Hits) -> Table:
 
 
 def empty_table(first: str, *columns: str) -> Table:
-    """Return a table of these columns, numbers to the right, that fits into 80 columns."""
+    """Return an empty table of these columns, numbers to the right, within 80 characters."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     table.add_column(first, overflow="fold", max_width=16)
     for column in columns:
@@ -95,5 +95,5 @@ def empty_table(first: str, *columns: str) -> Table:
 
 
 def per_cent(fraction: float | None) -> str:
-    """Return a fraction in per cent, or a dash where it is undefined."""
+    """Return a fraction in per cent, or a dash if it is undefined."""
     return "-" if fraction is None or np.isnan(fraction) else f"{100 * fraction:.2f}"

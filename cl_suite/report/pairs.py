@@ -9,8 +9,8 @@ from cl_suite.requirements import Requirements, misfit, requirements_of
 def pairs() -> dict[str, dict[str, str | None]]:
     """Return, for each strategy and scenario, None or why the two cannot be run together.
 
-    By what strategies require with their default parameters. A scenario's data may still not suit
-    a strategy (class names that are numbers, sessions too small); a run says so before it trains.
+    It compares requirements with default parameters. A scenario's data may still not suit a
+    strategy (class names that are numbers, sessions too small); a run refuses them before training.
     """
     scenarios = {name: entry.load() for name, entry in registry.entries("scenario").items()}
     found: dict[str, dict[str, str | None]] = {}
@@ -27,7 +27,7 @@ def pairs() -> dict[str, dict[str, str | None]]:
 
 def _by_default(entry: registry.Entry) -> Requirements:
     made_of = entry.load()
-    # a plugin of Avalanche's states nothing, and some cannot be made without arguments
+    # an Avalanche plugin states nothing, and some cannot be made without arguments
     if not hasattr(made_of, "requirements"):
         return Requirements()
     return requirements_of(made_of(**(entry.settings.get("params") or {})))

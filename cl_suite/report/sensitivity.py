@@ -1,4 +1,4 @@
-"""What `cl-suite sensitivity` prints and draws."""
+"""The command `cl-suite sensitivity`: which tensors move when the session changes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def print_sensitivity(path: Path, console: Console, *, everything: bool = False)
     """Print the most sensitive tensors of a run, and draw all of them into its folder.
 
     Raises:
-        UserError: if there is no run, or it has noted too little.
+        UserError: if there is no run, or it has recorded too little.
     """
     folder = RunFolder(path)
     if not folder.is_run:
-        raise UserError(f"there is no run in '{path}'; give the folder of one, such as .../seed0")
+        raise UserError(f"there is no run in '{path}'; pass a run folder, such as .../seed0")
     try:
         found = sensitivities(folder.read_dynamics())
     except ValueError as error:
-        raise UserError(f"run '{path}' tells no sensitivity: {error}") from error
+        raise UserError(f"run '{path}' has no sensitivity data: {error}") from error
     chosen = most_sensitive(found, BUDGET)
     shown = found if everything else found[:MOST_ROWS]
     table = empty_table("tensor", "numbers", "within", "across", "score", "1 %")
@@ -55,7 +55,7 @@ def print_sensitivity(path: Path, console: Console, *, everything: bool = False)
     atomic_write(picture, _png(sensitivity_figure(found)))
     text = (
         "Mean absolute change in an epoch: within sessions, and in the first epoch of a session; "
-        "the score is their ratio.\nMarked are the most sensitive tensors that together have 1 % "
+        "the score is their ratio.\nThe most sensitive tensors are marked; together they have 1 % "
         f"of the numbers ({len(chosen)}).\npicture: {picture}"
     )
     console.print(Text(text), soft_wrap=True)
@@ -88,7 +88,7 @@ def _is_norm(name: str) -> bool:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    # layer 10 behind layer 9; the head last
+    # layer 10 after layer 9; the head last
     parts = [(int(p), "") if p.isdecimal() else (-1, p) for p in name.split(".")]
     return [(int(name.startswith("head.")), ""), *parts]
 

@@ -1,4 +1,4 @@
-"""Tables of finished runs: one run session by session, several runs compared over their seeds."""
+"""The command `cl-suite show`: the tables of one run, or a comparison of several."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def show(paths: Sequence[Path], *, ascii_only: bool = False) -> RenderableType:
 
     Args:
         paths: run folders, and folders of runs.
-        ascii_only: write `+-` instead of the sign for it.
+        ascii_only: write `+-` instead of the plus-minus sign.
 
     Raises:
         UserError: if a path holds no run, a file is damaged, or no session is finished.
@@ -41,7 +41,7 @@ def show(paths: Sequence[Path], *, ascii_only: bool = False) -> RenderableType:
 
 
 def _comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str]]:
-    """Return the finished runs, each seed of a configuration once, and what was left out."""
+    """Return the finished runs, each seed of a configuration once, and notes on the others."""
     runs: dict[str, LoadedRun] = {}
     notes = []
     for folder in folders:
@@ -56,7 +56,7 @@ def _comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str
         runs[key] = run
     if not runs:
         raise UserError(
-            f"none of these {len(folders)} runs is finished; go on with them by "
-            "--resume, or show one of them alone"
+            f"none of these {len(folders)} runs is finished; continue them "
+            "with --resume, or show one of them alone"
         )
     return list(runs.values()), notes

@@ -1,4 +1,4 @@
-"""What a run trains on which data: the scenario's stream, the classifier, and the bank between."""
+"""Builds a run's parts: the scenario's stream, the classifier, and the feature bank."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Progress = Callable[[int, int], None]
 
 
 def build_stream(config: RunConfig) -> Stream:
-    """Return the scenario's stream, its images prepared as the backbone expects them.
+    """Return the scenario's stream, with images prepared as the backbone expects.
 
     Raises:
-        UserError: for data or parameters that do not fit.
+        UserError: if data or parameters do not fit.
     """
     preprocessing = _preprocessing(config.model)
     scenario = config.scenario
     if preprocessing is not None and hasattr(scenario, "image_size"):
-        # what is kept of an image depends on the size asked for
+        # the stored form of an image depends on the requested size
         scenario = copy.copy(scenario)
         scenario.image_size = preprocessing.size
     stream: Stream = scenario.build()
@@ -52,10 +52,10 @@ def build_model(
     """Return the classifier and the stream that it learns from: images, or frozen features.
 
     Args:
-        on_progress: called with the images that the bank has computed, and has to compute.
+        on_progress: called with the number of images that the bank has computed, and the total.
 
     Raises:
-        UserError: for a model that cannot be had, or a bank that the pair cannot use.
+        UserError: if the model is not available, or the pair cannot use the bank.
     """
     seed_everything(config.seed)
     info, settings = stream.info, config.model
@@ -94,27 +94,27 @@ def _preprocessing(settings: ModelConfig) -> Preprocessing | None:
     )
     if found is None and settings.preprocessing == "backbone":
         raise UserError(
-            f"backbone '{settings.backbone}' says nothing of its preprocessing; pass "
+            f"backbone '{settings.backbone}' does not define its preprocessing; pass "
             "--model.preprocessing scenario"
         )
     return found
 
 
 def _check_bank(config: RunConfig, model: Classifier) -> None:
-    """Raise `UserError` if the strategy trains what the bank would keep."""
+    """Raise `UserError` if the strategy trains a part that the bank would store."""
     backbone = model.backbone
     stages = cut(backbone.body)
     first = stages.num_blocks + 1 if backbone.frozen else backbone.num_frozen_blocks
     for name, parameter in backbone.body.named_parameters():
         if parameter.requires_grad and stages.stage_of(name) < first:
             raise UserError(
-                f"strategy '{config.strategy_name}' trains '{name}', which lies in the part of the "
-                "backbone that the bank keeps; pass --model.bank false"
+                f"strategy '{config.strategy_name}' trains '{name}', which is in the part of the "
+                "backbone that the bank stores; pass --model.bank false"
             )
 
 
 def _views(names: list[Any], view: Transform) -> list[Transform]:
-    """Return the fixed views of these names, each prepared as for evaluation."""
+    """Return the fixed views with these names, each prepared as for evaluation."""
     steps = getattr(view, "steps", (view,))
     made: list[Transform] = []
     for name in names:

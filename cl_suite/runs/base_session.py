@@ -1,4 +1,4 @@
-"""The finished base session as an artefact: many strategies may begin after one dear training."""
+"""Saves and loads a finished base session, so many strategies can start from one training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from cl_suite.storage import checkpoint
 
 
 def base_identity(config: RunConfig, stream: Stream, backbone: Backbone) -> dict[str, Any]:
-    """Return what two runs must share to share a base session.
+    """Return the properties in which two runs must agree to share a base session.
 
-    The published weights that the backbone starts from are part of it, as an artefact leaves out
-    what is still as published, and so is its structure, adapters and prompts included. The training
-    data itself is part of it: another split would put this run's test images into the other's
-    training.
+    They include the backbone's published weights, because an artefact leaves out tensors that are
+    still as published. They include its structure, with adapters and prompts. They include the
+    training data: another split would put this run's test images into the other run's training.
     """
     info = stream.info
     return {
@@ -57,15 +56,15 @@ def load_base(config: RunConfig, stream: Stream, backbone: Backbone) -> BaseArte
     folder = RunFolder(Path(str(config.start_from)).expanduser())
     if not folder.base_file.exists():
         raise UserError(
-            f"--start-from '{folder.path}' has no finished base session; give a run "
+            f"--start-from '{folder.path}' has no finished base session; pass a run "
             "folder such as runs/omniglot/teen/seed0"
         )
     tree = checkpoint.load(folder.base_file)
     for key, value in base_identity(config, stream, backbone).items():
         if tree["identity"].get(key) != value:
             raise UserError(
-                f"--start-from '{folder.path}' has another {key}: "
-                f"{_short(tree['identity'].get(key))}, where this run has {_short(value)}; start "
+                f"--start-from '{folder.path}' differs in {key}: "
+                f"{_short(tree['identity'].get(key))}, but this run has {_short(value)}; start "
                 "from a run that agrees, or train the base session here"
             )
     stats = None if tree["stats"] is None else ClassStats.from_state_dict(tree["stats"])

@@ -1,4 +1,4 @@
-"""What is looked at before a run: whether the pair fits, and whether its folder is free."""
+"""Checks before a run: the strategy fits the scenario, and the run's folder is free."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def check_pair(config: RunConfig) -> None:
 
 
 def drawn_by_seed(config: RunConfig) -> str | None:
-    """Return the scenario's parameter that follows the seed, if it does in this run."""
+    """Return the scenario's parameter that follows the seed in this run, None if none does."""
     name: str | None = getattr(config.scenario, "drawn_by_seed", None)
     return name if name is not None and getattr(config.scenario, name) == config.seed else None
 
 
 def check_names(config: RunConfig, info: StreamInfo) -> None:
-    """Raise `UserError` if a strategy reads class names and a session's are numbers."""
+    """Raise `UserError` if a strategy reads class names but a session's names are numbers."""
     strategy = config.strategy
     if not requirements_of(strategy).text_tower or getattr(strategy, "class_names", None):
         return
@@ -35,9 +35,9 @@ def check_names(config: RunConfig, info: StreamInfo) -> None:
         names = [info.class_names[c].strip() for c in classes]
         if all(name.isnumeric() or not name for name in names):
             raise UserError(
-                f"strategy '{config.strategy_name}' reads class names, and those of session "
-                f"{session} are numbers ('{names[0]}'); give words by --strategy.class_names, or "
-                "take a strategy that needs no names"
+                f"strategy '{config.strategy_name}' reads class names, but those of session "
+                f"{session} are numbers ('{names[0]}'); pass words by --strategy.class_names, or "
+                "choose a strategy that needs no names"
             )
 
 
@@ -48,31 +48,31 @@ def check_stream(config: RunConfig, stream: Stream) -> None:
 
 
 def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) -> bool:
-    """Return whether there is something to run in this folder.
+    """Return whether anything is left to run in this folder.
 
     Raises:
-        UserError: if it holds a run of other settings, or an unfinished one without `--resume`.
+        UserError: if it holds a run with other settings, or an unfinished one without `--resume`.
     """
     if config.start_from and Path(config.start_from).resolve() == folder.path.resolve():
         raise UserError(
-            f"--start-from '{config.start_from}' is this very run; give another, or another --out"
+            f"--start-from '{config.start_from}' is this run; pass another, or another --out"
         )
     if options.overwrite and options.resume:
-        raise UserError("--resume and --overwrite contradict each other; give one of them")
+        raise UserError("--resume and --overwrite contradict each other; pass only one of them")
     if options.overwrite or not folder.config_file.exists():
         return True
     if folder.config_file.read_text("utf-8") != config.text:
         raise UserError(
-            f"run folder '{folder.path}' holds a run of other settings "
+            f"run folder '{folder.path}' holds a run with other settings "
             f"({_difference(folder.config_file.read_text('utf-8'), config.text)}); "
-            "choose another --out, or --overwrite it"
+            "choose another --out, or pass --overwrite"
         )
     if folder.read_run_info().get("finished"):
         return False
     if not options.resume:
         raise UserError(
-            f"run folder '{folder.path}' holds an unfinished run; go on with it by "
-            "--resume, or --overwrite it"
+            f"run folder '{folder.path}' holds an unfinished run; pass --resume to "
+            "continue it, or --overwrite to replace it"
         )
     return True
 

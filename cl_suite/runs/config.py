@@ -1,7 +1,7 @@
-"""One run's settings: resolved from constructors, YAML files and the command line, by jsonargparse.
+"""One run's settings, resolved by jsonargparse from constructors, YAML files and options.
 
-Later wins: constructor defaults, the scenario's YAML, the strategy's YAML, its settings for this
-scenario, a file given by `--config`, options.
+Later sources win: constructor defaults, the scenario's YAML, the strategy's YAML, its settings for
+this scenario, a file passed by `--config`, options.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class RunConfig:
     """A resolved run.
 
     Attributes:
-        text: the whole configuration as YAML; given back by `--config` it repeats the run.
-        scenario, strategy: instances, parameters stored and nothing done yet.
+        text: the whole configuration as YAML; passed to `--config`, it repeats the run.
+        scenario, strategy: instances that hold their parameters and have done nothing yet.
     """
 
     scenario_name: str
@@ -50,7 +50,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What says where and how to run, but not what: none of it changes a result."""
+    """Where and how to run; none of these options changes a result."""
 
     out: Path
     resume: bool
@@ -63,16 +63,16 @@ class _Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse is read as 
 
 
 def names_in(arguments: Sequence[str]) -> tuple[str, str]:
-    """Return the scenario and strategy that the file given by `--config` names.
+    """Return the scenario and strategy that the file passed by `--config` names.
 
     Raises:
-        UserError: if no file is given, or it lacks the names.
+        UserError: if no file is passed, or it lacks the names.
     """
     path = _option(arguments, "--config")
     if path is None:
         raise UserError(
             "name a scenario and a strategy, as in `cl-suite run omniglot teen`, or "
-            "give --config FILE; `cl-suite list` shows the names"
+            "pass --config FILE; `cl-suite list` shows the names"
         )
     content = read_yaml(Path(path))
     try:
@@ -85,7 +85,7 @@ def names_in(arguments: Sequence[str]) -> tuple[str, str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML mapping from a file; raise `UserError` if it is none."""
+    """Return a YAML mapping from a file; raise `UserError` if it holds none."""
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -93,8 +93,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"config file '{path}' cannot be read ({reason})") from error
     if not isinstance(content, dict):
         raise UserError(
-            f"config file '{path}' must be a mapping of settings, such as that of "
-            "`cl-suite run omniglot teen --print_config`"
+            f"config file '{path}' must be a mapping of settings, such as "
+            "`cl-suite run omniglot teen --print_config` prints"
         )
     return content
 
@@ -117,12 +117,12 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
         "--start-from",
         type=str | None,
         default=None,
-        help="run folder whose finished base session to begin after; {seed} in it stands for the "
-        "run's own seed",
+        help="run folder whose finished base session this run starts from; {seed} in it is "
+        "replaced by the run's seed",
     )
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    parser.add_argument("--overwrite", action="store_true", help="delete what the run folder holds")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    parser.add_argument("--overwrite", action="store_true", help="delete the run folder's files")
     parser.add_class_arguments(scenario.load(), "scenario", fail_untyped=False)
     parser.add_class_arguments(strategy.load(), "strategy", fail_untyped=False)
     parser.add_class_arguments(ModelConfig, "model")
@@ -141,7 +141,7 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
 def resolve(
     scenario: registry.Entry, strategy: registry.Entry, arguments: Sequence[str]
 ) -> tuple[list[RunConfig], RunOptions]:
-    """Return one resolved configuration a seed, and the options.
+    """Return one resolved configuration per seed, and the options.
 
     Raises:
         UserError: for an unknown, missing, ill-typed or out-of-range parameter.
@@ -155,7 +155,7 @@ def resolve(
         if (named := settings[f"{kind}_name"]) != entry.name:
             raise UserError(
                 f"the settings are those of {kind} '{named}', but the command line names "
-                f"'{entry.name}'; leave the names out, or give other settings"
+                f"'{entry.name}'; leave out the names, or pass other settings"
             )
     settings.device = _device(settings.device)
     options = RunOptions(Path(settings.out), settings.resume, settings.overwrite)
@@ -191,7 +191,7 @@ def _one(
     for key in ("config", "out", "resume", "overwrite"):
         resolved.pop(key, None)
     with clear_errors():
-        # checks were made by parse_args; `out` and its like are left out on purpose
+        # parse_args has checked the values; `out` and similar options are left out on purpose
         text = parser.dump(resolved, skip_validation=True, skip_unset=False)
         made = parser.instantiate(whole)
     config = RunConfig(
@@ -227,7 +227,7 @@ def _defaults(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tu
 
 
 def _refuse_unknown(arguments: Sequence[str], known: set[str]) -> None:
-    """Say which option is unknown, and the nearest one, before the parser's own words."""
+    """Raise `UserError` for an unknown option, with the nearest name, before the parser does."""
     options = [a.split("=")[0][2:] for a in arguments if re.match(r"--[A-Za-z]", a)]
     path = _option(arguments, "--config")
     content = read_yaml(Path(path)) if path is not None else {}
@@ -252,7 +252,7 @@ def _nearest(key: str, known: set[str]) -> str:
     section, _, name = key.rpartition(".")
     if section not in SECTIONS:
         return suggestion(key, [k for k in known if k not in SECTIONS])
-    # a section's names alone: the common prefix would make everything look near
+    # only the section's names: the common prefix would make everything look similar
     names = [k.removeprefix(f"{section}.") for k in known if k.startswith(f"{section}.")]
     return suggestion(name, names, cutoff=0.45)
 
@@ -284,7 +284,7 @@ def _device(name: str) -> str:
             raise RuntimeError("it holds no values")
         torch.zeros(1, device=name)
     except Exception as error:
-        # each backend raises its own kinds
+        # each backend raises its own errors
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {name} cannot be used ({reason}); use cpu or auto") from error
     return name

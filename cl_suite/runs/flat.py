@@ -1,4 +1,4 @@
-"""Nested settings under dotted names; nothing heavy is imported for it."""
+"""Flattens nested settings into dotted names, without heavy imports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def flatten(content: object, prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted names; anything but a mapping has none.
+    """Return nested settings under dotted names; none for anything but a mapping.
 
     Example:
         >>> flatten({"seed": 0, "training": {"lr": 0.1}})

@@ -1,4 +1,4 @@
-"""A run's folder on disk: what lies where, written atomically and read back with clear errors."""
+"""A run's folder: the path of each file, atomic writes, and reads with clear errors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HIT_ARRAYS = ("hits", "counts", "session_of_class")
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """The figures of one session, as they stand after it.
+    """The figures measured after one session.
 
     Attributes:
         session: 0 is the base session.
-        accuracy: over the test images of all classes seen, a fraction.
-        base, new: over those of the base session's classes, and of all later ones.
+        accuracy: accuracy on the test images of all classes seen, a fraction.
+        base, new: accuracy on the base session's classes, and on all later ones.
         harmonic: harmonic mean of base and new.
-        forgetting: of the sessions before, unweighted.
+        forgetting: forgetting of the earlier sessions, unweighted.
         seconds_train, seconds_eval: duration of training and of evaluation.
         seen_classes: number of classes seen.
 
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """The resolved settings, YAML; given back by `--config` they repeat the run."""
+        """The resolved settings, YAML; passed to `--config`, they repeat the run."""
         return self.path / "config.yaml"
 
     @property
@@ -87,7 +87,7 @@ class RunFolder:
 
     @property
     def metrics_file(self) -> Path:
-        """One JSON object a session."""
+        """One JSON object per session."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -115,15 +115,15 @@ class RunFolder:
         return self.path / "checkpoint" / f"confusion_{session}.safetensors"
 
     def probe(self, name: str) -> RunFolder:
-        """Where a probe's figures lie, in files of the same names."""
+        """The folder of a probe's figures, in files of the same names."""
         return RunFolder(self.path / "probes" / name)
 
     def make(self) -> None:
-        """Create the folder; raise `UserError` where that is not possible."""
+        """Create the folder; raise `UserError` if that is not possible."""
         make_folder(self.path)
 
     def delete(self) -> None:
-        """Remove the folder; it is moved aside first, so that no half of it is ever found."""
+        """Remove the folder; it is moved aside first, so nobody finds half of it."""
         if self.path.exists():
             aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.deleted")
             os.replace(self.path, aside)
@@ -147,7 +147,7 @@ class RunFolder:
 
     @property
     def dynamics_file(self) -> Path:
-        """How much each tensor moved, one JSON object an epoch; where that was asked for."""
+        """How much each tensor moved, one JSON object per epoch; only if requested."""
         return self.path / "dynamics.jsonl"
 
     def write_dynamics(self, records: Sequence[dict[str, Any]]) -> None:
@@ -160,7 +160,7 @@ class RunFolder:
         path = self.dynamics_file
         if not path.is_file():
             raise UserError(
-                f"run '{self.path}' has not noted how its parameters move; repeat it with "
+                f"run '{self.path}' has not recorded how its parameters move; repeat it with "
                 "--evaluation.dynamics true"
             )
         found = []
@@ -234,7 +234,7 @@ def find_runs(paths: Iterable[Path]) -> list[RunFolder]:
     found: dict[Path, RunFolder] = {}
     for path in paths:
         if not path.is_dir():
-            raise UserError(f"'{path}' is no folder; give a run folder, or a folder of runs")
+            raise UserError(f"'{path}' is not a folder; pass a run folder, or a folder of runs")
         runs = [RunFolder(path)] if RunFolder(path).is_run else _runs_below(path)
         if not runs:
             raise UserError(
@@ -289,7 +289,7 @@ def _read_text(path: Path) -> str:
 
 def _mapping(path: Path, content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise _damaged(path, "it is no mapping")
+        raise _damaged(path, "it is not a mapping")
     return content
 
 

@@ -1,4 +1,4 @@
-"""What run.json tells of a run: versions, machine, stream and size."""
+"""The contents of run.json: versions, machine, stream and model size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cl_suite.models.classifier import Classifier
 
 
 def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
-    """Return what is known before the first session."""
+    """Return the contents of run.json before the first session."""
     names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "peft", "numpy")
     trained, total = model.num_parameters()
     return {

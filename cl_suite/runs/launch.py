@@ -1,4 +1,4 @@
-"""A run from a program: `cl_suite.run("omniglot", "teen", seed=0)`."""
+"""Starts a run from a program: `cl_suite.run("omniglot", "teen", seed=0)`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def run(
 
     Args:
         scenario, strategy: names as `cl-suite list` prints them.
-        seed: fixes everything that is drawn.
+        seed: seed of everything random.
         out: folder of all runs.
         device: cpu, cuda, cuda:1 or auto.
-        start_from: a run whose finished base session to begin after.
-        resume: go on with a run that was stopped.
-        overwrite: delete what the run folder holds.
-        listeners: who watches; None for console and dashboard, `()` for nobody.
-        settings: by dotted name, `**{"training.base_epochs": 3}`.
+        start_from: folder of a run whose finished base session this run starts from.
+        resume: continue a run that was stopped.
+        overwrite: delete the run folder's files.
+        listeners: listeners of the run; None for console and dashboard, `()` for none.
+        settings: settings by dotted name, `**{"training.base_epochs": 3}`.
 
     Raises:
         UserError: (a `ValueError`) for bad input, before anything is trained.

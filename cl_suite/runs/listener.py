@@ -1,4 +1,4 @@
-"""Who watches a run: the console, a dashboard, or anybody's logger, by one set of calls."""
+"""The interface of a run's listeners: console, dashboard, or a third party's logger."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cl_suite.runs.measure_log import MeasureLog
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """A run as its listeners see it; the logs grow while it goes on.
+    """A run as its listeners see it; the logs grow during the run.
 
     Attributes:
-        folder: where it lives, and where a listener may write files of its own.
+        folder: the run's folder; a listener may write its own files there.
         config: its settings.
-        info: of its stream.
-        log: the figures of the sessions that are measured.
-        probes: those of further probes, by name.
-        epochs: the epochs that are trained.
+        info: facts about its stream.
+        log: figures of the sessions measured so far.
+        probes: figures of additional probes, by name.
+        epochs: records of the epochs trained so far.
     """
 
     folder: RunFolder
@@ -36,32 +36,32 @@ class WatchedRun:
 
 
 class Listener:
-    """Base of listeners: every call does nothing. Override what is of interest.
+    """Base class of listeners: every method does nothing. Override those you need.
 
-    A run calls `starts` once; in a resumed run the logs then hold what came before. It calls
-    `stops` at its end, whatever ended it.
+    A run calls `starts` once; in a resumed run the logs then hold the earlier results. It always
+    calls `stops` at its end, even after an error.
     """
 
     def images(self, done: int, total: int) -> None:
         """The feature bank has run `done` of `total` images through the network."""
 
     def starts(self, run: WatchedRun) -> None:
-        """The run begins, or goes on; whatever could be refused has been checked."""
+        """The run begins or resumes; all checks have passed."""
 
     def says(self, text: str) -> None:
-        """The run has a sentence for its user."""
+        """The run has a message for the user."""
 
     def session_starts(self, session: int, num_epochs: int, epochs_done: int) -> None:
-        """Training on a session begins, or goes on after `epochs_done` of its epochs."""
+        """Training on a session begins, or resumes after `epochs_done` of its epochs."""
 
     def batch(self, session: int, epoch: int, step: int, num_steps: int) -> None:
         """A training step is done."""
 
     def epoch(self, record: EpochRecord) -> None:
-        """An epoch is done; it is the last of the run's `epochs`."""
+        """An epoch is done; its record is the last of the run's `epochs`."""
 
     def session_ends(self, session: int) -> None:
-        """A session is trained and measured; its figures are the last of the run's logs."""
+        """A session is trained and measured; its figures are the last in the run's logs."""
 
     def ends(self, head: ClassHead) -> None:
         """The run is finished."""

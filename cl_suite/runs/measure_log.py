@@ -1,4 +1,4 @@
-"""What a run has measured so far: the hits after each session, and the figures that follow."""
+"""The log of a run's measurements: hits after each session, and the figures they give."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cl_suite.runs.folder import RunFolder, SessionRecord, session_record
 class MeasureLog:
     """Hits and figures of one measure: the classifier, or a probe.
 
-    A column of the hits is a class; in a stream whose classes come again, a class of one session.
+    Each column of the hits is a class; if classes recur in a stream, a class of one session.
 
     Args:
-        folder: where metrics.jsonl, hits.npz and accuracy_matrix.npy go.
+        folder: folder of metrics.jsonl, hits.npz and accuracy_matrix.npy.
     """
 
     def __init__(self, folder: RunFolder, stream: Stream) -> None:
@@ -36,10 +36,10 @@ class MeasureLog:
         return Hits(self.rows, self.counts, self.session_of_column)
 
     def add(self, session: int, confusions: Sequence[Tensor], *, train: float, eval: float) -> None:
-        """Note a session's confusion matrices, one a session so far, and write the files.
+        """Record a session's confusion matrices, one per session so far, and write the files.
 
         Args:
-            train, eval: seconds.
+            train, eval: duration in seconds.
         """
         diagonals = [confusion.diagonal().numpy() for confusion in confusions]
         if self.info.kind == "class":
@@ -61,7 +61,7 @@ class MeasureLog:
         self.folder.write_hits(self.hits)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been measured, for a checkpoint."""
+        """Return all measurements, for a checkpoint."""
         return {"hits": self.rows, "records": [dataclasses.asdict(r) for r in self.records]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

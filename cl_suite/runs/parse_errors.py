@@ -1,4 +1,4 @@
-"""What jsonargparse says of a value that it cannot read, as one sentence for the user."""
+"""Turns jsonargparse's error messages into one sentence for the user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from cl_suite.errors import UserError
 
-_KINDS = {  # by the parser's names; the parameters' own messages say the same
+_KINDS = {  # by the parser's names; `cl_suite.parameters` uses the same words
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -24,7 +24,7 @@ _VALUES = {"None": "null", "True": "true", "False": "false"}
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn the parser's messages of several lines into one sentence."""
+    """Turn the parser's messages of several lines into a `UserError` of one sentence."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
@@ -40,28 +40,28 @@ def clear_errors() -> Iterator[None]:
             key, reason = found.groups()
             raise UserError(f"--{key} {_in_words(reason)}") from error
         if found := re.search(r"arguments are required: ([\w.]+)", text):
-            raise UserError(f"--{found.group(1)} is required; give its value") from error
+            raise UserError(f"--{found.group(1)} is required; pass its value") from error
         raise UserError(text) from error
 
 
 def _in_words(reason: str) -> str:
-    """Return what the parser says of a value as the end of a sentence that begins with its name."""
+    """Return the parser's reason as the end of a sentence that begins with the parameter."""
     found = re.match(r".*Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: (.*)", reason)
     if found is None:
         found = re.match(r"Expected an? (.*?)\. Got value: (.*)", reason)
     if found is None:
         return f"cannot be read: {reason}"
     kinds, value = found.groups()
-    # at the commas between kinds, not at those within a kind's brackets
+    # split at the commas between kinds, not at those within a kind's brackets
     members = re.findall(r"(?:[^,\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])+", kinds)
     words = [_kind_in_words(member.strip()) for member in members]
-    words.sort(key=lambda kind: kind.startswith("a list"))  # what is said of its items ends it
+    words.sort(key=lambda kind: kind.startswith("a list"))  # its items come last
     value = _VALUES.get(value, value)
     return f"must be {' or '.join(words)}, got {value if value[:1] in '[{' else repr(value)}"
 
 
 def _kind_in_words(kind: str) -> str:
-    """Return a type by the parser's name for it, such as `list[<class 'str'>]`, in words."""
+    """Return the parser's name of a type, such as `list[<class 'str'>]`, in words."""
     name, _, inner = kind.removeprefix("<class '").removesuffix("'>").partition("[")
     name = name.rpartition(".")[2]
     if name == "Literal":

@@ -44,9 +44,9 @@ class Run:
 
     Args:
         config: the resolved settings.
-        folder: where it lives; `prepare_folder` has checked it.
-        options: whether to go on from the folder's checkpoint, or to replace what it holds.
-        listener: who watches it.
+        folder: the run's folder, checked by `prepare_folder`.
+        options: whether to resume from the folder's checkpoint, or to replace its files.
+        listener: is called as the run progresses.
 
     Raises:
         UserError: for bad input, before anything is trained or written.
@@ -58,7 +58,7 @@ class Run:
         self.config, self.folder, self.options = config, folder, options
         self.listener = listener
         if config.device.startswith("cuda"):
-            # the same bits again; where an operation has no such form, torch warns
+            # repeats give the same bits; torch warns if an operation is not deterministic
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
         images = build_stream(config)
@@ -95,9 +95,9 @@ class Run:
             self._load()
 
     def go(self) -> None:
-        """Run what is left of it."""
+        """Run the remaining sessions."""
         if self.options.overwrite:
-            # only now: whatever could be refused has been looked at
+            # only now, after all checks
             self.folder.delete()
         self._write_start()
         self.listener.starts(
@@ -133,7 +133,7 @@ class Run:
         start = time.perf_counter()
         confusions = self.engine.evaluate_sessions(session, self.engine.measure)
         seconds, trained = time.perf_counter() - start, self.engine.state.seconds
-        # one file a session: the dashboard's pictures are drawn again after a resume
+        # one file per session: the dashboard's pictures are drawn again after a resume
         confusion = {"confusion": torch.stack(confusions).sum(0).numpy()}
         checkpoint.save(self.folder.confusion_file(session), confusion)
         self.log.add(session, confusions, train=trained, eval=seconds)
@@ -149,7 +149,7 @@ class Run:
 
     def _say_note(self, session: int) -> None:
         plugin = self.engine.plugin
-        # one of Avalanche's has none
+        # Avalanche's plugins have none
         if isinstance(plugin, StrategyPlugin) and (note := plugin.session_note(session)):
             self.listener.says(f"  {self.config.strategy_name} {note}")
 
@@ -173,12 +173,12 @@ class Run:
             self.diverged = True
             self.listener.says(
                 f"note: the loss is {record.loss} in session {record.session}, epoch "
-                f"{record.epoch + 1}: training has diverged; a lower --training.lr helps"
+                f"{record.epoch + 1}: training has diverged; lower --training.lr"
             )
         self.listener.epoch(record)
         self._save()
 
-    # --- what is on disk ---
+    # --- files on disk ---
 
     def _save(self) -> None:
         if not self.resumable:
@@ -189,7 +189,7 @@ class Run:
             self.resumable = False
             self.listener.says(
                 f"note: strategy '{self.config.strategy_name}' keeps a {error} that cannot be "
-                "saved, so this run cannot be resumed; give it state_dict and load_state_dict"
+                "saved, so this run cannot be resumed; add state_dict and load_state_dict to it"
             )
             return
         tree = {
@@ -235,7 +235,7 @@ class Run:
 
     def _write_run_info(self) -> None:
         text = json.dumps(self.run_info, indent=2)
-        # a line a session, not a line a class
+        # one line per session, not one per class
         text = re.sub(r"\[[\d,\s]+\]", lambda found: " ".join(found[0].split()), text)
         atomic_write(self.folder.run_info_file, text.encode())
 
@@ -255,7 +255,7 @@ def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = 
     """Run one configuration to its end and return its folder.
 
     Args:
-        listeners: who watches it; see `cl_suite.registry.make_listeners` for the usual ones.
+        listeners: listeners of the run; see `cl_suite.registry.make_listeners` for the usual ones.
 
     Raises:
         UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.

@@ -1,4 +1,4 @@
-"""The finished classifier on disk: what was trained, and by name and digest what it rests on."""
+"""Saves and loads a finished classifier: its trained tensors, and the weights they rest on."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class SavedModel:
     """A finished classifier.
 
     Attributes:
-        classifier: takes images that are prepared as `preprocessing` says; in eval mode.
+        classifier: accepts images prepared as `preprocessing` describes; in eval mode.
         class_names: name of each class id.
-        input_shape: of one prepared image.
+        input_shape: shape of one prepared image.
         preprocessing: the evaluation transform, in words.
     """
 
@@ -47,7 +47,7 @@ def save_model(
     """Write a run's classifier: tensors that differ from published ones, and the settings.
 
     Args:
-        info: of the stream of images, before any feature bank.
+        info: facts about the image stream, before any feature bank.
     """
     settings = yaml.safe_load(config.text)
     tree = {
@@ -71,9 +71,9 @@ def load_model(
     """Return a run's finished classifier.
 
     Args:
-        folder: the run's, such as `cl_suite.run` returns.
-        weights: file (for CLIP: folder) of the backbone's published weights, where they are not
-            where the run had them.
+        folder: the run's folder, such as `cl_suite.run` returns.
+        weights: file (for CLIP: folder) of the backbone's published weights, if they are no
+            longer where the run found them.
 
     Raises:
         UserError: if the run is not finished, its strategy is not installed, or the published
@@ -82,7 +82,7 @@ def load_model(
     if not isinstance(folder, RunFolder):
         folder = RunFolder(Path(folder))
     if not folder.model_file.exists():
-        raise UserError(f"run '{folder.path}' has no finished model; go on with it by --resume")
+        raise UserError(f"run '{folder.path}' has no finished model; continue it with --resume")
     tree = checkpoint.load(folder.model_file)
     settings = dict(tree["settings"])
     if weights is not None:
@@ -125,14 +125,14 @@ def starting_state(settings: ModelConfig) -> Mapping[str, Tensor] | None:
     folder = RunFolder(path)
     if not folder.is_run:
         raise UserError(
-            f"weights folder '{path}' is no run's; give one such as runs/omniglot/teen/seed0, or a "
-            ".safetensors file"
+            f"weights folder '{path}' is not a run folder; pass one such as "
+            "runs/omniglot/teen/seed0, or a .safetensors file"
         )
     return load_model(folder).classifier.backbone.body.state_dict()
 
 
 def prepares_as_backbone(settings: ModelConfig) -> bool:
-    """Return whether images are prepared as the backbone was trained with them, if it says how."""
+    """Return whether images are prepared as in the backbone's training, if that is known."""
     if settings.preprocessing != "auto":
         return settings.preprocessing == "backbone"
     path = _run_path(settings)
@@ -155,7 +155,7 @@ def _strategy(saved: dict[str, Any]) -> Any:
         return entry.load()(**saved["parameters"])
     except TypeError as error:
         raise UserError(
-            f"strategy '{saved['name']}' does not take the parameters that the model was trained "
+            f"strategy '{saved['name']}' does not accept the parameters that the model was trained "
             f"with ({error}); it comes from another version of the suite"
         ) from error
 
@@ -166,7 +166,7 @@ def _check_weights(
     if expected is not None and classifier.backbone.weights != expected:
         given = settings["weights"] or f"the published weights of '{settings['backbone']}'"
         raise UserError(
-            f"the model of run '{path}' rests on other backbone weights than {given} (digest "
-            f"{expected[:12]} there, {str(classifier.backbone.weights)[:12]} here); give the file "
+            f"the model of run '{path}' needs other backbone weights than {given} (digest "
+            f"{expected[:12]} there, {str(classifier.backbone.weights)[:12]} here); pass the file "
             "that it was trained from"
         )

@@ -1,7 +1,7 @@
-"""State on disk: one safetensors file, written atomically, with the plain values as JSON inside.
+"""Saves and loads checkpoints: one safetensors file, written atomically, with plain values as JSON.
 
 Nothing is pickled. A tree of dicts, lists, tuples, sets, tensors and plain values is split into
-tensors and JSON that names them; a digest over both tells a damaged file from a good one.
+tensors and JSON that names them. A digest over both reveals a damaged file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
     """Write a tree to `path`, whole or not at all.
 
     Raises:
-        TypeError: if the tree holds something that is neither tensor nor plain.
+        TypeError: if the tree holds something other than containers, tensors and plain values.
         UserError: if the disk is full.
     """
     from safetensors.torch import save as to_bytes
@@ -35,7 +35,7 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
     text = json.dumps(_flatten(tree, tensors))
     header = json.dumps({"format": FORMAT, "digest": _digest(text, tensors), "tree": text})
     make_folder(path.parent)
-    # one entry only: safetensors writes several in random order, and equal states in equal bytes
+    # only one entry: safetensors writes several in random order, but equal states need equal bytes
     atomic_write(path, to_bytes(tensors, {"cl_suite": header}))
 
 
@@ -54,7 +54,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             header = json.loads((file.metadata() or {}).get("cl_suite", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header.get("format") != FORMAT:
-            raise UserError(f"checkpoint '{path}' is not of this version; start the run afresh")
+            raise UserError(
+                f"checkpoint '{path}' is from another version; delete its run folder and start the "
+                "run again"
+            )
         if header["digest"] != _digest(header["tree"], tensors):
             raise UserError(_damaged(path, "its digest does not match"))
         tree: dict[str, Any] = _unflatten(json.loads(header["tree"]), tensors)
@@ -65,7 +68,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 def _damaged(path: Path, reason: str) -> str:
     return (
-        f"checkpoint '{path}' is damaged ({reason}); delete its run folder and start the run afresh"
+        f"checkpoint '{path}' is damaged ({reason}); delete its run folder and start the run again"
     )
 
 

@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, and failures said in a sentence."""
+"""Writes files whole or not at all, creates folders, and explains failures in one sentence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cl_suite.errors import UserError
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a crash leaves the old content, or the new.
+    """Write a file whole or not at all: a crash leaves either the old or the new content.
 
     Raises:
         UserError: if the disk is full, or the file cannot be written.
     """
-    # in the same folder, as a rename is atomic within one file system only
+    # in the same folder, because a rename is atomic only within one file system
     mark = f"{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f".{path.name}.{mark}.part")
     try:
@@ -35,7 +35,7 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and those above it.
+    """Create a folder and its parents.
 
     Raises:
         UserError: if the disk is full, or a file is in the way.
@@ -47,12 +47,12 @@ def make_folder(path: Path) -> None:
 
 
 def write_error(path: Path, error: OSError) -> UserError:
-    """Return the sentence for a file that could not be written."""
+    """Return the error for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
             f"the disk is full while writing '{path}'; free some space and resume with --resume"
         )
     return UserError(
         f"'{path}' cannot be written ({error.strerror or error}); check that its "
-        "folder exists and is yours to write"
+        "folder exists and that you may write to it"
     )

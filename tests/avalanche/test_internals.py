@@ -1,4 +1,4 @@
-"""The view into Avalanche's data sets: what it finds is what item-by-item access gives."""
+"""The view into Avalanche's data sets agrees with item-by-item access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks of continual few-shot learning: labels, draws and what spoils the targets."""
+"""Tasks of continual few-shot learning: labels, draws and corruption of the targets."""
 
 from __future__ import annotations
 
@@ -127,13 +127,13 @@ def test_instances_are_distinct_images_of_one_class_each_its_own_target() -> Non
 
 
 def test_too_few_classes_or_images_are_refused() -> None:
-    with pytest.raises(UserError, match="needs 45 classes, and this part of the data has 40"):
+    with pytest.raises(UserError, match="needs 45 classes, but this part of the data has 40"):
         draw_class_task(
             ROWS, list(ROWS), task=0, way=45, shots=1, num_sets=1, interval=1, targets=1
         )
-    with pytest.raises(UserError, match="needs 24 images of a class, and one has 20"):
+    with pytest.raises(UserError, match="needs 24 images of each class, but one has 20"):
         draw_class_task(ROWS, list(ROWS), task=0, way=2, shots=1, num_sets=4, interval=4, targets=5)
-    with pytest.raises(UserError, match="needs 21 images of a class"):
+    with pytest.raises(UserError, match="needs 21 images of each class"):
         draw_instance_task(ROWS, list(ROWS), task=0, num_sets=3, set_size=7)
 
 

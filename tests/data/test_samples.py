@@ -136,7 +136,7 @@ def test_decoding_a_truncated_jpeg_says_which(tmp_path: Path) -> None:
 
 def test_decoding_refuses_another_size(files: FileSamples) -> None:
     save(files.paths[2], size=30)
-    with pytest.raises(UserError, match=r"2.png' is \(30, 30\) pixels where the others are"):
+    with pytest.raises(UserError, match=r"2.png' is \(30, 30\) pixels, but the others are"):
         files.decode()
 
 
@@ -157,7 +157,7 @@ def test_a_truncated_image_is_found_out(tmp_path: Path, ending: str) -> None:
     problem = image_problem(truncate(save(tmp_path / f"a.{ending}")))
     assert problem is not None
     assert f"a.{ending}' cannot be read (" in problem
-    assert problem.endswith("; replace the file or take it out of the data")
+    assert problem.endswith("; replace the file or remove it from the data")
 
 
 def test_a_jpeg_with_something_behind_its_picture_is_whole(tmp_path: Path) -> None:

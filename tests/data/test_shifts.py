@@ -1,4 +1,4 @@
-"""Shifts of images: small ones worked by hand, noise that is fixed for each image."""
+"""Image shifts: small ones worked by hand, and noise that is fixed for each image."""
 
 from __future__ import annotations
 

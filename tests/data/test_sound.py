@@ -104,7 +104,7 @@ def spoiled(tmp_path: Path, kind: str) -> Path:
     ("kind", "reason"),
     [
         ("empty", "it is empty"),
-        ("text", "it is no wav file"),
+        ("text", "it is not a wav file"),
         ("cut in the sound", "it ends after 256 of 1600 bytes of sound"),
         ("cut in the header", "it ends before its sound begins"),
         ("no samples", "it holds no sound"),

@@ -104,7 +104,7 @@ def test_two_readings_agree(name: str, root: Path) -> None:
 
 @every_set
 def test_an_invented_division_is_said(name: str, root: Path) -> None:
-    said = any("no official division" in note for note in read(name, root).notes)
+    said = any("no official split" in note for note in read(name, root).notes)
     assert said == (name in UNDIVIDED)
 
 
@@ -235,7 +235,7 @@ def test_of_equal_objects_the_first_counts(tmp_path: Path) -> None:
     "objects", ["", voc_object("wolf", 4), "<object><name>cat</name></object>", "<"]
 )
 def test_an_annotation_without_a_known_object_is_refused(tmp_path: Path, objects: str) -> None:
-    with pytest.raises(UserError, match=r"annotation.xml' names no object of the 20 classes"):
+    with pytest.raises(UserError, match=r"annotation.xml' has no object of the 20 classes"):
         labelled(tmp_path, objects)
 
 

@@ -1,4 +1,4 @@
-"""The engine: one pass to evaluate, batches from tensors, statistics computed once."""
+"""The engine: evaluation in one pass, batches from tensors, statistics computed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is measured by: its classifier, probes, and streams whose classes come again."""
+"""Measures of a run: classifier, probes, and streams whose classes recur."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_classes_come_again_only_in_streams_that_say_so() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"probes": ["knn", "knn"]}, "names one twice"),
+        ({"probes": ["knn", "knn"]}, "lists one twice"),
         ({"neighbours": 0}, "at least 1, got 0"),
         ({"temperature": 0.0}, "above 0 and finite, got 0"),
     ],

@@ -1,4 +1,4 @@
-"""The engine's part in the training loop: what it sees to before each epoch."""
+"""The engine's plugins in the training loop: what they prepare before each epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes against brute force and worked numbers; order, batches and odd sizes change nothing."""
+"""Probes against brute force and worked numbers; order and batch size change nothing."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_half_precision_and_gradients_are_taken_off(fit: Fit) -> None:
 
 @every_probe
 def test_no_labelled_sample_and_diverged_features_are_named(fit: Fit) -> None:
-    with pytest.raises(UserError, match="a probe has no labelled training sample"):
+    with pytest.raises(UserError, match="there is no labelled training sample"):
         fit(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
     train, labels = blobs()
     with pytest.raises(UserError, match="not finite: the network has diverged"):

@@ -1,4 +1,4 @@
-"""The feature bank: each distinct image once, the same figures as without it."""
+"""The feature bank: each distinct image is computed once, and figures stay the same."""
 
 from __future__ import annotations
 

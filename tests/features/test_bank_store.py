@@ -1,4 +1,4 @@
-"""Entries on disk: found again, whole or not at all, rebuilt when damaged."""
+"""Bank entries on disk: found again, written whole or not at all, rebuilt when damaged."""
 
 from __future__ import annotations
 

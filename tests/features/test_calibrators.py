@@ -1,4 +1,4 @@
-"""Calibration of few-shot statistics: every oracle of its specification."""
+"""Calibration of few-shot statistics: all oracles of its specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What identifies images and networks, and how features are computed."""
+"""Identity of images and networks, and the computation of features."""
 
 from __future__ import annotations
 

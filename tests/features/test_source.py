@@ -1,4 +1,4 @@
-"""Features that are computed once, for as long as the backbone is the same."""
+"""The feature source: features are computed once while the backbone is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class statistics: exact means, whatever the order of the samples."""
+"""Class statistics: exact means in any order of the samples."""
 
 from __future__ import annotations
 

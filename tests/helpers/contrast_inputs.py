@@ -1,4 +1,4 @@
-"""The inputs of the tests of contrastive losses, and each loss as a function of two views."""
+"""Inputs for the tests of contrastive losses, and each loss as a function of two views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of features with enough base classes to choose parameters on, for frozen strategies."""
+"""Feature streams for frozen strategies, with enough base classes to choose parameters on."""
 
 from __future__ import annotations
 

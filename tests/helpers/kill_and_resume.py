@@ -1,4 +1,4 @@
-"""Run commands in child processes that are killed at random moments, until one gets to its end.
+"""Runs commands in child processes that are killed at random moments, until one finishes.
 
 Started as a program by `test_resume.py`: the imports are paid once, the children are forks. It
 reads a line of JSON a run, with `seed`, `arguments`, `checkpoint` and `apart`, and answers each

@@ -1,4 +1,4 @@
-"""Programs beside the package, `benchmarks/` and `docs/`, loaded as modules."""
+"""Loads the programs of `benchmarks/` and `docs/` as modules."""
 
 from __future__ import annotations
 

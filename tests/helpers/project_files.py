@@ -1,4 +1,4 @@
-"""What the project's own files promise: versions of Python, dependencies, pins."""
+"""Promises of the project's own files: versions of Python, dependencies, pins."""
 
 from __future__ import annotations
 

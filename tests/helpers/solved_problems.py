@@ -1,4 +1,4 @@
-"""Heads with a library of small random modules, and problems to search it for."""
+"""Heads with a library of small random modules, and problems for its search."""
 
 from __future__ import annotations
 

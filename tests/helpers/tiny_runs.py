@@ -1,4 +1,4 @@
-"""A short run on real data by the command line, and how a refused command must end."""
+"""A short run on real data by the command line, and a check of refused commands."""
 
 from __future__ import annotations
 

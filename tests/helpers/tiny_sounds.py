@@ -1,4 +1,4 @@
-"""Tiny wav files: a number of tones for each word, a little higher or lower for each voice."""
+"""Tiny wav files: several tones for each word, slightly higher or lower for each voice."""
 
 from __future__ import annotations
 

@@ -1,51 +1,7 @@
-"""Streams small enough for unit tests: noisy patterns, three sessions."""
+"""Streams small enough for unit tests, as method authors get them too."""
 
 from __future__ import annotations
 
-import torch
+from cl_suite.testing.streams import make_samples, make_stream
 
-from cl_suite.data.samples import TensorSamples
-from cl_suite.data.stream import Stream, build_stream
-from cl_suite.data.transforms import Compose, RandomAffine, ToFloat
-
-
-def make_samples(classes: list[int], per_class: int, seed: int, size: int = 16) -> TensorSamples:
-    """Return noisy images of a pattern that each class has of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs, targets = [], []
-    for class_id in classes:
-        pattern = torch.rand(1, size, size, generator=torch.Generator().manual_seed(class_id))
-        for _ in range(per_class):
-            noise = torch.rand(1, size, size, generator=generator)
-            inputs.append((255 * (0.7 * pattern + 0.3 * noise)).to(torch.uint8))
-            targets.append(class_id)
-    return TensorSamples(torch.stack(inputs), targets)
-
-
-def make_stream(
-    session_classes: list[list[int]] | None = None,
-    *,
-    base_shots: int = 12,
-    shots: int = 3,
-    test_images: int = 5,
-    size: int = 16,
-) -> Stream:
-    """Return a stream of noisy patterns; class ids come in no order on purpose."""
-    sessions = session_classes or [[7, 2, 5, 0], [6, 1], [3, 4]]
-    num_classes = max(c for classes in sessions for c in classes) + 1
-    return build_stream(
-        name="patterns",
-        class_names=[f"pattern {i}" for i in range(num_classes)],
-        session_classes=sessions,
-        train=[
-            make_samples(classes, base_shots if i == 0 else shots, seed=i, size=size)
-            for i, classes in enumerate(sessions)
-        ],
-        test=[
-            make_samples(classes, test_images, seed=100 + i, size=size)
-            for i, classes in enumerate(sessions)
-        ],
-        train_transform=Compose((ToFloat(), RandomAffine())),
-        eval_transform=ToFloat(),
-        shots=shots,
-    )
+__all__ = ["make_samples", "make_stream"]

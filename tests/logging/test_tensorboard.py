@@ -1,4 +1,4 @@
-"""What the dashboard's event file holds."""
+"""The contents of the dashboard's event file."""
 
 from __future__ import annotations
 

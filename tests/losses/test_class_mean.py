@@ -1,4 +1,4 @@
-"""Class log-mean-exp: values worked by hand, what its prior and counts do, and left-out keys."""
+"""Class log-mean-exp: values worked by hand, its prior and counts, and left-out keys."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def test_labels_need_no_order_without_a_prior() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"queue": QUEUE}, "queue of 3 rows lacks queue_labels"),
+        ({"queue": QUEUE}, "queue of 3 rows has no queue_labels"),
         (
             {"queue": QUEUE, "queue_labels": QUEUE_LABELS, "sample_ids": LABELS},
-            "queue_sample_ids beside",
+            "no queue_sample_ids although",
         ),
         ({"class_log_prior": PRIOR[:1]}, "run from 0 to 1, but class_log_prior has 1 entries"),
         ({"sample_ids": LABELS[:2]}, "sample_ids of shape"),

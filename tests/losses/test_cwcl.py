@@ -43,5 +43,5 @@ def test_it_equals_the_formula_written_naively() -> None:
 
 
 def test_frozen_features_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"frozen has shape \(3, 2\); give \(4, dim\)"):
+    with pytest.raises(ValueError, match=r"frozen has shape \(3, 2\); pass \(4, dim\)"):
         cwcl_loss(Z1, Z2, frozen=Z3[:3])

@@ -1,4 +1,4 @@
-"""DCL and DCLW: values worked by hand, and what ties them to NT-Xent."""
+"""DCL and DCLW: values worked by hand, and their relation to NT-Xent."""
 
 from __future__ import annotations
 

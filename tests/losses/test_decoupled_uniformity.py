@@ -86,7 +86,7 @@ def test_with_a_kernel_gradients_equal_finite_differences_and_the_kernel_gets_no
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prior": torch.eye(3)}, r"prior has shape \(3, 3\); give \(4, 4\)"),
+        ({"prior": torch.eye(3)}, r"prior has shape \(3, 3\); pass \(4, 4\)"),
         ({"prior": -torch.eye(4), "ridge": 0.01}, "is not positive definite"),
         ({"prior": torch.eye(4), "ridge": -1.0}, "ridge must be at least 0, got -1"),
     ],

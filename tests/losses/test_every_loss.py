@@ -1,4 +1,4 @@
-"""What all contrastive losses share: invariances, gradients, slices, precision, refusals."""
+"""Properties of all contrastive losses: invariances, gradients, slices, precision, refusals."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_one_sample_with_extra_negatives_has_a_loss() -> None:
 
 
 def test_extra_negatives_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"give \(4, extra, 2\)"):
+    with pytest.raises(ValueError, match=r"pass \(4, extra, 2\)"):
         info_nce_loss(Z1, Z2, extra_negatives=Z3)
 
 

@@ -1,4 +1,4 @@
-"""The kernel against its formula in loops, its slices, and what it leaves out."""
+"""The kernel against its formula in loops, its slices, and the pairs that it leaves out."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_what_was_read_outlives_a_push_and_needs_no_gradient() -> None:
 
 
 def test_keys_and_labels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"this queue takes \(n, 2\)"):
+    with pytest.raises(ValueError, match=r"this queue needs \(n, 2\)"):
         KeyQueue(3, 2).push(torch.ones(2, 3))
     with pytest.raises(ValueError, match="do not fit 2 keys"):
         KeyQueue(3, 2).push(torch.ones(2, 2), torch.zeros(3))

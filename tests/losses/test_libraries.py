@@ -1,4 +1,4 @@
-"""Equality with the libraries that have the same loss.
+"""Equality with other libraries' versions of the same loss.
 
 `pytorch-metric-learning` adds a constant inside its logarithm, and its SupCon averages over the
 losses that are not 0. Avalanche's SCRLoss gives NaN where an anchor has no positive and multiplies

@@ -112,11 +112,11 @@ def test_more_negatives_never_lower_it(seed: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"queue": torch.ones(3, 5)}, r"embeddings have dimension 2; give a floating"),
+        ({"queue": torch.ones(3, 5)}, r"embeddings have dimension 2; pass a floating"),
         ({"queue": QUEUE, "hardest": 0}, "hardest must be at least 1, got 0"),
         ({"queue": QUEUE, "labels": LABELS}, "no queue_labels"),
         ({"queue": QUEUE, "queue_labels": LABELS}, "queue_labels of shape"),
-        ({"queue": QUEUE, "labels": LABELS[:2], "queue_labels": LABELS[:3]}, "give one label"),
+        ({"queue": QUEUE, "labels": LABELS[:2], "queue_labels": LABELS[:3]}, "pass one label"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(options: dict[str, Tensor], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The losses of COCONUT, by numbers worked out by hand and against their formulas."""
+"""The losses of COCONUT, against numbers worked by hand and against their formulas."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ def test_unknown_choices_are_refused() -> None:
         example("students")
     with pytest.raises(ValueError, match="anchors 'current' is unknown; known: rehearsal, all"):
         example("student_all", anchors="current")
-    with pytest.raises(ValueError, match=r"rehearsal of shape \(2,\) do not fit"):
+    with pytest.raises(ValueError, match=r"rehearsal of shape \(2,\) do not match"):
         example("student_all", rehearsal=REHEARSAL[:2])
 
 

@@ -1,4 +1,4 @@
-"""NT-Xent: values worked by hand, limits, the gradient, the other losses it is a case of."""
+"""NT-Xent: values worked by hand, limits, the gradient, and losses that it is a case of."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> No
 
 
 def test_labels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="give one label for each row"):
+    with pytest.raises(ValueError, match="pass one label per row"):
         supcon(torch.eye(3), torch.tensor([0, 0]))
 
 

@@ -1,4 +1,4 @@
-"""What a wrapper tells of its host: whoever asks the wrapper gets the host's answer."""
+"""A wrapper's requirements and answers are those of its host."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_wrapper_needs_the_session_and_takes_the_kinds_that_its_host_does(
     [
         (
             "problem_sequence {} --strategy.host picle --evaluation.task_known false",
-            "predicts only if it is told a sample's session",
+            "predicts only if it knows a sample's session",
         ),
         (
             "data_incremental {} --strategy.host teen --model.head cosine",

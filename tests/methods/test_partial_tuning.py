@@ -1,4 +1,4 @@
-"""A few parameters tuned, all others left bit for bit."""
+"""Partial tuning: a few parameters change, all others stay identical bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published figures: oracles worked out by hand, properties, and Avalanche's own."""
+"""The published figures: oracles worked by hand, properties, and Avalanche's own."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_session_without_test_images_has_no_say() -> None:
 
 
 def test_a_matrix_that_is_not_square_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be square"):
+    with pytest.raises(ValueError, match="pass a square matrix"):
         figures.average_accuracy(A1[:2], N1)
     with pytest.raises(ValueError, match="at least one session"):
         figures.last_accuracy(np.zeros((0, 0)), np.zeros(0, int))

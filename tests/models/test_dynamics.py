@@ -1,4 +1,4 @@
-"""How much parameters move, and which of them where sessions change."""
+"""Dynamics: how much parameters move, and which of them move when the session changes."""
 
 from __future__ import annotations
 

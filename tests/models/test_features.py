@@ -1,4 +1,4 @@
-"""The embedding of a classifier, ours or foreign."""
+"""The embedding of a classifier, ours or another library's."""
 
 from __future__ import annotations
 

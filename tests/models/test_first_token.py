@@ -1,4 +1,4 @@
-"""The last block for the class token alone: same features, same gradients, same names."""
+"""The last block for the class token only: same features, same gradients, same names."""
 
 from __future__ import annotations
 

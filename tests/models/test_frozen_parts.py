@@ -1,4 +1,4 @@
-"""Frozen backbones and frozen prefixes: what does not learn, and where features may enter."""
+"""Frozen backbones and frozen prefixes: which parts stay fixed, and where features may enter."""
 
 from __future__ import annotations
 

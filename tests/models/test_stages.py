@@ -1,4 +1,4 @@
-"""Stages: running a body in two parts is running it, wherever it is cut."""
+"""Stages: a body cut anywhere and run in two parts equals the whole."""
 
 from __future__ import annotations
 

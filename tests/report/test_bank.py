@@ -61,7 +61,7 @@ def test_a_frozen_run_fills_the_bank_and_another_one_reads_it(
     assert "float32" in listed
     name = bank_store.entries(bank_store.default_folder())[0].name
     assert main(["bank", "clear", name]) == 0
-    assert "set free" in capsys.readouterr().out
+    assert "freed in" in capsys.readouterr().out
     assert bank_store.entries(bank_store.default_folder()) == []
 
 
@@ -78,7 +78,7 @@ def test_views_and_other_number_types_can_be_asked_for(
     entries = bank_store.entries(bank_store.default_folder())
     assert len(entries) == 2
     assert {entry.dtype for entry in entries} == {"float16"}
-    assert "2 views stand in for it" in capsys.readouterr().out
+    assert "2 views replace it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_views_and_other_number_types_can_be_asked_for(
         (["--model.frozen", "false", "--model.bank", "true"], "nothing is frozen"),
         (["--model.bank_dtype", "int8"], "bank_dtype"),
         (["--model.trained_blocks", "9", "--model.frozen", "false"], "trained_blocks must lie in"),
-        (["--model.preprocessing", "backbone"], "says nothing of its preprocessing"),
+        (["--model.preprocessing", "backbone"], "does not define its preprocessing"),
     ],
 )
 def test_a_bank_that_cannot_be_is_refused(

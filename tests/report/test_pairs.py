@@ -1,4 +1,4 @@
-"""Which strategy runs on which scenario: said by a command, and kept to."""
+"""Which strategy runs on which scenario: the printed list agrees with real runs."""
 
 from __future__ import annotations
 

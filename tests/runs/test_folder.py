@@ -1,4 +1,4 @@
-"""A run's folder: what is written, what is read back, what is said about damage."""
+"""A run's folder: what is written and read back, and the messages about damage."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def test_hits_come_back_as_written_with_the_matrix_beside_them(tmp_path: Path) -
         ("hits.npz", b"", "cannot be read"),
         ("hits.npz", b"PK\x03\x04 cut short", "cannot be read"),
         ("config.yaml", b"seed: [0", "cannot be read"),
-        ("config.yaml", b"- 0", "it is no mapping"),
+        ("config.yaml", b"- 0", "it is not a mapping"),
         ("run.json", b"{", "cannot be read"),
-        ("run.json", b"3", "it is no mapping"),
+        ("run.json", b"3", "it is not a mapping"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -213,7 +213,7 @@ def test_a_stray_settings_file_is_no_run(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_no_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="absent' is no folder"):
+    with pytest.raises(UserError, match="absent' is not a folder"):
         find_runs([tmp_path / "absent"])
 
 

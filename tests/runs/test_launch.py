@@ -1,4 +1,4 @@
-"""A run from a program: the command line's outcome, without a command line."""
+"""A run from a program: the same outcome as the command line."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_finished_run_is_not_run_again_unless_it_is_overwritten(tmp_path: Path
     first = hits.stat().st_mtime_ns
     run(tmp_path)
     assert hits.stat().st_mtime_ns == first
-    with pytest.raises(ValueError, match="holds a run of other settings"):
+    with pytest.raises(ValueError, match="holds a run with other settings"):
         run(tmp_path, **{"training.lr": 0.2})
     run(tmp_path, overwrite=True, **{"training.lr": 0.2})
     assert hits.stat().st_mtime_ns > first

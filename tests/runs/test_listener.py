@@ -1,4 +1,4 @@
-"""Who watches a run: the calls of a listener, their order, and a third party's listener."""
+"""Listeners of a run: their calls, the order of these, and a third party's listener."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of version 0.1.0 stays readable: shown, begun after, and loaded."""
+"""A run of version 0.1.0 stays usable: shown, started from, and loaded."""
 
 from __future__ import annotations
 

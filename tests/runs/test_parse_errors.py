@@ -1,4 +1,4 @@
-"""A value that cannot be read is refused in one sentence, whatever its parameter may be."""
+"""A value that cannot be parsed is refused in one sentence, for any kind of parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished model: only what was trained, and a check of what it rests on."""
+"""A finished model: only its trained tensors, and a check of the weights they rest on."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_other_backbone_weights_are_refused(tmp_path: Path, weights: Path) -> No
     torch.manual_seed(1)
     other = create_backbone("vit_tiny_patch16_224", (1, 28, 28), arguments=TINY_VIT)
     save_file(other.body.state_dict(), tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match=r"rests on other backbone weights than .*other"):
+    with pytest.raises(UserError, match=r"needs other backbone weights than .*other"):
         load_model(folder, weights=str(tmp_path / "other.safetensors"))
     weights.rename(tmp_path / "moved.safetensors")
     with pytest.raises(UserError, match="does not exist"):
@@ -90,7 +90,7 @@ def test_other_backbone_weights_are_refused(tmp_path: Path, weights: Path) -> No
 
 
 def test_an_unfinished_run_has_no_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no finished model; go on with it by --resume"):
+    with pytest.raises(UserError, match=r"has no finished model; continue it with --resume"):
         load_model(RunFolder(tmp_path))
 
 
@@ -120,7 +120,7 @@ def test_a_folder_that_is_no_run_and_a_backbone_of_another_kind_are_refused(
     tmp_path: Path, weights: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty' is no run's; give one such as"):
+    with pytest.raises(UserError, match="empty' is not a run folder; pass one such as"):
         starting_state(ModelConfig(weights=str(tmp_path / "empty")))
     first = run(tmp_path, weights, "--training.incremental_epochs", "0")
     other = ModelConfig(weights=str(first.path))

@@ -128,7 +128,7 @@ def test_unequal_samples_are_those_of_the_eval_transform_and_it_is_said() -> Non
     cut = v2.CenterCrop(5)
     stream = build(ragged=True, train=cut, evaluate=cut)
     assert stream.info.input_shape == (1, 5, 5)
-    assert "training transforms could not be taken over" in stream.info.notes[0]
+    assert "training transforms could not be reused" in stream.info.notes[0]
 
 
 def test_a_single_test_set_is_divided_by_class() -> None:
@@ -145,12 +145,12 @@ def test_preprocessing_names_no_memory_address() -> None:
 
 
 def test_a_class_in_two_experiences_is_refused() -> None:
-    with pytest.raises(UserError, match=r"class 1 .* experience 1; only class-incremental bench"):
+    with pytest.raises(UserError, match=r"class 1 .* experience 1; use a class-incremental bench"):
         build(sessions=([4, 1], [1, 3]))
 
 
 def test_ragged_samples_without_transform_are_refused() -> None:
-    with pytest.raises(UserError, match="evaluation samples are not tensors of one shape; give"):
+    with pytest.raises(UserError, match="evaluation samples are not tensors of one shape; add"):
         build(ragged=True)
 
 
@@ -163,7 +163,7 @@ def test_a_factory_that_cannot_be_imported_is_named(factory: str) -> None:
 
 
 def test_wrong_arguments_are_said() -> None:
-    with pytest.raises(UserError, match=r"cannot make a benchmark of the arguments .*'colour'"):
+    with pytest.raises(UserError, match=r"cannot make a benchmark with the arguments .*'colour'"):
         AvalancheBenchmark(factory=f"{HERE}.make_strict", arguments={"colour": 1}).build()
 
 

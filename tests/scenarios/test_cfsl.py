@@ -131,7 +131,7 @@ def test_bad_parameters_of_a_task_are_refused(parameters: dict[str, Any], messag
         ),
         ({"corruption": "noise", "amount": -0.1}, r"amount must be in \[0, 1\], got -0.1"),
         ({"corruption": "blur"}, "corruption must be one of none, noise, .*, got 'blur'"),
-        ({"set_size": 6}, "a task needs 24 images of a class"),
+        ({"set_size": 6}, "a task needs 24 images of each class"),
     ],
 )
 def test_bad_parameters_of_an_instance_test_are_refused(

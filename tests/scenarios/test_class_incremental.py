@@ -64,7 +64,7 @@ def test_own_pictures_can_be_cut(picture_folder: Path) -> None:
     ("parameters", "sentence"),
     [
         ({"source": "cifar10"}, "source must be one of omniglot, cifar100, .*, got 'cifar10'"),
-        ({"source": "cifar100"}, "source 'cifar100' needs a root: the folder of the data set"),
+        ({"source": "cifar100"}, "source 'cifar100' needs a root; pass the folder of the data set"),
         ({"source": "cub200", "root": "nowhere"}, "root 'nowhere' is not a folder"),
         ({"class_order": "1992"}, "class_order must be one of natural, 1993, seeded, got '1992'"),
         ({"way": 0}, "way must be at least 1, got 0"),

@@ -132,11 +132,11 @@ def test_own_pictures_can_be_dealt(picture_folder: Path) -> None:
     ("parameters", "sentence"),
     [
         ({"source": "omniglots"}, "source must be one of omniglot, .*, got 'omniglots'"),
-        ({"source": "cifar100"}, "source 'cifar100' needs a root: the folder of the data set"),
+        ({"source": "cifar100"}, "source 'cifar100' needs a root; pass the folder of the data set"),
         ({"num_sessions": 0}, "num_sessions must be at least 1, got 0"),
         (
             {"num_sessions": 11},
-            "has too few training images, 10 for 11 sessions; ask for fewer sessions or add images",
+            "has too few training images, 10 for 11 sessions; choose fewer sessions or add images",
         ),
         ({"unlabelled_fraction": 1.0}, r"unlabelled_fraction must be in \[0, 1\), got 1.0"),
         (

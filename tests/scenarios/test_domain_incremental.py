@@ -162,15 +162,15 @@ def test_speech_comes_as_waveforms_where_asked_for(spoken_root: Path) -> None:
             "shifts names 'rotate45', which is unknown; did you mean 'rotate",
         ),
         ({"shifts": ["none", "none"]}, "shifts names 'none' twice; name each once"),
-        ({"shifts": []}, "shifts names nothing; name some, or leave it out for all"),
-        ({"domains": ["real"]}, "source 'omniglot' has no domains of its own; name shifts instead"),
+        ({"shifts": []}, "shifts is empty; name at least one, or leave it out for all"),
+        ({"domains": ["real"]}, "source 'omniglot' has no domains; pass shifts instead of domains"),
         (
             {"source": "domain_folders", "root": "nowhere"},
             "root 'nowhere' is not a folder; it must hold one folder a domain",
         ),
         (
             {"source": "domain_folders", "root": "x", "shifts": ["none"]},
-            "source 'domain_folders' has domains of its own; leave shifts out",
+            "source 'domain_folders' already has domains; leave shifts out",
         ),
     ],
 )
@@ -237,5 +237,5 @@ def test_a_speaker_without_test_takes_is_named(tmp_path: Path) -> None:
 
 
 def test_files_must_say_who_speaks(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not say who speaks; for speakers as domains"):
+    with pytest.raises(UserError, match="has no speaker in its name; speakers as domains"):
         speakers(write_words(tmp_path))

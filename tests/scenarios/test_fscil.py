@@ -125,7 +125,7 @@ def test_a_label_other_than_the_lists_is_refused(own_mini_root: Path) -> None:
     # such as the wrong files with the right names
     name = Path(listed("mini_imagenet", 1)[0]).name
     replace_in(own_mini_root / "split" / "train.csv", f"{name},n03544143", f"{name},other")
-    with pytest.raises(UserError, match=rf"labels '{name}' as 'other', the published list"):
+    with pytest.raises(UserError, match=rf"labels '{name}' as 'other', but the published list"):
         MiniImageNet(root=str(own_mini_root)).build()
 
 
@@ -135,7 +135,9 @@ def test_a_label_other_than_the_file_names_is_refused(own_mini_root: Path) -> No
         "n0000000090000000.jpg,n00000000",
         "n0000000090000000.jpg,n00000001",
     )
-    with pytest.raises(UserError, match=r"'n0000000090000000.jpg' as 'n00000001', its name says"):
+    with pytest.raises(
+        UserError, match=r"'n0000000090000000.jpg' as 'n00000001', but its name says"
+    ):
         MiniImageNet(root=str(own_mini_root)).build()
 
 
@@ -157,7 +159,7 @@ def test_an_image_in_both_splits_is_refused(own_mini_root: Path) -> None:
 def test_an_unknown_test_class_is_refused(own_mini_root: Path) -> None:
     with (own_mini_root / "split" / "test.csv").open("a") as file:
         file.write("x.jpg,wolf\n")
-    with pytest.raises(UserError, match=r"has class 'wolf', which split/train.csv has not"):
+    with pytest.raises(UserError, match=r"has class 'wolf', but split/train.csv does not"):
         MiniImageNet(root=str(own_mini_root)).build()
 
 
@@ -166,7 +168,7 @@ def test_an_unknown_test_class_is_refused(own_mini_root: Path) -> None:
     [
         ("name,class\na.jpg,b\n", "must begin with the line 'filename,label'"),
         ("filename,label\n", "lists no image"),
-        ("filename,label\na.jpg,\n", "has a line without file name or label"),
+        ("filename,label\na.jpg,\n", "has a line without a file name or label"),
         ("filename,label\n../a.jpg,b\n", "names '../a.jpg', which lies outside its folder"),
     ],
 )
@@ -244,8 +246,8 @@ def test_a_truncated_cub_photo_is_named(own_cub_root: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "sentence"),
     [
-        ("train_test_split.txt", "1 1\n", "", "image 1 has no 0 or 1 in train_test_split.txt"),
-        ("image_class_labels.txt", "1 1\n", "1 900\n", "image 1 has no class of classes.txt"),
+        ("train_test_split.txt", "1 1\n", "", "image 1 must have 0 or 1 in train_test_split.txt"),
+        ("image_class_labels.txt", "1 1\n", "1 900\n", "image 1 must have a class of classes.txt"),
         ("images.txt", "1 001.Base_bird/", "1 ../", "lies outside its folder"),
         ("classes.txt", "1 001.Base_bird\n", "1\n", "has the line '1'; expected '<number>"),
     ],

@@ -104,7 +104,7 @@ def test_another_cut_and_missing_classes_are_noted(image_sets_root: Path) -> Non
 @pytest.mark.parametrize("dataset", ["caltech101", "eurosat", "resisc45", "sun397"])
 def test_an_invented_division_is_noted(image_sets_root: Path, dataset: str) -> None:
     stream = build(image_sets_root, dataset, base_classes=2, way=1)
-    assert f"{dataset} has no official division here: 30% of" in stream.info.notes[0]
+    assert f"{dataset} has no official split here: 30% of" in stream.info.notes[0]
 
 
 # --- the shots
@@ -322,7 +322,7 @@ def test_resisc45s_root_may_be_its_own_folder(image_sets_root: Path) -> None:
     ("parameters", "sentence"),
     [
         ({"dataset": "dtdd"}, "dataset must be one of .*, dtd, .*, got 'dtdd'"),
-        ({"dataset": "dtd"}, "dataset 'dtd' needs a root: the folder of the data set"),
+        ({"dataset": "dtd"}, "dataset 'dtd' needs a root; pass the folder of the data set"),
         ({"dataset": "dtd", "root": Path("nowhere")}, "dtd: root 'nowhere' is not a folder"),
         ({"dataset": "omniglot", "shots": 0}, "shots must be at least 1, got 0"),
         ({"dataset": "omniglot", "way": 0}, "way must be at least 1, got 0"),

@@ -153,14 +153,17 @@ def test_transforms_give_the_asked_size(picture_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"base_classes": 8}, "base_classes is 8, but there are 7 classes; ask for fewer"),
+        ({"base_classes": 8}, "base_classes is 8, but there are 7 classes; choose fewer"),
         ({"shots": 8}, "'kind3' has too few images to learn from, 7 for 8 shots"),
         ({"way": 0}, "way must be at least 1, got 0"),
         ({"test_fraction": 0.0}, r"test_fraction must be in \(0, 1\), got 0.0"),
         ({"test_fraction": 1.0}, r"test_fraction must be in \(0, 1\), got 1.0"),
         ({"image_size": 0}, r"image_size must be in \[1, 4096\], got 0"),
         ({"class_order": "names"}, "class_order must be one of name, random, got 'names'"),
-        ({"class_order": ["kid1"]}, "'kid1', which is no folder with images; did you mean 'kind1'"),
+        (
+            {"class_order": ["kid1"]},
+            "'kid1', which is not a folder with images; did you mean 'kind1'",
+        ),
         ({"class_order": ["kind1", "kind1"]}, "class_order names 'kind1' twice"),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_remainder_becomes_a_smaller_last_session_and_is_said() -> None:
         ({"base_classes": 0}, "base_classes must be at least 1, got 0"),
         ({"way": 0}, "way must be at least 1, got 0"),
         ({"shots": 0}, "shots must be at least 1, got 0"),
-        ({"shots": 11}, "too few images to learn from, 10 for 11 shots; ask for fewer"),
+        ({"shots": 11}, "too few images to learn from, 10 for 11 shots; choose fewer"),
         ({"shot_selection": "frist"}, "shot_selection must be one of first, random, got 'frist'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every number among the parameters of every scenario has a range, and is refused outside it."""
+"""Every numeric parameter of every scenario has a range, and values outside it are refused."""
 
 from __future__ import annotations
 

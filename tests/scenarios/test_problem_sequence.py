@@ -1,4 +1,4 @@
-"""Problem sequences: which domain, pattern and size each problem has, and that images are apart."""
+"""Problem sequences: domain, pattern and size of each problem, and disjoint images."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_the_patterns_can_be_chosen() -> None:
             {"patterns": ["ring"]},
             "patterns must be a list whose items must be one of xor, circle, x, square",
         ),
-        ({"patterns": []}, "patterns must name one at least and each once"),
+        ({"patterns": []}, "patterns must name at least one pattern, each once"),
         ({"few_items": 1}, "few_items must be at least 2, got 1"),
         ({"minus_drawings": 9}, "minus_drawings must lie in 1 to 8, got 9"),
         ({"validation_rate": 1.0}, r"validation_rate must be in \[0, 0.9\], got 1.0"),

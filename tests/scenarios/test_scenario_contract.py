@@ -1,4 +1,4 @@
-"""What every registered scenario must do; one added later needs a line in `SMALL`."""
+"""The contract of every registered scenario; a new one needs a line in `SMALL`."""
 
 from __future__ import annotations
 

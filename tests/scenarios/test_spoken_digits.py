@@ -223,7 +223,7 @@ def test_a_link_out_of_the_folder_is_not_followed(
         ({"features": "mel"}, "features must be one of log_mel, waveform, got 'mel'"),
         ({"split": "speakers"}, "split must be one of take, speaker, got 'speakers'"),
         ({"class_order": "seed"}, "class_order must be one of natural, seeded, got 'seed'"),
-        ({"class_order": ["thre"]}, "no recording; did you mean 'three'"),
+        ({"class_order": ["thre"]}, "no recordings; did you mean 'three'"),
         ({"class_order": ["one", "one"]}, "class_order names 'one' twice"),
         ({"test_fraction": 1.0}, "test_fraction must be in (0, 1), got 1.0"),
         ({"seconds": 0}, "seconds must be in [0.05, 60], got 0"),
@@ -256,7 +256,7 @@ def test_folders_that_hold_no_recordings_are_refused(tmp_path: Path) -> None:
 
 def test_a_split_by_speaker_needs_speakers(tmp_path: Path) -> None:
     write_words(tmp_path)
-    with pytest.raises(UserError, match=r"0\.wav' does not say who speaks"):
+    with pytest.raises(UserError, match=r"0\.wav' has no speaker in its name"):
         build(tmp_path, split="speaker")
 
 

@@ -1,4 +1,4 @@
-"""Trees on disk: whole or not at all, no pickle, damage is noticed."""
+"""Trees on disk: written whole or not at all, no pickle, damage is noticed."""
 
 from __future__ import annotations
 

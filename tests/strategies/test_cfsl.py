@@ -1,4 +1,4 @@
-"""Tuning on support sets: what a step's batch is, what is remembered, and what no step means."""
+"""Tuning on support sets: the batch of a step, what is remembered, and the case of no steps."""
 
 from __future__ import annotations
 

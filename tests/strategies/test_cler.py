@@ -1,4 +1,4 @@
-"""CLER: the pretext branch apart, and around hosts of every kind."""
+"""CLER: the pretext branch by itself, and around hosts of every kind."""
 
 from __future__ import annotations
 
@@ -444,10 +444,10 @@ def test_bfloat16_reaches_the_pretext_pass() -> None:
             {"host": "replay", "host_params": {"mem_size": 0}},
             "^host_params.mem_size must be at least 1, got 0",
         ),
-        ({"host": "cler"}, "host 'cler' wraps a host itself"),
-        ({"host": CLERPlugin()}, "host 'CLERPlugin' wraps a host itself"),
+        ({"host": "cler"}, "host 'cler' is a wrapper itself"),
+        ({"host": CLERPlugin()}, "host 'CLERPlugin' is a wrapper itself"),
         ({"host": "clip_lora"}, "host 'clip_lora' reads text"),
-        ({"host": FinetunePlugin(), "host_params": {"x": 1}}, "give them to FinetunePlugin itself"),
+        ({"host": FinetunePlugin(), "host_params": {"x": 1}}, "pass them to FinetunePlugin itself"),
     ],
 )
 def test_hosts_that_cannot_be_one_are_refused_in_a_sentence(

@@ -1,4 +1,4 @@
-"""CLIP-LoRA: the oracles of its specification, and what its sessions do."""
+"""CLIP-LoRA: the oracles of its specification, and its sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCONUT: what is added to the loss, which networks see what, and the second modalities."""
+"""COCONUT: its loss terms, which networks see which views, and the second modalities."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cl_suite.plugin import StrategyPlugin, Template, requirements_of
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios.spoken_digits import SpokenDigits
 from cl_suite.storage import checkpoint
-from cl_suite.strategies.coconut import CoconutPlugin, default_nspt_weight, projections_of
+from cl_suite.strategies.coconut import COCONUTPlugin, default_nspt_weight, projections_of
 from cl_suite.strategies.er import ERPlugin
 
 RECIPE = {"base_epochs": 2, "incremental_epochs": 2, "batch_size": 8, "lr": 0.01}
@@ -64,7 +64,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(first[n].equal(second[n]) for n in first)
 
 
-class Recording(CoconutPlugin):
+class Recording(COCONUTPlugin):
     """Notes for each step what is added to the loss, and what the networks are shown."""
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
@@ -158,7 +158,7 @@ def test_a_term_can_be_switched_off(off: dict[str, Any]) -> None:
 
 
 def test_without_both_terms_it_is_plain_rehearsal_to_the_bit() -> None:
-    ours = run(make_engine(CoconutPlugin(buffer=12, nspt_weight=0, modality="none")))
+    ours = run(make_engine(COCONUTPlugin(buffer=12, nspt_weight=0, modality="none")))
     plain = run(make_engine(ERPlugin(buffer=12)))
     for prefix in ("backbone.", "head."):
         assert same(weights(ours, prefix), weights(plain, prefix))
@@ -166,7 +166,7 @@ def test_without_both_terms_it_is_plain_rehearsal_to_the_bit() -> None:
 
 @pytest.mark.parametrize("parameters", [{}, {"denominator": "teacher_all"}, {"anchors": "all"}])
 def test_the_terms_change_what_is_learned(parameters: dict[str, Any]) -> None:
-    ours = run(make_engine(CoconutPlugin(buffer=12, **parameters)), 2)
+    ours = run(make_engine(COCONUTPlugin(buffer=12, **parameters)), 2)
     plain = run(make_engine(ERPlugin(buffer=12)), 2)
     assert not same(weights(ours, "backbone."), weights(plain, "backbone."))
 
@@ -193,7 +193,7 @@ def test_the_teacher_is_shown_all_samples_where_its_negatives_or_anchors_are_all
 
 
 def test_the_teacher_keeps_the_projections_and_weights_of_the_last_session() -> None:
-    plugin = CoconutPlugin(buffer=12)
+    plugin = COCONUTPlugin(buffer=12)
     engine = run(make_engine(plugin), 1)
     before = weights(engine)
     engine.train_session(1)
@@ -213,7 +213,7 @@ def test_the_teacher_keeps_the_projections_and_weights_of_the_last_session() -> 
 
 
 def test_projections_and_label_rows_learn_and_grow_with_the_classes() -> None:
-    engine = make_engine(CoconutPlugin(buffer=12, projection_dim=5))
+    engine = make_engine(COCONUTPlugin(buffer=12, projection_dim=5))
     engine.train_session(0)
     before = weights(engine, "coconut.")
     assert before["coconut.first.weight"].shape == (5, 64)
@@ -225,7 +225,7 @@ def test_projections_and_label_rows_learn_and_grow_with_the_classes() -> None:
 
 
 def test_preparing_twice_changes_nothing() -> None:
-    engine = make_engine(plugin := CoconutPlugin(buffer=12))
+    engine = make_engine(plugin := COCONUTPlugin(buffer=12))
     before = weights(engine)
     plugin.prepare_model(engine.model)
     assert same(before, weights(engine))
@@ -237,7 +237,7 @@ def test_a_foreign_networks_features_stay_what_its_classifier_sees() -> None:
     images = torch.rand(3, 1, 16, 16)
     before = feature_function(network)(images)
     wrapped = Wrapped(network)
-    CoconutPlugin().prepare_model(wrapped)
+    COCONUTPlugin().prepare_model(wrapped)
     assert projections_of(wrapped).first.weight.shape == (256, 16)
     assert feature_function(wrapped)(images).equal(before)
 
@@ -255,7 +255,7 @@ class Wrapped(nn.Module):
 def test_a_foreign_networks_projections_are_in_the_optimiser_and_in_the_teacher() -> None:
     seed_everything(0)
     network = Wrapped(nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 8)))
-    plugin = CoconutPlugin(buffer=12)
+    plugin = COCONUTPlugin(buffer=12)
     template = api.SupervisedTemplate(
         model=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.05),
@@ -301,7 +301,7 @@ def test_equal_views_are_warned_of() -> None:
         shots=3,
     )
     with pytest.warns(UserWarning, match="both views of each sample are the same"):
-        run(make_engine(CoconutPlugin(buffer=12, modality="view"), still), 1)
+        run(make_engine(COCONUTPlugin(buffer=12, modality="view"), still), 1)
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_texts_are_the_towers_embeddings_of_the_names_and_give_it_no_gradient(
     clip_folder: Path,
 ) -> None:
-    plugin = CoconutPlugin(buffer=12, modality="text", template="a {}.")
+    plugin = COCONUTPlugin(buffer=12, modality="text", template="a {}.")
     engine = clip_engine(clip_folder, plugin)
     names = engine.stream.info.class_names
     body = engine.model.backbone.body
@@ -328,7 +328,7 @@ def test_texts_are_the_towers_embeddings_of_the_names_and_give_it_no_gradient(
 
 def test_text_without_a_text_tower_is_refused() -> None:
     with pytest.raises(UserError, match="strategy 'coconut' needs a CLIP backbone"):
-        make_engine(CoconutPlugin(buffer=12, modality="text"))
+        make_engine(COCONUTPlugin(buffer=12, modality="text"))
 
 
 def resumes(make: Any, tmp_path: Path) -> None:
@@ -351,13 +351,13 @@ def resumes(make: Any, tmp_path: Path) -> None:
 
 def test_views_go_on_after_a_stop_to_the_bit(tmp_path: Path) -> None:
     parameters: dict[str, Any] = {"modality": "view", "denominator": "teacher_all"}
-    resumes(lambda: make_engine(CoconutPlugin(buffer=12, **parameters)), tmp_path)
+    resumes(lambda: make_engine(COCONUTPlugin(buffer=12, **parameters)), tmp_path)
 
 
 def test_texts_go_on_after_a_stop_to_the_bit(clip_folder: Path, tmp_path: Path) -> None:
     recipe = {"base_epochs": 2, "incremental_epochs": 2, "lr": 0.01}
     resumes(
-        lambda: clip_engine(clip_folder, CoconutPlugin(buffer=12, modality="text"), **recipe),
+        lambda: clip_engine(clip_folder, COCONUTPlugin(buffer=12, modality="text"), **recipe),
         tmp_path,
     )
 
@@ -368,24 +368,24 @@ def test_texts_go_on_after_a_stop_to_the_bit(clip_folder: Path, tmp_path: Path) 
 def test_on_a_frozen_backbone_predictions_are_those_of_plain_rehearsal_with_a_warning() -> None:
     stream = make_feature_stream()
     with pytest.warns(UserWarning, match="predictions are those of er"):
-        ours = run(make_engine(CoconutPlugin(buffer=40, modality="none"), stream, "identity"), 2)
+        ours = run(make_engine(COCONUTPlugin(buffer=40, modality="none"), stream, "identity"), 2)
     plain = run(make_engine(ERPlugin(buffer=40), stream, "identity"), 2)
     assert same(weights(ours, "head."), weights(plain, "head."))
-    fresh = make_engine(CoconutPlugin(buffer=40, modality="none"), stream, "identity")
+    fresh = make_engine(COCONUTPlugin(buffer=40, modality="none"), stream, "identity")
     assert not ours.model.coconut.first.weight.equal(fresh.model.coconut.first.weight)
 
 
 def test_labels_work_on_a_frozen_backbone() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        engine = run(make_engine(CoconutPlugin(buffer=40), make_feature_stream(), "identity"), 2)
+        engine = run(make_engine(COCONUTPlugin(buffer=40), make_feature_stream(), "identity"), 2)
     assert engine.evaluate(1).sum() == 20 * 14
 
 
 def test_it_learns_sounds(tmp_path: Path) -> None:
     root = write_digits(tmp_path)
     stream = SpokenDigits(root=str(root), seconds=0.2, augment=False).build()
-    plugin = CoconutPlugin(buffer=8)
+    plugin = COCONUTPlugin(buffer=8)
     recipe = {"incremental_batchnorm": "train", "base_epochs": 10, "incremental_epochs": 10}
     engine = run(make_engine(plugin, stream, "melconv", **recipe), 2)
     confusion = engine.evaluate(1)
@@ -414,4 +414,4 @@ def test_bad_parameters_are_refused_before_anything_is_trained(
     parameters: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
-        CoconutPlugin(buffer=12, **parameters)
+        COCONUTPlugin(buffer=12, **parameters)

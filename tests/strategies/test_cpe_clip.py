@@ -314,7 +314,7 @@ def test_it_works_in_a_bare_template_and_scales_its_rate_anew_each_session(folde
         ({"vision_mode": ""}, "vision_mode must be one of replace, accumulate"),
         ({"prompt_length": -1}, "prompt_length must be at least 0"),
         ({"prompt_length": 22}, "leave no room for a word"),
-        ({"lr_per_epoch": ()}, "lr_per_epoch must hold a rate"),
+        ({"lr_per_epoch": ()}, "lr_per_epoch must hold at least one rate"),
         ({"incremental_batch_size": 0}, "incremental_batch_size must be at least 1"),
     ],
 )

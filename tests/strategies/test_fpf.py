@@ -1,4 +1,4 @@
-"""FPF on top of any host."""
+"""FPF around any host."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_sensitive_tensors_are_found_in_the_first_two_sessions() -> None:
 
 def test_sessions_that_tell_no_sensitivity_are_warned_of() -> None:
     plugin = FPFPlugin(host="er", groups="sensitive", iterations=2, batch=8)
-    with pytest.warns(UserWarning, match="sessions of one epoch do not tell"):
+    with pytest.warns(UserWarning, match="sessions of one epoch do not show"):
         trained(plugin, 2, base_epochs=1, incremental_epochs=1)
     assert plugin.chosen_ == []
     assert plugin.tuned_samples_ == 0
@@ -118,5 +118,5 @@ def test_sessions_that_tell_no_sensitivity_are_warned_of() -> None:
 def test_a_parameter_that_makes_no_sense_is_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"^groups must be one of bn\+fc, .*, got 'none'"):
         FPFPlugin(groups="none")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="wraps a host itself"):
+    with pytest.raises(UserError, match="is a wrapper itself"):
         FPFPlugin(host="fpf")

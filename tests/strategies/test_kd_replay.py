@@ -1,4 +1,4 @@
-"""Distillation on rehearsal samples: each formula by hand, and where each acts."""
+"""Distillation on rehearsal samples: each formula by hand, and where each applies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""k-FPF: phases of partial fine-tuning in the place of replay."""
+"""k-FPF: phases of partial fine-tuning instead of replay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MAMLCon in a stream: meta-training behind the base session, later sessions as an inner loop."""
+"""MAMLCon in a stream: meta-training after the base session, later sessions as an inner loop."""
 
 from __future__ import annotations
 

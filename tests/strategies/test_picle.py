@@ -1,4 +1,4 @@
-"""PICLE in streams: oracle O7, resuming within a search, and what it refuses."""
+"""PICLE in streams: oracle O7, resuming within a search, and its refusals."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_items_that_are_no_square_pictures_are_refused(shape: tuple[int, ...]) -
     import dataclasses
 
     info = dataclasses.replace(PATTERNS.info, input_shape=shape)
-    with pytest.raises(UserError, match="takes square images"):
+    with pytest.raises(UserError, match="needs square images"):
         PICLEPlugin().check_stream(info, [20])
 
 

@@ -1,4 +1,4 @@
-"""SimCLR in sessions: its loss, what it keeps, and that it goes on where it stopped."""
+"""SimCLR in sessions: its loss, its state, and resuming where it stopped."""
 
 from __future__ import annotations
 

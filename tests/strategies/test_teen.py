@@ -1,4 +1,4 @@
-"""TEEN: every oracle of its specification (O1 to O8), and what the plugin does in a stream."""
+"""TEEN: every oracle of its specification (O1 to O8), and the plugin in a stream."""
 
 from __future__ import annotations
 

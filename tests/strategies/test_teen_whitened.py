@@ -1,4 +1,4 @@
-"""Whitened TEEN: the formula, the choice on fake streams, and what it gains on awkward features."""
+"""Whitened TEEN: the formula, the choice on fake streams, and its gain on awkward features."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_names_come_from_the_session_or_the_parameter() -> None:
         ({1: "oak"}, None, "class 4 has none"),
         ({1: "oak", 4: " "}, None, "class 4 has none"),
         (None, ["oak"], "class 1 has none"),
-        ({1: "1", 4: "17"}, None, r"names, and this session's are numbers \('1'\)"),
+        ({1: "1", 4: "17"}, None, r"names, but this session's are numbers \('1'\)"),
     ],
 )
 def test_missing_names_and_numbers_are_refused(
@@ -119,7 +119,7 @@ def test_numbers_for_names_are_refused_before_any_training(folder: Path) -> None
     stream = colour_stream(names=[str(i) for i in range(8)])
     engine = clip_engine(folder, ZeroShotCLIPPlugin(), stream)
     engine.on_batch = lambda *_: pytest.fail("a step was trained")
-    with pytest.raises(UserError, match=r"give words by --strategy\.class_names"):
+    with pytest.raises(UserError, match=r"pass words by --strategy\.class_names"):
         engine.train_session(0)
 
 
@@ -133,7 +133,7 @@ def test_a_network_without_a_text_tower_is_refused(network: str) -> None:
 
 
 def test_a_template_without_a_place_for_the_name_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"must have \{\} where the class's name goes"):
+    with pytest.raises(UserError, match=r"must have \{\} in place of the class name"):
         clip_engine(folder, ZeroShotCLIPPlugin(template="a photo"))
 
 

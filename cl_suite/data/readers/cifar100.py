@@ -1,4 +1,4 @@
-"""CIFAR-100 from the original Python archive, unpacked."""
+"""Reads CIFAR-100 from the unpacked original Python archive."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from cl_suite.errors import UserError
 LAYOUT = ("cifar-100-python/train", "cifar-100-python/test", "cifar-100-python/meta")
 SOURCE = "the CIFAR-100 page, 'CIFAR-100 python version'"
 IMAGE_SIZE = 32
-# mean and standard deviation of the training images, as TEEN and FACT round them
+# mean and standard deviation of the training images, rounded as in TEEN and FACT
 CIFAR_FLOAT = ToFloat((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 
 
 def read(root: str, *, image_size: int = 32, augmentation: Augmentation = "standard") -> Pool:
-    """Return the 50,000 + 10,000 images, in the archive's order, with its fine labels.
+    """Return the 50,000 training and 10,000 test images in the archive's order, with fine labels.
 
     With "autoaugment" the CIFAR policy and a 16-pixel cutout follow the crop, as in TEEN and LIMIT.
 
     Raises:
-        UserError: if the files are missing or are not the original ones.
+        UserError: if files are missing or are not the original files.
     """
     check_options(augmentation, image_size)
     folder = data_folder(root, "CIFAR-100", LAYOUT, SOURCE)
@@ -51,8 +51,8 @@ def read(root: str, *, image_size: int = 32, augmentation: Augmentation = "stand
 
 
 def _archive(root: str, *, train: bool) -> Any:
-    # The archive holds pickles, which could run anything. torchvision loads them only after their
-    # MD5 sums agree with the ones it knows, and that is what makes reading them acceptable.
+    # The archive holds pickles, which could run arbitrary code. Reading them is acceptable because
+    # torchvision checks their MD5 sums first.
     from torchvision.datasets import CIFAR100
 
     try:
@@ -60,7 +60,7 @@ def _archive(root: str, *, train: bool) -> Any:
     except RuntimeError as error:
         raise UserError(
             f"CIFAR-100: a file in '{root}/cifar-100-python' is damaged or not the original one "
-            f"(its MD5 sum is another); get it again from {SOURCE}"
+            f"(its MD5 sum differs); get it again from {SOURCE}"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""Class names in words, where a data set has file names, codes or numbers for them.
+"""Turns a data set's class codes, numbers and file names into class names in words.
 
-Methods that know language take a class's name as text, and a person reads it in a table.
+Vision-language methods use the names as text, and people read them in tables.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VOC_CLASSES = {
     "train": "train",
     "tvmonitor": "tv monitor",
 }
-# the data set itself numbers its signs
+# GTSRB only numbers its signs
 TRAFFIC_SIGNS = (
     "speed limit 20 km/h",
     "speed limit 30 km/h",
@@ -80,7 +80,7 @@ TRAFFIC_SIGNS = (
     "end of no overtaking",
     "end of no overtaking by lorries",
 )
-# ISO 3166 codes, and XK that photos from Kosovo carry
+# ISO 3166 codes, and XK for photos from Kosovo
 _COUNTRIES = """
 AD Andorra; AE United Arab Emirates; AF Afghanistan; AG Antigua and Barbuda; AI Anguilla; AL
 Albania; AM Armenia; AO Angola; AQ Antarctica; AR Argentina; AS American Samoa; AT Austria; AU
@@ -126,7 +126,7 @@ COUNTRIES = dict(entry.split(" ", 1) for entry in " ".join(_COUNTRIES.split()).s
 
 
 def words(name: str) -> str:
-    """Return a file name's words in lower case, without a number in front.
+    """Return a file name's words in lower case, without a leading number.
 
     Example:
         >>> words("029.American_Crow")
@@ -136,7 +136,7 @@ def words(name: str) -> str:
 
 
 def spaced(name: str) -> str:
-    """Return words that are told apart by capitals.
+    """Return a CamelCase name as separate words in lower case.
 
     Example:
         >>> spaced("HerbaceousVegetation")
@@ -146,7 +146,7 @@ def spaced(name: str) -> str:
 
 
 def scene(name: str) -> str:
-    """Return a scene with its kind in front.
+    """Return a scene's name with its kind (after the slash) in front.
 
     Example:
         >>> scene("apartment_building/outdoor")
@@ -156,12 +156,12 @@ def scene(name: str) -> str:
 
 
 def country(code: str) -> str:
-    """Return the name of a country's two letters; of unknown ones, the letters."""
+    """Return the name of a country by its two-letter code; an unknown code is returned as it is."""
     return COUNTRIES.get(code, code)
 
 
 def synset(number: str) -> str:
-    """Return the first word that ImageNet has for a WordNet number; else the number.
+    """Return the first ImageNet name of a WordNet number; an unknown number is returned as it is.
 
     Example:
         >>> synset("n01532829")

@@ -1,4 +1,4 @@
-"""Caltech-UCSD Birds 200-2011: 200 kinds of birds, 5,994 + 5,794 photos of many sizes."""
+"""Reads Caltech-UCSD Birds 200-2011: 200 bird species, 5,994 training and 5,794 test photos."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ FOLDER = "CUB_200_2011"
 
 
 def read(root: str, *, image_size: int = 224, augmentation: Augmentation = "standard") -> Pool:
-    """Return the photos with the data set's own division; class id = its number - 1.
+    """Return the photos in the data set's own split; class id = its number - 1.
 
-    `root` is the folder `CUB_200_2011` or the one above it. The photos stay files, decoded when
-    asked for.
+    `root` is the folder `CUB_200_2011` or its parent. The photos stay files and are decoded on
+    access.
 
     Raises:
-        UserError: if the layout is another one, or the files contradict each other.
+        UserError: if the layout is wrong, or the files contradict each other.
     """
     check_options(augmentation, image_size)
     nested = Path(root).expanduser() / FOLDER
@@ -59,7 +59,7 @@ def read(root: str, *, image_size: int = 224, augmentation: Augmentation = "stan
         return FileSamples(paths, [class_ids[labels[image]] for image in images], folder)
 
     policy: tuple[Transform, ...] = (AutoAugment("imagenet"),) if augmentation != "standard" else ()
-    # 256 to 224 pixels as in CEC, and in that proportion for other sizes
+    # 256 to 224 pixels as in CEC, and the same ratio for other sizes
     larger = round(image_size * 256 / 224)
     crop = (IMAGENET_FLOAT, RandomResizedCrop(image_size))
     return Pool(
@@ -88,9 +88,9 @@ def _part(
 ) -> str:
     part = split.get(image)
     if part not in ("0", "1"):
-        raise UserError(f"'{folder}': image {image} has no 0 or 1 in train_test_split.txt")
+        raise UserError(f"'{folder}': image {image} must have 0 or 1 in train_test_split.txt")
     if labels.get(image) not in classes:
         raise UserError(
-            f"'{folder}': image {image} has no class of classes.txt in image_class_labels.txt"
+            f"'{folder}': image {image} must have a class of classes.txt in image_class_labels.txt"
         )
     return part

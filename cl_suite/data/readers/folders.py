@@ -1,4 +1,4 @@
-"""What the readers of data sets on disk share: checks of the root folder, the usual transforms."""
+"""Helpers shared by the readers of data sets on disk: checks of options, root folder and paths."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ IMAGENET_FLOAT = ToFloat(IMAGENET_MEAN, IMAGENET_STD)
 
 
 def check_options(augmentation: str, image_size: int) -> None:
-    """Raise `UserError` for an augmentation that there is not, or a size below one pixel."""
+    """Raise `UserError` for an unknown augmentation or an image size below one pixel."""
     check_choice("augmentation", augmentation, AUGMENTATIONS)
     check_at_least("image_size", image_size, 1)
 
 
 def data_folder(root: str, title: str, expected: Sequence[str], source: str) -> Path:
-    """Return the root as a path, `~` expanded, once everything expected lies in it.
+    """Return the root as a path, with `~` expanded, after checking its layout.
 
     Args:
         root: folder that the user named.
         title: the data set's name, for the message.
         expected: files and folders (ending in "/") that must lie in the root.
-        source: where the data set can be had.
+        source: where to get the data set.
 
     Raises:
-        UserError: if the root or one of the expected entries is missing; says the whole layout.
+        UserError: if the root or an expected entry is missing; the message lists all of them.
     """
     folder = Path(root).expanduser()
     layout = ", ".join(expected)
@@ -51,7 +51,7 @@ def data_folder(root: str, title: str, expected: Sequence[str], source: str) -> 
 
 
 def inside(folder: Path, name: str, listing: str) -> Path:
-    """Return the path of a listed file; raise `UserError` if the name leads out of the folder."""
+    """Return the path of a listed file; raise `UserError` if it lies outside the folder."""
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts:
         raise UserError(f"'{listing}' names '{name}', which lies outside its folder; correct it")

@@ -1,4 +1,4 @@
-"""Any folder of class folders: which files are images, which are training and which test images."""
+"""Reads any folder of class folders: finds the images and splits them into training and test."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cl_suite.data.transforms import Compose, RandomResizedCrop, ResizeCenterCro
 from cl_suite.errors import UserError, suggestion
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-MEMORY_LIMIT_BYTES = 1 << 30  # larger sessions stay files, decoded anew whenever asked for
-NAMED_FILES = 3  # a note names so many skipped files and counts the others
+MEMORY_LIMIT_BYTES = 1 << 30  # larger sessions stay files, decoded again on each access
+NAMED_FILES = 3  # a note names this many skipped files and counts the others
 
 
 @dataclass
 class Findings:
-    """The images of each class folder, and what was skipped for which reason."""
+    """The images of each class folder, and the skipped entries by reason."""
 
     images: dict[str, list[Path]] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Findings:
         self.skipped.setdefault(reason, []).append(name)
 
     def notes(self) -> tuple[str, ...]:
-        """Return one sentence a reason, naming the first few entries."""
+        """Return one sentence for each reason, with the first few entries."""
         return tuple(
             f"skipped {len(names)} {'entry' if len(names) == 1 else 'entries'}: {reason} "
             f"({', '.join(names[:NAMED_FILES])}{', ...' if len(names) > NAMED_FILES else ''})"
@@ -52,14 +52,14 @@ def read(
     skip_unreadable: bool = False,
     classes: Sequence[str] | None = None,
 ) -> Pool:
-    """Return the images of a folder of class folders, each class divided at random from `seed`.
+    """Return the images of a folder of class folders, each class split at random from `seed`.
 
-    The middle square of each image, a little larger than `image_size`, is what both transforms
-    begin with; where a session's squares fit into memory they are kept instead of the files.
+    Both transforms begin with the central square of each image, slightly larger than `image_size`.
+    If a session's squares fit into memory, they are kept instead of the files.
 
     Args:
-        test_fraction: share of each class's images that is for testing, at least one image.
-        classes: folder names to read; None for all. Class ids follow the names in any case.
+        test_fraction: share of each class's images for testing, at least one image.
+        classes: folder names to read; None for all. Class ids always follow the sorted names.
 
     Raises:
         UserError: for a bad parameter, folder or image; see `find_images`.
@@ -99,12 +99,12 @@ def read(
 
 
 def find_images(folder: Path, root: str) -> Findings:
-    """Return the images of each class folder by name, and everything else as skipped.
+    """Return the images of each class folder, sorted by name; everything else is skipped.
 
-    Whatever resolves to a place outside the folder (through a symbolic link) is skipped.
+    An entry outside the folder (through a symbolic link) is skipped.
 
     Raises:
-        UserError: if there is no such folder, or no image in any class folder.
+        UserError: if the folder does not exist, or no class folder has an image.
     """
     if not root or not folder.is_dir():
         raise UserError(f"root '{root}' is not a folder; it must hold one folder of images a class")
@@ -128,7 +128,7 @@ def find_images(folder: Path, root: str) -> Findings:
 
 
 def keep_squares(samples: Samples, square: ResizeCenterCrop) -> Samples:
-    """Return the middle squares of image files as tensors, or checked files where too large."""
+    """Return the central squares of image files as tensors, or the files if these are too large."""
     num_bytes = len(samples) * 3 * square.size**2
     if not isinstance(samples, FileSamples) or num_bytes > MEMORY_LIMIT_BYTES:
         return samples
@@ -161,7 +161,7 @@ def _keep_listed(findings: Findings, classes: Sequence[str]) -> None:
     for name in classes:
         if name not in findings.images:
             raise UserError(
-                f"class_order names '{name}', which is no folder with images"
+                f"class_order names '{name}', which is not a folder with images"
                 f"{suggestion(name, findings.images)}"
             )
     for name in findings.images.keys() - set(classes):
@@ -191,8 +191,7 @@ def _num_test(name: str, num_images: int, test_fraction: float) -> int:
     if num_images < 2:
         raise UserError(
             f"class '{name}' has {num_images} readable image{'s' * (num_images != 1)}; a class "
-            "needs at least two, one to learn from and one to test; add images or move the folder "
-            "away"
+            "needs at least two, one to learn from and one to test; add images or remove the folder"
         )
     return min(max(1, round(num_images * test_fraction)), num_images - 1)
 

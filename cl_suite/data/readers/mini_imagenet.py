@@ -1,6 +1,6 @@
-"""miniImageNet in the layout of few-shot class-incremental learning: 100 classes, 500 + 100 images.
+"""Reads miniImageNet as few-shot class-incremental learning splits it: 500 + 100 images a class.
 
-This is not the 64/16/20 split of few-shot learning: every class has training and test images.
+This is not the 64/16/20 split of few-shot learning: all 100 classes have training and test images.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ LAYOUT = ("images/", "split/train.csv", "split/test.csv")
 def read(root: str, *, image_size: int = 84, augmentation: Augmentation = "standard") -> Pool:
     """Return the images that the split files list; class ids follow `split/train.csv`.
 
-    With "autoaugment" the ImageNet policy acts on the whole image, before the random crop (TEEN and
-    LIMIT let it act on the crop).
+    With "autoaugment" the ImageNet policy is applied to the whole image, before the random crop
+    (TEEN and LIMIT apply it to the crop).
 
     Raises:
-        UserError: if the layout is another one, or the split files contradict themselves.
+        UserError: if the layout is wrong, or the split files contradict each other.
     """
     check_options(augmentation, image_size)
     folder = data_folder(root, "miniImageNet", LAYOUT, "the CEC repository's data link")
@@ -48,7 +48,7 @@ def read(root: str, *, image_size: int = 84, augmentation: Augmentation = "stand
     names = tuple(dict.fromkeys(label for _, label in train))
     crop: tuple[Transform, ...] = (IMAGENET_FLOAT, RandomResizedCrop(image_size))
     policy = (AutoAugment("imagenet"),) if augmentation == "autoaugment" else ()
-    # 92 to 84 pixels as in CEC, and in that proportion for other sizes
+    # 92 to 84 pixels as in CEC, and the same ratio for other sizes
     centre = ResizeCenterCrop(round(image_size * 92 / 84), image_size)
     return Pool(
         train=_samples(folder, train, names),
@@ -69,9 +69,9 @@ def _rows(folder: Path, part: str) -> list[tuple[str, str]]:
             raise UserError(f"'{path}' must begin with the line 'filename,label'")
         rows = [(row["filename"], row["label"]) for row in reader]
     if not rows:
-        raise UserError(f"'{path}' lists no image; use the original split files")
+        raise UserError(f"'{path}' lists no images; use the original split files")
     if incomplete := [row for row in rows if not (row[0] and row[1])]:
-        raise UserError(f"'{path}' has a line without file name or label: {incomplete[0]}")
+        raise UserError(f"'{path}' has a line without a file name or label: {incomplete[0]}")
     return rows
 
 
@@ -79,17 +79,17 @@ def _check_split(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str
     labels = {label for _, label in train}
     if unknown := {label for _, label in test} - labels:
         raise UserError(
-            f"split/test.csv has class '{min(unknown)}', which split/train.csv has not; "
+            f"split/test.csv has class '{min(unknown)}', but split/train.csv does not; "
             "use the original split files"
         )
     if both := {name for name, _ in train} & {name for name, _ in test}:
-        raise UserError(f"'{min(both)}' is in split/train.csv and in split/test.csv; take one out")
+        raise UserError(f"'{min(both)}' is in split/train.csv and in split/test.csv; remove one")
     for name, label in (*train, *test):
-        # a file's name begins with its class
+        # a file name begins with its class
         prefix = name[: len(label)]
         if prefix != label and prefix in labels:
             raise UserError(
-                f"the split files label '{name}' as '{label}', its name says '{prefix}'; "
+                f"the split files label '{name}' as '{label}', but its name says '{prefix}'; "
                 "use the original split files"
             )
 
@@ -101,7 +101,7 @@ def _check_labels(train: Sequence[tuple[str, str]]) -> None:
         label = label_of.get(path.name, path.parent.name)
         if label != path.parent.name:
             raise UserError(
-                f"split/train.csv labels '{path.name}' as '{label}', the published list "
+                f"split/train.csv labels '{path.name}' as '{label}', but the published list "
                 f"({listed.file}) as '{path.parent.name}'; use the original split files"
             )
 

@@ -1,4 +1,4 @@
-"""The embedded data set: 242 handwritten characters of 8 alphabets, 20 drawings of each.
+"""Reads the packaged Omniglot subset: 242 characters of 8 alphabets, 20 drawings of each.
 
 Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program
 induction", Science 350, 2015. MIT licence, see `assets/LICENSE-omniglot`.
@@ -26,7 +26,7 @@ TRAIN_DRAWINGS = 10  # of each character, in file order; the others are for test
 
 
 def read(*, augment: bool = True) -> Pool:
-    """Return the packed drawings at 28 x 28 pixels, ink 255 on 0; class ids follow sorted names."""
+    """Return the drawings at 28 x 28 pixels, ink 255 on 0; class ids follow the sorted names."""
     with resources.as_file(resources.files("cl_suite.data.assets") / ASSET) as path:
         ink, names = unpack(path)
     images = shrink(ink.reshape(-1, *ink.shape[2:]), IMAGE_SIZE)
@@ -43,7 +43,7 @@ def read(*, augment: bool = True) -> Pool:
 
 
 def pack(folder: Path, target: Path) -> None:
-    """Write `<alphabet>/<character>/*.png` (1 bit, all of one size) as a packed npz file.
+    """Pack the files `<alphabet>/<character>/*.png` (1 bit, all of one size) into one npz file.
 
     Every character needs the same number of drawings. Ink is stored as 1, eight pixels a byte.
     """
@@ -62,7 +62,7 @@ def pack(folder: Path, target: Path) -> None:
 
 
 def unpack(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Return ink, `(classes, drawings, height, width)`, and the class names of a packed file."""
+    """Return a packed file's ink, `(classes, drawings, height, width)`, and its class names."""
     with np.load(path, allow_pickle=False) as packed:
         ink = np.unpackbits(packed["ink"], axis=-1, count=int(packed["width"]))
         return ink.astype(np.bool_), tuple(str(name) for name in packed["names"])

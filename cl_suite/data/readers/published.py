@@ -1,7 +1,7 @@
-"""The published shots of the few-shot class-incremental benchmarks, as CEC and others ship them.
+"""The published shots of the few-shot class-incremental benchmarks, from the lists of CEC.
 
-File `session_K.txt` lists the training samples of session K - 1, one a line. The file of the base
-session is not needed: that session has every training image of its classes.
+File `session_K.txt` lists the training samples of session K - 1, one a line. The base session needs
+no file because it has every training image of its classes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Lists = Literal["mini_imagenet", "cifar100", "cub200"]
 
 @dataclass(frozen=True)
 class Listed:
-    """One line of a list: the sample it names and the file that the line stands in."""
+    """One line of a list: the sample's name, the list's file and the session."""
 
     entry: str
     file: str
@@ -27,10 +27,10 @@ class Listed:
 
 
 def load(name: Lists) -> list[Listed]:
-    """Return every line of a data set's lists, in order of session.
+    """Return every line of a data set's lists, in session order.
 
     Raises:
-        UserError: if a list does not have its known checksum.
+        UserError: if a list does not match its checksum.
     """
     folder = resources.files("cl_suite.data.assets") / "index_lists" / name
     sums = [line.split() for line in folder.joinpath("sha1sums.txt").read_text().splitlines()]
@@ -53,12 +53,12 @@ def rows_of_shots(
     """Return the training rows of each listed class, in the order of the lists.
 
     Args:
-        row_of_entry: position in the training samples of each name that a list may hold.
+        row_of_entry: row of each training sample, by its name in the lists.
         targets: class id of each training sample.
-        first_novel_class, way, shots: what the lists must come to, session by session.
+        first_novel_class, way, shots: the protocol that the lists must match in each session.
 
     Raises:
-        UserError: if a listed sample is missing, or a session has other classes than the protocol.
+        UserError: if a listed sample is missing, or a session differs from the protocol.
     """
     rows: dict[int, list[int]] = {}
     session_of: dict[int, int] = {}
@@ -76,7 +76,7 @@ def rows_of_shots(
         if session_of[class_id] != session or len(chosen) != shots:
             raise UserError(
                 f"the labels of the data set do not fit the published lists: class {class_id} has "
-                f"{len(chosen)} shots in session {session_of[class_id]} where the protocol has "
+                f"{len(chosen)} shots in session {session_of[class_id]}, but the protocol has "
                 f"{shots} in session {session}; use the original split files"
             )
     return rows

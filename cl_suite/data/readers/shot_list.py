@@ -1,4 +1,4 @@
-"""Shots that somebody chose: a text file that names the training images of each class."""
+"""Reads a user's shot list: a text file that names the training images of each class."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cl_suite.errors import UserError
 def read(file: str, targets: Sequence[int]) -> dict[int, list[int]]:
     """Return the listed training rows of each class, in the order of the file.
 
-    A line holds a class id and a position in the training part; empty lines are skipped.
+    A line has a class id and a position in the training part; empty lines are skipped.
 
     Args:
         targets: class id of each training image.
 
     Raises:
-        UserError: if the file cannot be read, or a line is none of these, names an image that there
-            is not or that is of another class, or comes twice.
+        UserError: if the file cannot be read, or a line has another form, names an image that does
+            not exist or has another class, or repeats an image.
     """
     try:
         lines = Path(file).expanduser().read_text("utf-8").splitlines()
@@ -37,13 +37,13 @@ def read(file: str, targets: Sequence[int]) -> dict[int, list[int]]:
         class_id, row = (int(field) for field in fields)
         if row >= len(targets):
             raise UserError(
-                f"{where} names training image {row}, but there are {len(targets)}; use the list "
-                "of this data set"
+                f"{where} names training image {row}, but there are {len(targets)}; use a list "
+                "made for this data set"
             )
         if targets[row] != class_id:
             raise UserError(
                 f"{where} says that training image {row} is of class {class_id}, but it is of "
-                f"class {targets[row]}; use the list of this data set and division"
+                f"class {targets[row]}; use a list made for this data set and split"
             )
         if row in rows.setdefault(class_id, []):
             raise UserError(f"{where} names training image {row} again; name each image once")

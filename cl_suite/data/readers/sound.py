@@ -1,9 +1,9 @@
-"""Recordings in wav files: the Free Spoken Digit Dataset's naming, or any folder of class folders.
+"""Reads wav recordings: the Free Spoken Digit Dataset, or any folder of class folders.
 
-A folder that holds files `<digit>_<speaker>_<take>.wav`, or has them in `recordings/` as the
-published data set (CC BY-SA 4.0, github.com/Jakobovski/free-spoken-digit-dataset), is read by
-that naming. Any other must hold one folder of wav files a class; there a file belongs to the
-speaker whose name stands before its first underscore, as in Speech Commands.
+If the folder, or its `recordings/`, holds files `<digit>_<speaker>_<take>.wav` as in the published
+data set (CC BY-SA 4.0, github.com/Jakobovski/free-spoken-digit-dataset), the names give the
+classes. Any other folder must hold one folder of wav files a class. There the speaker is the part
+of the file name before the first underscore, as in Speech Commands.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RATES: dict[Features, int] = {"log_mel": 8_000, "waveform": 16_000}  # in Hz
 
 @dataclass
 class _Counts:
-    """What was done to recordings, to be said once."""
+    """Counts of resampled, mixed and cut recordings, for the notes."""
 
     resampled: Counter[int] = field(default_factory=Counter)
     mixed: int = 0
@@ -81,20 +81,20 @@ def read(
 ) -> Pool:
     """Return all recordings as 16-bit waveforms `(1, length)` of one length, in memory.
 
-    Several channels are averaged, other sample rates resampled, longer sounds cut to their loudest
-    part and shorter ones set in the middle of silence.
+    Several channels are averaged and other sample rates resampled. Longer sounds are cut to their
+    loudest part; shorter sounds are padded with silence on both sides.
 
     Args:
-        features: "log_mel" makes maps `(1, mels, frames)` from 8 kHz, "waveform" hands on
-            standardised waveforms `(1, length)` of 16 kHz.
+        features: "log_mel" makes maps `(1, mels, frames)` from 8 kHz, "waveform" returns
+            standardised waveforms `(1, length)` at 16 kHz.
         split, test_fraction, test_speakers, seed: see `held_out`.
-        seconds: the common length.
-        augment: shift, noise and, for maps, masks on the training sounds, drawn at random.
+        seconds: length of every waveform.
+        augment: add random shifts, noise and, for maps, masks to the training sounds.
         skip_unreadable: leave out files that cannot be read, instead of stopping at the first.
-        classes: class names to read, None for all.
+        classes: class names to read; None for all.
 
     Raises:
-        UserError: for a bad parameter, folder or file.
+        UserError: if a parameter, the folder or a file cannot be used.
     """
     check_choice("features", features, FEATURES)
     check_choice("split", split, SPLITS)
@@ -126,13 +126,13 @@ def read(
 
 
 def find_recordings(root: str) -> tuple[list[Recording], Findings]:
-    """Return the wav files of a folder, class by class in natural order, and what was skipped.
+    """Return the wav files of a folder, class by class in natural order, and the skipped entries.
 
-    Digits have their words for names, `zero` to `nine`. What a symbolic link leads to outside the
-    folder is skipped.
+    Digits are named by words, `zero` to `nine`. A symbolic link that leads out of the folder is
+    skipped.
 
     Raises:
-        UserError: if there is no such folder, or no wav file where one is expected.
+        UserError: if the folder does not exist or has no wav file in the expected place.
     """
     folder = Path(root).expanduser()
     layout = "it must hold files <digit>_<speaker>_<take>.wav, or one folder of wav files a class"
@@ -163,7 +163,7 @@ def _digits(folder: Path, findings: Findings) -> list[Recording]:
             recordings.append(_recording(path, ""))
         else:
             findings.skip("not named <digit>_<speaker>_<take>.wav", path.name)
-    # by number, so that take 10 follows take 9
+    # by number: take 10 follows take 9
     return sorted(
         recordings, key=lambda one: (DIGITS.index(one.class_name), one.speaker or "", one.take or 0)
     )
@@ -176,14 +176,14 @@ def _class_folder(folder: Path, top: Path, findings: Findings) -> list[Recording
         if path.is_dir():
             findings.skip("a folder within a class folder", path.relative_to(top).as_posix())
         elif path.suffix.lower() != ".wav":
-            findings.skip("no wav file", path.relative_to(top).as_posix())
+            findings.skip("not a wav file", path.relative_to(top).as_posix())
         else:
             recordings.append(_recording(path, name))
     return recordings
 
 
 def _entries(folder: Path, top: Path, findings: Findings) -> list[Path]:
-    """Return what lies in a folder by name; what is hidden or lies elsewhere is skipped."""
+    """Return a folder's entries by name; hidden entries and links out of `top` are skipped."""
     entries = []
     for entry in sorted(folder.iterdir()):
         name = entry.relative_to(top).as_posix()
@@ -213,8 +213,7 @@ def _listed(
             raise UserError(f"class_order names '{name}' twice; name each class once")
         if name not in known:
             raise UserError(
-                f"class_order names '{name}', of which there is no recording"
-                f"{suggestion(name, known)}"
+                f"class_order names '{name}', which has no recordings{suggestion(name, known)}"
             )
     for name in known:
         if name not in classes:
@@ -232,7 +231,7 @@ def _load(
     """Return the readable recordings and their waveforms `(num, 1, length)`, int16.
 
     Args:
-        findings: notes unreadable files; None to stop at the first one.
+        findings: records unreadable files; None to stop at the first.
     """
     length = round(seconds * rate)
     kept, waveforms = [], []
@@ -251,7 +250,7 @@ def _load(
         kept.append(recording)
         waveforms.append(as_pcm(fit(samples, length)))
     if not kept:
-        raise UserError("no recording can be read; give a folder of sound wav files")
+        raise UserError("no recording can be read; use a folder with undamaged wav files")
     return kept, torch.from_numpy(np.stack(waveforms))[:, None]
 
 
@@ -262,19 +261,19 @@ def _check_both(
     test: set[int],
     split: Split,
 ) -> None:
-    """Raise `UserError` if a class has nothing to learn from, or nothing to be tested on."""
+    """Raise `UserError` if a class has no training recording or no test recording."""
     for purpose, rows in (("learn from", train), ("be tested on", test)):
         present = {recordings[row].class_name for row in rows}
         for name in names:
             if name not in present:
                 raise UserError(
                     f"class '{name}' has no recording to {purpose} in the split by {split}; add "
-                    "some, or divide otherwise by --scenario.split and --scenario.test_fraction"
+                    "some, or change --scenario.split or --scenario.test_fraction"
                 )
 
 
 def _transforms(features: Features, rate: int, augment: bool) -> tuple[Transform, Transform]:
-    """Return the transforms of training and of evaluation."""
+    """Return the training and the evaluation transform."""
     views: tuple[Transform, ...] = (TimeShift(), AddNoise()) if augment else ()
     if features == "waveform":
         return Compose((ToWaveform(), *views, Standardise())), Compose(

@@ -1,4 +1,4 @@
-"""Which recordings are for testing: some takes of every speaker, or some speakers entirely."""
+"""Splits recordings into training and test: by takes of every speaker, or by whole speakers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLITS: tuple[Split, ...] = ("take", "speaker")
 
 @dataclass(frozen=True)
 class Recording:
-    """One wav file; speaker and take are None where its name says nothing of them."""
+    """One wav file; speaker and take are None if the file name does not contain them."""
 
     path: Path
     class_name: str
@@ -32,16 +32,16 @@ def held_out(
     test_speakers: Sequence[str] | None,
     seed: int,
 ) -> set[int]:
-    """Return which recordings are for testing.
+    """Return the rows of the test recordings.
 
-    "speaker" keeps some speakers for testing alone: `test_speakers`, or `test_fraction` of all,
-    drawn from `seed`. "take" tests on the first `test_fraction` of the takes of every speaker;
-    where names tell no takes, on that part of each class's files, drawn from `seed`.
+    "speaker" reserves some speakers for testing: `test_speakers`, or `test_fraction` of all, drawn
+    from `seed`. "take" tests on the first `test_fraction` of the takes of every speaker. If file
+    names have no take numbers, it draws that share of each class's files from `seed`.
     """
     if not 0 < test_fraction < 1:
         raise UserError(f"test_fraction must lie between 0 and 1, got {test_fraction}")
     if test_speakers is not None and split != "speaker":
-        raise UserError("test_speakers are for split 'speaker'; pass --scenario.split speaker")
+        raise UserError("test_speakers needs split 'speaker'; pass --scenario.split speaker")
     if split == "speaker":
         chosen = set(_speakers(recordings, test_fraction, test_speakers, seed))
         return {row for row, one in enumerate(recordings) if one.speaker in chosen}
@@ -68,8 +68,8 @@ def _speakers(
     for one in recordings:
         if one.speaker is None:
             raise UserError(
-                f"recording '{one.path}' does not say who speaks; for the split by speaker a "
-                "speaker's name must stand before the first underscore of the file's name"
+                f"recording '{one.path}' has no speaker in its name; the split by speaker needs "
+                "the speaker's name before the first underscore of the file name"
             )
     known = sorted({one.speaker for one in recordings if one.speaker is not None})
     if len(known) < 2:
@@ -83,16 +83,16 @@ def _speakers(
     for name in listed:
         if name not in known:
             raise UserError(
-                f"test_speakers names '{name}', who is unknown{suggestion(name, known)}"
+                f"test_speakers names '{name}', which is unknown{suggestion(name, known)}"
             )
     if not 0 < len(set(listed)) < len(known):
         raise UserError(
-            f"test_speakers names {len(set(listed))} of {len(known)} speakers; test at least "
-            "one and leave one to learn from"
+            f"test_speakers names {len(set(listed))} of {len(known)} speakers; name at least "
+            "one and leave at least one to learn from"
         )
     return list(listed)
 
 
 def _share(num: int, fraction: float) -> int:
-    """Return how many of `num` are for testing: at least one, and all but one at most."""
+    """Return how many of `num` are for testing: at least one, at most all but one."""
     return max(1, min(round(num * fraction), num - 1))

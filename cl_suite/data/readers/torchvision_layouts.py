@@ -1,4 +1,4 @@
-"""Where torchvision expects eleven data sets, and where its objects keep what they found there."""
+"""Folder layouts of eleven torchvision data sets, and the attributes that hold paths and labels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Options = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Source:
-    """Where torchvision expects a data set, and where its object keeps what it found there.
+    """One data set's layout on disk, and the attributes of its torchvision object.
 
     Attributes:
         kind: class of `torchvision.datasets`.
-        layout: what must lie in the root.
-        train: options of each part that is for training, the official training part first.
-        test: options of the test part; None where nobody divided the data set.
+        layout: files and folders that must lie in the root.
+        train: options of each part for training, the official training part first.
+        test: options of the test part; None if the data set has no official split.
         files: attribute that holds paths, or pairs of path and class id.
-        labels: attribute that holds class ids; "" where `files` does or there is none.
-        say: from torchvision's name of a class to words.
+        labels: attribute that holds class ids; "" if `files` holds them or there are none.
+        say: turns torchvision's class name into words.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class Source:
 TRAIN_VAL: tuple[Options, ...] = ({"split": "train"}, {"split": "val"})
 TEST: Options = {"split": "test"}
 VOC = "VOCdevkit/VOC2007"
-# the one place that knows torchvision's private names
+# the only place that uses torchvision's private names
 SOURCES: dict[str, Source] = {
     "country211": Source(
         "Country211",

@@ -1,16 +1,15 @@
-"""Caltech-101, and eleven data sets in the layout that torchvision keeps them in.
+"""Reads Caltech-101 and eleven other data sets from the layout that torchvision uses.
 
-Nothing is downloaded: `root` is the folder that was torchvision's `root` when they were. Of its
-objects only paths and labels are taken, so that a sample holds no other one. Where a data set has a
-validation part, that part is for training too and stands behind the official training part, whose
-positions stay as they are.
+Nothing is downloaded: `root` is the `root` that torchvision downloaded to. Only paths and labels
+are read from torchvision's objects, so a sample has no access to other samples. If a data set has a
+validation part, it is used for training too. It follows the official training part, whose positions
+do not change.
 
-- caltech101, eurosat, sun397: nobody's division is official for them as torchvision has them.
-  Theirs is drawn once and for all: of each class `TEST_FRACTION` of the images are for testing, by
-  a seed that is no parameter.
-- caltech101: 102 classes, the background pictures being one; torchvision leaves those out.
-- voc2007: a photo may show several of the 20 classes. Its label is that of the largest box, and one
-  that the annotators call difficult counts only where there is no other.
+- caltech101, eurosat, sun397: torchvision's versions have no official split. A fixed seed, which is
+  not a parameter, draws `TEST_FRACTION` of each class's images for testing.
+- caltech101: 102 classes, including the background pictures, which torchvision leaves out.
+- voc2007: a photo may show several of the 20 classes. Its label is the class of the largest box.
+  Objects marked as difficult count only if there is no other.
 """
 
 from __future__ import annotations
@@ -61,20 +60,20 @@ CALTECH = "caltech101/101_ObjectCategories"
 
 @dataclass(frozen=True)
 class Part:
-    """Paths and class ids of one part, and the names of the classes that it knows."""
+    """Paths and class ids of one part, and its class names."""
 
     paths: list[Path] = field(repr=False)
     targets: list[int] = field(repr=False)
     classes: tuple[str, ...]
 
     def select(self, rows: Sequence[int]) -> Part:
-        """Return the part that has these rows alone."""
+        """Return a part with only these rows."""
         return Part([self.paths[i] for i in rows], [self.targets[i] for i in rows], self.classes)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A data set on disk; `test` is None where nobody divided it."""
+    """A data set on disk; `test` is None if it has no official split."""
 
     folder: Path
     train: Part
@@ -84,10 +83,10 @@ class Found:
 
 
 def read(dataset: TorchvisionSet, root: str) -> Pool:
-    """Return the images, which stay files, in torchvision's order of classes.
+    """Return the images, as files, in torchvision's class order.
 
     Raises:
-        UserError: if the layout is another one, or the files contradict each other.
+        UserError: if the layout is wrong, or the files contradict each other.
     """
     check_choice("dataset", dataset, ("caltech101", *SOURCES))
     found = _caltech101(root) if dataset == "caltech101" else _found(dataset, root)
@@ -115,16 +114,16 @@ def square_transforms(
     flip: bool = True,
     photos: bool = True,
 ) -> tuple[Transform, Transform]:
-    """Return the training and the evaluation transform of whole middle squares.
+    """Return the training and the evaluation transform, which see an image's central square.
 
     Args:
-        augment: cut and resize the training images by a random draw each.
-        flip: and mirror half of them.
-        photos: begin with the middle square, a little larger than `image_size`; otherwise the
-            images are small and of one size, and used as they are.
+        augment: crop and resize each training image at random.
+        flip: mirror half of the training images too.
+        photos: begin with the central square, slightly larger than `image_size`; False for small
+            images of one size, which are used whole.
     """
     square = (square_of(image_size),) if photos else ()
-    # a square of 256 pixels shows as much at 224 as the photo it comes from
+    # resize, do not crop: a 256-pixel square at 224 shows as much as the photo it comes from
     centre = Resize(image_size) if photos else ResizeCenterCrop(image_size, image_size)
     plain = Compose((*square, centre, standardise))
     if not augment:
@@ -133,21 +132,21 @@ def square_transforms(
 
 
 def square_of(image_size: int) -> ResizeCenterCrop:
-    """Return what cuts out a photo's middle square, in the proportion of 256 to 224 pixels."""
+    """Return the transform to a photo's central square, in the ratio of 256 to 224 pixels."""
     larger = round(image_size * 8 / 7)
     return ResizeCenterCrop(larger, larger)
 
 
 def division_note(dataset: str) -> str:
-    """Return the sentence that a data set without an official division owes its user."""
+    """Return the note for a data set without an official split."""
     return (
-        f"{dataset} has no official division here: {TEST_FRACTION:.0%} of each class's images, "
+        f"{dataset} has no official split here: {TEST_FRACTION:.0%} of each class's images, "
         "drawn by a fixed seed, are for testing"
     )
 
 
 def divide(whole: Part) -> tuple[Part, Part]:
-    """Return a training and a test part: of each class the same images on every machine.
+    """Return a training and a test part, the same images on every machine.
 
     Raises:
         UserError: if a class has a single image.
@@ -190,7 +189,7 @@ def _found(dataset: str, root: str) -> Found:
         if part.classes != train[0].classes:
             odd = min({*part.classes} ^ {*train[0].classes}, default="in another order")
             raise UserError(
-                f"{dataset}: the parts for training and testing in '{root}' have different "
+                f"{dataset}: the training and test parts in '{root}' have different "
                 f"classes ({odd}); complete the data set"
             )
     paths = [path for part in train for path in part.paths]
@@ -199,11 +198,11 @@ def _found(dataset: str, root: str) -> Found:
 
 
 def _part(dataset: str, source: Source, folder: Path, options: Options) -> Part:
-    from torchvision import datasets  # only now: importing is slow
+    from torchvision import datasets  # here, because the import is slow
 
     try:
         found: Any = getattr(datasets, source.kind)(str(folder), download=False, **options)
-    # what torchvision raises for a missing folder, a missing file and a line that it cannot read
+    # raised by torchvision for a missing folder, a missing file or an unreadable line
     except (RuntimeError, OSError, LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{dataset}: torchvision's {source.kind} cannot read '{folder}' "
@@ -213,7 +212,7 @@ def _part(dataset: str, source: Source, folder: Path, options: Options) -> Part:
     classes = _classes(dataset, found)
     rows = list(range(len(paths)))
     if source.test is None:
-        rows.sort(key=lambda row: paths[row])  # as on any file system
+        rows.sort(key=lambda row: paths[row])  # the same order on every file system
     return Part(paths, targets, classes).select(rows)
 
 
@@ -225,7 +224,7 @@ def _entries(dataset: str, source: Source, found: Any) -> tuple[list[Path], list
         return [Path(p) for p in entries], [int(c) for c in getattr(found, source.labels)]
     paths, targets = [Path(p) for p, _ in entries], [int(c) for _, c in entries]
     if dataset == "gtsrb":
-        # torchvision counts the training folders, which goes wrong where one is missing
+        # torchvision counts the training folders, so its ids are wrong if one is missing
         numbers = [path.parent.name for path in paths]
         targets = [int(n) if n.isdigit() else c for n, c in zip(numbers, targets, strict=True)]
     return paths, targets
@@ -238,7 +237,7 @@ def _classes(dataset: str, found: Any) -> tuple[str, ...]:
 
 
 def _largest_object(annotation: Path) -> int:
-    """Return the class id of the largest box; of a difficult one only where there is no other."""
+    """Return the class id of the largest box; a difficult object counts only if no other exists."""
     known = list(VOC_CLASSES)
     try:
         objects = [_object(node) for node in ElementTree.parse(annotation).iter("object")]
@@ -246,13 +245,13 @@ def _largest_object(annotation: Path) -> int:
         return known.index(name)
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise UserError(
-            f"voc2007: '{annotation}' names no object of the {len(known)} classes with a box "
+            f"voc2007: '{annotation}' has no object of the {len(known)} classes with a box "
             f"({error}); get the data set again"
         ) from error
 
 
 def _object(node: ElementTree.Element) -> tuple[bool, float, str]:
-    """Return whether an object is no difficult one, the area of its box, and its class."""
+    """Return whether an object is not difficult, the area of its box, and its class."""
     left, top, right, bottom = (
         float(node.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")
     )

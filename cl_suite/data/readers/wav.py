@@ -1,4 +1,4 @@
-"""One wav file: decoded, mixed down, resampled and brought to one length."""
+"""Reads one wav file: decode it, mix it down to mono, resample it and fit it to a given length."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from cl_suite.errors import UserError
 
 Waveform = NDArray[np.float32]
 
-RATES = (1_000, 768_000)  # in Hz; a damaged header's number is not worth a filter of its length
+RATES = (1_000, 768_000)  # in Hz; other rates in a header mean that it is damaged
 
 
 @dataclass(frozen=True)
 class Sound:
-    """What a wav file holds.
+    """The content of a wav file.
 
     Attributes:
-        rate: samples a second and channel.
-        samples: `(length, channels)`, in [-1, 1] for whole numbers of any width.
+        rate: samples a second of each channel.
+        samples: `(length, channels)`, in [-1, 1] for integer samples of any width.
     """
 
     rate: int
@@ -43,27 +43,27 @@ def read_wav(path: Path) -> Sound:
     """Return the samples of a wav file: PCM of 8 to 64 bits, or floats.
 
     Raises:
-        UserError: if the file is empty, damaged, cut off or of another format, naming it.
+        UserError: if the file is empty, damaged, cut off or of another format.
     """
     try:
         content = path.read_bytes()
         _check_whole(content)
         with warnings.catch_warnings():
-            # chunks that carry no sound (the name of an editor) are of no concern
+            # ignore warnings about chunks without sound (such as the editor's name)
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(content))
         return _sound(rate, samples)
     except Exception as error:
-        # the library raises many kinds for a damaged header
+        # SciPy raises many kinds of exception for a damaged header
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
-            f"recording '{path}' cannot be read ({reason}); replace the file or take it out of the "
+            f"recording '{path}' cannot be read ({reason}); replace the file or remove it from the "
             "data"
         ) from error
 
 
 def resample(samples: Waveform, rate: int, wanted: int) -> Waveform:
-    """Return `(length,)` at another rate, by SciPy's polyphase filter."""
+    """Return the sound at another rate, resampled by SciPy's polyphase filter."""
     if rate == wanted:
         return samples
     shared = math.gcd(rate, wanted)
@@ -74,9 +74,9 @@ def resample(samples: Waveform, rate: int, wanted: int) -> Waveform:
 
 
 def fit(samples: Waveform, length: int) -> Waveform:
-    """Return `(length,)`: a longer sound's part of the highest energy, a shorter one in the middle.
+    """Return `(length,)`: a longer sound's part with the highest energy, or a padded shorter sound.
 
-    Both ends of a shorter sound are filled with silence.
+    A shorter sound gets silence on both sides.
 
     Example:
         >>> fit(np.array([0, 1, 2, 3, 0, 0], dtype=np.float32), 3).tolist()
@@ -93,16 +93,16 @@ def fit(samples: Waveform, length: int) -> Waveform:
 
 
 def as_pcm(samples: Waveform) -> NDArray[np.int16]:
-    """Return samples in [-1, 1] in 16 bits, clipped, half the memory of floats."""
+    """Return samples in [-1, 1] as clipped 16-bit integers, half the memory of floats."""
     return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
 
 
 def _check_whole(content: bytes) -> None:
-    """Raise `ValueError` if there is less sound than the header announces, or none."""
+    """Raise `ValueError` if the file has no sound, or less than its header states."""
     if not content:
         raise ValueError("it is empty")
     if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
-        raise ValueError("it is no wav file")
+        raise ValueError("it is not a wav file")
     size_format = "<I" if content[:4] == b"RIFF" else ">I"
     at = 12
     while at + 8 <= len(content):
@@ -127,10 +127,10 @@ def _sound(rate: int, samples: NDArray[np.generic]) -> Sound:
     if samples.dtype == np.uint8:
         scaled = (channels.astype(np.float32) - 128) / 128
     elif np.issubdtype(samples.dtype, np.signedinteger):
-        # 24 bits come at the upper end of 32
+        # SciPy puts 24 bits at the upper end of 32
         scaled = channels.astype(np.float64) / float(1 << (8 * samples.dtype.itemsize - 1))
     else:
         scaled = channels.astype(np.float64)
     if not np.isfinite(scaled).all():
-        raise ValueError("it holds numbers that are not finite")
+        raise ValueError("it holds values that are not finite")
     return Sound(int(rate), scaled.astype(np.float32))

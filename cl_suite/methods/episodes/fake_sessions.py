@@ -1,8 +1,8 @@
-"""Fake incremental sessions played with base classes: which images, and who plays a new class.
+"""Fake incremental sessions drawn from base classes, some of which play new classes.
 
-A fake session has support images, from which class vectors are made, and query images to classify.
-Its draws are a pure function of labels and generator; the loader turns them into batches, and the
-loss is what a classifier made of class vectors suffers on the queries.
+A fake session has support images, from which class vectors are computed, and query images to
+classify. Its draws are a pure function of labels and generator. The loader turns them into batches.
+The loss is that of a classifier made of the class vectors, on the queries.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 
 from cl_suite.avalanche.loader import batches
 
-ABSENT = -100  # the target of a query whose class has not come; cross-entropy passes it over
+ABSENT = -100  # target of a query whose class has not arrived; cross-entropy ignores it
 
 
 @dataclass(frozen=True)
 class FakeSession:
-    """One step's draws: support and query, shared by several tasks.
+    """The draws of one step: support and query, shared by several tasks.
 
     Attributes:
-        support: rows `(pool, shot)` of the images of each class that may play a new one.
-        query: rows `(num_queries,)`.
-        order: `(num_tasks, num_classes)` a permutation of all classes a task: those that stay old,
-            then, in order of arrival, the `way` that play new ones.
+        support: rows `(pool, shot)` of images of each class that may play a new class.
+        query: rows `(num_queries,)` of the query images.
+        order: `(num_tasks, num_classes)`, a permutation of all classes per task: first the old
+            classes, then, in order of arrival, the `way` classes that play new ones.
     """
 
     support: Tensor
@@ -38,7 +38,7 @@ class FakeSession:
 
     @property
     def rows(self) -> Tensor:
-        """The rows of support (class by class), then of query, `(pool * shot + num_queries,)`."""
+        """Rows of support (class by class), then of query, `(pool * shot + num_queries,)`."""
         return torch.cat([self.support.flatten(), self.query])
 
 
@@ -53,17 +53,17 @@ def draw_fake_session(
 ) -> FakeSession:
     """Return the draws of one step.
 
-    The pool has twice `way` classes where there are as many, so that tasks differ in who plays a
-    new class. Queries are of any class and none of the support's images, unless these are all there
-    are. All fake sessions of the same labels have as many of each.
+    The pool has `2 * way` classes (or all, if there are fewer), so tasks differ in which classes
+    play new ones. Queries are of any class. They are not support images, unless there are no other
+    images. All fake sessions of the same labels have equal sizes.
 
     Args:
-        labels: `(n,)` the class of each image, numbered from 0 without gaps.
-        generator: of the draws; None: torch's global one.
-        way: classes that play new ones in a task.
-        shot: support images a class; one that has fewer lends some of them twice.
-        num_queries: at most.
-        num_tasks: divisions into old and new classes, for the same images.
+        labels: `(n,)` class of each image, numbered from 0 without gaps.
+        generator: for the draws; None for torch's global one.
+        way: number of classes that play new ones in a task.
+        shot: support images per class; a class with fewer uses some of them twice.
+        num_queries: maximum number of query images.
+        num_tasks: number of divisions into old and new classes, of the same images.
     """
     num_images, num_classes = len(labels), int(labels.max()) + 1
     shuffled = torch.randperm(num_images, generator=generator)
@@ -86,14 +86,14 @@ def draw_fake_session(
 
 
 class FakeSessionLoader:
-    """Batches `[images, class ids, order]` of one session each; support comes before queries.
+    """Yields a batch `[images, class ids, order]` per fake session; support precedes queries.
 
     Args:
         dataset: an Avalanche data set; class ids in ascending order are the numbers of `order`.
-        draw: from `labels` to a fake session (see `draw_fake_session`), all of one size, by torch's
-            global generator.
-        num_steps: batches an epoch.
-        num_workers: processes that load images which do not lie in memory.
+        draw: function from `labels` to a fake session (see `draw_fake_session`), all of one size,
+            drawn with torch's global generator.
+        num_steps: batches per epoch.
+        num_workers: processes that load images which are not in memory.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class FakeSessionLoader:
         self.draw = draw
         self.num_steps = num_steps
         self.num_workers = num_workers
-        class_ids = torch.tensor(list(dataset.targets))
+        class_ids = torch.tensor([int(target) for target in dataset.targets])
         self.class_ids, self.labels = torch.unique(class_ids, return_inverse=True)
 
     def __len__(self) -> int:
@@ -137,13 +137,13 @@ def meta_loss(
     """Return the mean cross-entropy over tasks, fake sessions and queries.
 
     Args:
-        score: from class vectors `(num_tasks, K, d)` and queries `(n, d)` to scores.
+        score: function from class vectors `(num_tasks, K, d)` and queries `(n, d)` to scores.
         weight: rows `(num_classes, d)` of the classifier.
-        features: of a fake session's support, then queries, `(pool * shot + n, d)`.
-        labels: the class of each, from 0.
+        features: of a fake session's support, then of its queries, `(pool * shot + n, d)`.
+        labels: class of each feature, from 0.
         order: see `FakeSession`.
-        way: classes at the end of `order` that are new.
-        num_phases: fake sessions in which they arrive.
+        way: number of new classes, at the end of `order`.
+        num_phases: number of fake sessions in which they arrive.
     """
     num_classes = order.shape[1]
     num_support = min(2 * way, num_classes) * shot
@@ -164,11 +164,11 @@ def meta_loss(
 def fake_classifiers(
     weight: Tensor, prototypes: Tensor, pool: Tensor, order: Tensor, way: int
 ) -> Tensor:
-    """Return the class vectors `(num_tasks, num_classes, d)` of each task, in its own order.
+    """Return the class vectors `(num_tasks, num_classes, d)` of each task, in the task's order.
 
     Args:
-        weight: rows `(num_classes, d)`, which serve classes that stay old.
-        prototypes: `(pool, d)` of the classes `pool` `(pool,)`, which serve those that play new.
+        weight: rows `(num_classes, d)`, used for old classes.
+        prototypes: `(pool, d)` of the classes `pool` `(pool,)`, used for those that play new.
         order: see `FakeSession`.
     """
     place = torch.zeros(len(weight), dtype=torch.long, device=pool.device)

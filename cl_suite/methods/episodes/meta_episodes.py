@@ -1,6 +1,6 @@
-"""Episodes for meta-training by gradient steps: drawn base classes are learned stage by stage.
+"""Episodes for meta-training by gradient steps: drawn base classes are learned in stages.
 
-What is random is a pure function of labels and generator; a plan gives all episodes one shape.
+All random choices are a pure function of labels and generator. A plan fixes the episodes' shape.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ TemplateStep = Literal["none", "end", "each"]
 
 @dataclass(frozen=True)
 class MetaEpisode:
-    """Classes drawn to be learned anew, and rows of their samples in the data.
+    """Classes drawn to be learned again, and the rows of their samples in the data.
 
     Attributes:
         classes: `(N,)` class ids in the order in which they arrive.
-        places: `(N,)` the spare unit that each takes.
-        support: `(N, shots)`; the first of each class is its template.
-        query: `(N, queries)`.
-        others: `(O,)` classes that were not drawn and are known already; none without others.
-        other_templates: `(O,)` one row for each of them.
-        other_query: `(N * queries,)` rows of them all, none of which is a template where there are
-            enough.
+        places: `(N,)` spare unit of each class.
+        support: rows `(N, shots)`; the first of each class is its template.
+        query: rows `(N, queries)`.
+        others: `(O,)` classes that were not drawn and are already known; empty without others.
+        other_templates: `(O,)` one row per other class.
+        other_query: `(N * queries,)` rows of the other classes, without templates if there are
+            enough samples.
     """
 
     classes: Tensor
@@ -43,7 +43,7 @@ class MetaEpisode:
 def increments(num_classes: int, first: int, way: int) -> list[int]:
     """Return how many classes each stage of an episode brings.
 
-    What does not fill a stage joins the last one.
+    A remainder too small for a stage joins the last one.
 
     Example:
         >>> increments(20, 5, 5), increments(13, 5, 5)
@@ -66,15 +66,15 @@ def draw_meta_episode(
     with_others: bool,
     mixed_units: bool = False,
 ) -> MetaEpisode:
-    """Return an episode of data with these labels; the generator decides all that is random.
+    """Return an episode for data with these labels; the generator makes all random choices.
 
-    Support and query of a class share no sample. Where a class has too few, at most half of them
-    are for the query, and some come twice; a class of one sample is its own query.
+    Support and query of a class share no sample. If a class has too few, at most half of them are
+    for the query, and some are used twice. A class of one sample is its own query.
 
     Args:
         labels: `(n,)` class ids of the data.
-        num_classes: how many are drawn, at most those that there are.
-        mixed_units: they take the spare units in a drawn order, not in that of arrival.
+        num_classes: maximum number of classes to draw.
+        mixed_units: assign spare units in a random order, not in order of arrival.
     """
     classes = torch.unique(labels)
     order = _shuffled(classes, generator)
@@ -101,7 +101,7 @@ def draw_meta_episode(
 def _of_others(
     labels: Tensor, others: Tensor, generator: torch.Generator, num_queries: int
 ) -> tuple[Tensor, Tensor]:
-    """Return a row for each of these classes, and rows of them all for the query."""
+    """Return one row per other class, and rows of all of them for the query."""
     rows = _shuffled(torch.isin(labels, others).nonzero().flatten(), generator)
     if not len(rows):
         return rows, rows
@@ -122,17 +122,17 @@ def _cycled(rows: Tensor, num: int) -> Tensor:
 
 @dataclass(frozen=True)
 class EpisodePlan:
-    """How the episodes of a phase go.
+    """Shape of the episodes of a phase.
 
     Attributes:
-        sizes: classes that each stage brings.
-        shots, queries: samples of each class to learn from, and to be judged by.
+        sizes: number of classes in each stage.
+        shots, queries: samples of each class to learn from, and to evaluate on.
         initial_steps: gradient steps of the first stage.
-        steps: of each other.
-        template_step: whether the templates so far get one step, at the end or after each stage.
-        with_others: whether the classes not drawn take part, known already.
-        full_softmax: whether the units of classes to come take part from the beginning.
-        mixed_units: whether a spare unit may be of any stage.
+        steps: gradient steps of each later stage.
+        template_step: whether one step on the templates so far follows: at the end, or each stage.
+        with_others: whether classes not drawn take part, as already known.
+        full_softmax: whether the units of future classes take part from the start.
+        mixed_units: whether a spare unit may belong to any stage.
     """
 
     sizes: tuple[int, ...]
@@ -166,7 +166,7 @@ class EpisodePlan:
         """Return the units in each stage's softmax, `(stages, num_units + num_spare)`.
 
         Args:
-            others: `(O,)` units of the classes that are known already.
+            others: `(O,)` units of the classes already known.
             places: `(N,)` spare units of the drawn classes, in the order of arrival.
         """
         present = torch.zeros(len(self.sizes), num_units + num_spare, dtype=torch.bool)
@@ -181,7 +181,7 @@ class EpisodePlan:
 
         Args:
             inputs: support samples `(N * shots + O, ...)` class by class, then others' templates.
-            units: `(N * shots + O,)`.
+            units: `(N * shots + O,)`, unit of each sample.
             present: see `present`.
         """
         found: list[Stage] = []

@@ -1,8 +1,8 @@
-"""Inner loops of meta-learning: gradient steps that gradients flow through.
+"""Inner loops of meta-learning: differentiable gradient steps.
 
-MAML (Finn, Abbeel, Levine, ICML 2017, arXiv 1703.03400) for classifiers whose classes arrive one
-group after another. A network is a function from tensors by name and a batch to one score for each
-of its units, so that the same loop serves a toy of three numbers and any backbone.
+MAML (Finn, Abbeel, Levine, ICML 2017, arXiv 1703.03400) for classifiers whose classes arrive in
+groups. A network is a function from named tensors and a batch to one score per unit, so the same
+loop serves a toy of three numbers and any backbone.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Scorer = Callable[[Tensors, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Stage:
-    """Samples of an inner loop, and how many steps are taken on all of them at once.
+    """Samples of an inner loop, and the number of full-batch steps on them.
 
     Attributes:
         inputs: `(n, ...)`.
-        units: `(n,)` number of the unit that each belongs to.
-        present: `(units,)` which units the softmax covers.
-        steps: gradient steps.
+        units: `(n,)` unit of each sample.
+        present: `(units,)` whether the softmax includes each unit.
+        steps: number of gradient steps.
     """
 
     inputs: Tensor
@@ -45,8 +45,8 @@ def present_cross_entropy(scores: Tensor, units: Tensor, present: Tensor) -> Ten
     """Return the mean cross-entropy over the units that are present.
 
     Args:
-        scores: `(batch, units)`; those of absent units draw no gradient.
-        units: `(batch,)` the right ones.
+        scores: `(batch, units)`; absent units get no gradient.
+        units: `(batch,)` the correct units.
         present: `(units,)` bool.
     """
     return F.cross_entropy(scores.masked_fill(~present, -math.inf), units)
@@ -64,11 +64,11 @@ def adapt(
     """Return the tensors after the steps of all stages; gradients flow through every step.
 
     Args:
-        scorer: scores `(batch, units)` of tensors and a batch.
-        tensors: where the loop begins.
-        lr: `alpha`, the length of a step.
-        adapted: names of the tensors that move; None: all.
-        first_order: take each step's own gradient as a constant, so that a gradient at the end is
+        scorer: function from tensors and a batch to scores `(batch, units)`.
+        tensors: start of the loop.
+        lr: `alpha`, the step size.
+        adapted: names of the tensors to adapt; None for all.
+        first_order: treat the gradient of each step as a constant, so a gradient at the end is
             one at the start (first-order MAML); cheaper in time and memory.
     """
     names = list(tensors) if adapted is None else list(adapted)
@@ -94,7 +94,7 @@ def _one_derivative() -> AbstractContextManager[object]:
 
 
 def _two_derivatives() -> AbstractContextManager[object]:
-    # fused attention has no second one
+    # fused attention has no second derivative
     context: AbstractContextManager[object] = sdpa_kernel(SDPBackend.MATH)
     return context
 
@@ -108,12 +108,12 @@ def full_batch_step(
     adapted: Sequence[str],
     device: torch.device,
 ) -> None:
-    """Move a network's own tensors by one step on all samples of `batches` together.
+    """Update a network's own tensors by one step on all samples of `batches` together.
 
     Args:
-        batches: `[inputs, class ids]`; their size changes nothing but the memory that it takes.
-        class_ids: classes that the softmax covers.
-        adapted: names of the tensors that move.
+        batches: `[inputs, class ids]`; their size only affects memory.
+        class_ids: classes in the softmax.
+        adapted: names of the tensors to update.
     """
     tensors = network.tensors()
     moving = [tensors[name] for name in adapted]
@@ -134,10 +134,10 @@ def full_batch_step(
 
 
 class UnitNetwork:
-    """A classifier as a function of its tensors, with spare units behind those of its classes.
+    """A classifier as a function of its tensors, with spare units after those of its classes.
 
-    The units of a `Classifier` are its head's rows, in order of arrival; those of any other network
-    the outputs of its last linear layer, one a class id.
+    The units of a `Classifier` are its head's rows, in order of arrival. The units of any other
+    network are the outputs of its last linear layer, one per class id.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -146,19 +146,19 @@ class UnitNetwork:
 
     @property
     def unit_names(self) -> list[str]:
-        """Names of the tensors that have a row for each unit."""
+        """Names of the tensors with one row per unit."""
         return list(unit_tensors(self.model))
 
     @property
     def num_units(self) -> int:
-        """Units that the network has, spare ones aside."""
+        """Number of units of the network, without spare units."""
         return len(next(iter(unit_tensors(self.model).values())))
 
     def tensors(self, spare: Mapping[str, Tensor] | None = None) -> Tensors:
-        """Return the trainable tensors by name, with further rows of units behind the own.
+        """Return the trainable tensors by name, with the spare rows after the network's own.
 
         Args:
-            spare: `(num_spare, ...)` by the last part of their names (`weight`, `bias`).
+            spare: rows `(num_spare, ...)` by the last part of their names (`weight`, `bias`).
         """
         found: Tensors = {
             name: tensor
@@ -174,7 +174,7 @@ class UnitNetwork:
         """Return the unit `(n,)` of each class id `(n,)`."""
         if not isinstance(self.model, Classifier):
             return class_ids
-        return self.model.head.index(class_ids.tolist()).long()  # of no class too
+        return self.model.head.index(class_ids.tolist()).long()  # also for an empty tensor
 
     def present(self, class_ids: Sequence[int], num_spare: int = 0) -> Tensor:
         """Return which units belong to these classes, `(units + num_spare,)`."""
@@ -187,11 +187,11 @@ class UnitNetwork:
         return self.unit_scores(tensors, self.features(tensors, x))
 
     def features(self, tensors: Tensors, x: Tensor) -> Tensor:
-        """Return what `unit_scores` takes: features, but the batch itself for a foreign network."""
+        """Return the input of `unit_scores`: features, or a foreign network's batch itself."""
         return self._call(tensors, x, "features")
 
     def unit_scores(self, tensors: Tensors, features: Tensor) -> Tensor:
-        """Return the scores `(batch, units)` of what `features` returned."""
+        """Return the scores `(batch, units)` of the result of `features`."""
         return self._call(tensors, features, "scores")
 
     def _call(self, tensors: Tensors, x: Tensor, part: str) -> Tensor:
@@ -205,7 +205,7 @@ class UnitNetwork:
 
 
 class _Parts(nn.Module):
-    """The two parts of a classifier; its scores are one a unit, not one a class id."""
+    """The two parts of a classifier; it has one score per unit, not per class id."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -225,12 +225,12 @@ SPARE = "spare_unit_"
 
 
 def add_spare_units(model: nn.Module, num_units: int) -> None:
-    """Give a network parameters for units that no class has yet; nothing if it has them.
+    """Add parameters for units without a class to a network, unless it already has them.
 
-    They are drawn as the weights of a layer of one output each (Xavier), biases of their own zero.
+    Each is drawn like the weights of a layer with one output (Xavier); biases are zero.
     """
     for name, tensor in unit_tensors(model).items():
-        # parameters, not a module: some networks run whatever modules they have
+        # parameters, not a module: some networks run every module they have
         if not hasattr(model, own := SPARE + _last(name)):
             rows = tensor.new_zeros(num_units, *tensor.shape[1:])
             if rows.dim() > 1:
@@ -247,7 +247,7 @@ def spare_units(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def take_spare_units(model: nn.Module, class_ids: Sequence[int], places: Sequence[int]) -> None:
-    """Write spare units into the units of classes, which learn from there on."""
+    """Copy spare units into the units of classes, as the start of their training."""
     network, spare = UnitNetwork(model), spare_units(model)
     for name, tensor in unit_tensors(model).items():
         units = network.units(torch.tensor(list(class_ids), device=tensor.device))
@@ -255,10 +255,10 @@ def take_spare_units(model: nn.Module, class_ids: Sequence[int], places: Sequenc
 
 
 def unit_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters with a row for each unit, by name.
+    """Return the parameters with one row per unit, by name.
 
     Raises:
-        ValueError: if a network that is no `Classifier` has no linear layer.
+        ValueError: if a network is not a `Classifier` and has no linear layer.
     """
     if isinstance(model, Classifier):
         return {"head.weight": model.head.weight}

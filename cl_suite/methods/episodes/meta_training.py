@@ -1,4 +1,4 @@
-"""Batches of episodes for a training loop, and the loss that each outer step lowers."""
+"""Batches of episodes for meta-training, and the loss of each outer step."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from cl_suite.requirements import BatchLayout
 
 
 class MetaEpisodeLoader:
-    """Batches of episodes for a training loop; all random draws follow the global generator.
+    """Yields batches of episodes for a training loop; draws use torch's global generator.
 
     A batch is `[query inputs, their class ids, query units, support inputs, support units, units
-    present]`: the first two flat `(M * Q, ...)`, as a usual batch, the others `(M, ...)`, one entry
-    an episode.
+    present]`. The first two are flat `(M * Q, ...)`, like a usual batch; the others are `(M, ...)`,
+    with one entry per episode.
 
     Args:
         dataset: an Avalanche data set, in training mode.
         plan: shape of the episodes.
-        network: whose units the classes have.
-        num_batches: batches an epoch.
-        batch_size: `M`, episodes a batch.
-        num_spare: spare units behind the network's.
+        network: network that defines the units of the classes.
+        num_batches: batches per epoch.
+        batch_size: `M`, episodes per batch.
+        num_spare: number of spare units after the network's.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class MetaEpisodeLoader:
             )
 
     def batch(self, episodes: Sequence[MetaEpisode]) -> list[Tensor]:
-        """Return the tensors of some episodes."""
+        """Return the batch of these episodes."""
         query = torch.stack([torch.cat([e.query.flatten(), e.other_query]) for e in episodes])
         support = torch.stack(
             [torch.cat([e.support.flatten(), e.other_templates]) for e in episodes]
@@ -92,7 +92,7 @@ class MetaEpisodeLoader:
         ]
 
     def _units(self, episode: MetaEpisode, rows: Tensor) -> Tensor:
-        """Return the units of samples: spare ones of drawn classes, their own of others."""
+        """Return the unit of each sample: a spare unit for a drawn class, its own for any other."""
         labels = self.labels[rows]
         match = labels[:, None] == episode.classes
         own = self.network.units(labels).cpu()
@@ -101,7 +101,7 @@ class MetaEpisodeLoader:
 
 
 def read_rows(dataset: Any, rows: Tensor) -> Tensor:
-    """Return samples `(len(rows), ...)` of an Avalanche data set, transformed as it says."""
+    """Return samples `(len(rows), ...)` of an Avalanche data set, with its transforms applied."""
     loader = batches(dataset.subset(rows.tolist()), len(rows), layout=BatchLayout(rows=True))
     inputs, _, places = next(iter(loader))
     return inputs[places.argsort()]
@@ -119,12 +119,12 @@ def outer_losses(
 ) -> Iterator[Tensor]:
     """Yield losses whose sum is the mean query loss of the episodes after their inner loops.
 
-    One an episode, so that the graph of each may go before the next is built; or one for all.
+    One loss per episode, so each graph is freed before the next is built; or one for all.
 
     Args:
-        batch: of a `MetaEpisodeLoader`.
-        lr: of the inner loops.
-        only_units: they move the units alone.
+        batch: batch of a `MetaEpisodeLoader`.
+        lr: learning rate of the inner loops.
+        only_units: let the inner loops update only the units.
         vectorized: run all episodes at once.
     """
     query, _, query_units, support, units, present = batch
@@ -135,7 +135,7 @@ def outer_losses(
     def loss(tensors: Tensors, *episode: Tensor) -> Tensor:
         inputs, units, query, query_units, present = episode
         scorer: Scorer = network
-        if only_units:  # features stay: computed once, not in each step
+        if only_units:  # features do not change: compute them once, not in each step
             inputs, scorer = network.features(tensors, inputs), network.unit_scores
         stages = plan.stages(inputs, units, present)
         phi = adapt(scorer, tensors, stages, lr=lr, adapted=adapted, first_order=first_order)
@@ -149,5 +149,5 @@ def outer_losses(
         yield together.mean()
         return
     for episode in zip(*episodes, strict=True):
-        # tensors anew: the last episode's graph is gone, that of the stacked units with it
+        # new tensors: the last episode's graph is freed, with that of the stacked units
         yield loss(network.tensors(spare), *episode) / len(support)

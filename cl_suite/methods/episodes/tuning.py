@@ -1,12 +1,12 @@
-"""Choosing parameters honestly: on fake streams cut from the base session's training data.
+"""Choose parameters on fake streams cut from the base session's training data.
 
-Some base classes play the new ones: a few of their images are the shots, the rest their test; of
-the remaining base classes some images are held out as test. What scores best over several such
-streams is chosen. No test image and no later session is ever looked at.
+Some base classes play new ones: a few of their images are the shots, the rest are test images. Of
+the other base classes some images are held out for testing. The candidate with the best score over
+several such streams is chosen. No test image and no later session is used.
 
-One thing no cut can undo: a network that was trained on the base classes has seen the fake new
-classes too, so they are easier than true ones, and the choice leans towards trusting few shots. A
-network that comes from elsewhere has no such leaning.
+One bias remains: a network trained on the base classes has also seen the fake new classes. They are
+easier than real new classes, so the choice relies too much on few shots. A network trained on other
+data does not have this bias.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LEAST_IMAGES = 4
 
 @dataclass(frozen=True)
 class FakeTask:
-    """A small stream as rows of the base features.
+    """A small fake stream, as rows of the base features.
 
     Attributes:
-        base_classes, new_classes: class ids; columns of scores have this order.
-        train, shots: training rows of the base and of the new classes.
+        base_classes, new_classes: class ids; the columns of scores have this order.
+        train, shots: training rows of the base classes, and of the new classes.
         test: held-out rows of all classes.
-        way: new classes a session brings.
+        way: new classes per session.
     """
 
     base_classes: Tensor
@@ -60,7 +60,7 @@ class FakeTask:
         )
 
     def columns(self, labels: Tensor) -> Tensor:
-        """Return the column of each of these class ids, -1 for a class not in the task."""
+        """Return the score column of each class id; -1 for a class not in the task."""
         place = labels.new_full((int(max(labels.max(), self.classes.max())) + 1,), -1)
         place[self.classes] = torch.arange(len(self.classes), device=labels.device)
         return place[labels]
@@ -68,7 +68,7 @@ class FakeTask:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and how every candidate fared.
+    """The chosen candidate and the scores of all candidates.
 
     Attributes:
         best: the candidate with the highest score.
@@ -81,7 +81,7 @@ class Choice:
     table: Tensor
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values, as a strategy keeps them."""
+        """Return the choice as tensors and plain values, for a strategy's state."""
         return dict(vars(self))
 
 
@@ -96,20 +96,20 @@ def fake_tasks(
     test_images: int = 20,
     max_images: int = 100,
 ) -> list[FakeTask]:
-    """Return fake streams over base samples with these class ids, none where they are too few.
+    """Return fake streams over base samples with these class ids; none if there are too few.
 
-    At least 10 classes with 4 images each are needed. The shots are at most half a class's images;
-    of a base class a fifth is held out, at most `test_images`.
+    At least 10 classes with 4 images each are needed. Shots are at most half of a class's images.
+    Of a base class a fifth is held out, at most `test_images`.
 
     Args:
         labels: `(n,)` class ids of the base training samples.
-        generator: of the draws, on the CPU.
-        num_tasks: streams; each draws its own new classes, shots and held-out images.
-        shots: images of a new class.
+        generator: for the draws, on the CPU.
+        num_tasks: number of streams; each draws new classes, shots and held-out images.
+        shots: shots per new class.
         new_rate: share of the classes that play new ones.
-        num_sessions: sessions that bring them.
-        test_images: at most so many of a class.
-        max_images: of a class beyond these, none is looked at.
+        num_sessions: sessions with new classes.
+        test_images: maximum number of test images per class.
+        max_images: maximum number of images used per class.
     """
     rows = {c: torch.nonzero(labels.cpu() == c)[:, 0] for c in torch.unique(labels).tolist()}
     usable = torch.tensor([c for c, own in rows.items() if len(own) >= LEAST_IMAGES])
@@ -135,7 +135,7 @@ def _cut(
     test_images: int,
     num_sessions: int,
 ) -> FakeTask:
-    """Return the task in which each class's first images are held out, or are its shots."""
+    """Return a task: the first images of a base class are held out, of a new class its shots."""
     train, support, test = [], [], []
     for own in (images[c] for c in base.tolist()):
         num = min(test_images, max(1, len(own) // 5))
@@ -160,14 +160,14 @@ def fake_figures(
 ) -> Tensor:
     """Return average accuracy over sessions and last harmonic mean, `(num_offsets, 2)`.
 
-    Every class weighs the same, as in a balanced test set. The sessions are told apart by leaving
-    out the columns of classes to come: a head whose other scores change with a new class is
-    judged by its last state.
+    All classes have the same weight, as in a balanced test set. An earlier session is simulated by
+    leaving out the columns of later classes. If new classes change a head's other scores, the head
+    is judged by its last state.
 
     Args:
-        scores: `(num_test, num_base + num_new)` of the task's test rows.
+        scores: `(num_test, num_base + num_new)` for the task's test rows.
         labels: `(n,)` class ids of all base samples.
-        offsets: constants added to the scores of new classes, each giving a row of the outcome.
+        offsets: constants added to the scores of new classes; each gives a row of the result.
     """
     num_base, num_new = len(task.base_classes), len(task.new_classes)
     truth = task.columns(labels)[task.test]
@@ -180,7 +180,7 @@ def fake_figures(
     right_new = new_column[:, last] + num_base == truth[:, None]
     wins = lead > -torch.tensor(offsets, device=scores.device).view(-1, 1, 1)
     hits = torch.where(wins, right_new, right_base).to(torch.float64)
-    # a sample weighs one over its class's samples; new classes count once they have come
+    # weight 1 / samples of its class; new classes count once they have arrived
     weight = 1 / torch.bincount(truth, minlength=num_base + num_new).to(hits)[truth]
     arrived = (truth[:, None] < num_base + last + 1).to(hits) * weight[:, None]
     all_classes = (hits * arrived).sum(1) / arrived.sum(0)  # (num_offsets, num_sessions)
@@ -194,7 +194,7 @@ def fake_figures(
 
 
 def choice_note(choice: Mapping[str, Any]) -> str:
-    """Return in words what was chosen, of a `Choice.state_dict()`; "" where nothing was."""
+    """Describe the choice in a `Choice.state_dict()`; "" if there is none."""
     if not choice:
         return ""
     table: Tensor = choice["table"]
@@ -208,23 +208,25 @@ def choose(
     tasks: Sequence[FakeTask],
     evaluate: Callable[[FakeTask], Tensor],
 ) -> Choice:
-    """Return the candidate with the best score over the tasks; of equals the first.
+    """Return the candidate with the best score over the tasks; the first of equals.
 
-    The score is the mean of the average accuracy over sessions and the harmonic mean of base and
-    new classes after the last: the former alone would forgive a method that never predicts a new
-    class.
+    The score is the mean of two metrics: the average accuracy over sessions, and the harmonic mean
+    of base and new classes after the last. The first alone would not punish a method that never
+    predicts a new class.
 
     Args:
         candidates: parameter values by name, the same names in each.
-        tasks: at least one, of `fake_tasks`.
-        evaluate: from a task to the figures `(num_candidates, 2)` of all candidates (see
-            `fake_figures`), so that what they share is computed once.
+        tasks: at least one, from `fake_tasks`.
+        evaluate: function from a task to the figures `(num_candidates, 2)` of all candidates (see
+            `fake_figures`), so shared work is done once.
 
     Raises:
         ValueError: if there is no candidate or no task.
     """
     if not candidates or not tasks:
-        raise ValueError(f"{len(candidates)} candidates and {len(tasks)} tasks; both are needed")
+        raise ValueError(
+            f"{len(candidates)} candidates and {len(tasks)} tasks; pass at least one each"
+        )
     figures = torch.stack([evaluate(task) for task in tasks]).mean(0)
     score = figures.mean(dim=1, keepdim=True)
     names = list(candidates[0])

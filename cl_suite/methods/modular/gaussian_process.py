@@ -1,7 +1,7 @@
-"""Gaussian process regression on points of which only mutual distances are known.
+"""Gaussian process regression on points known only by their pairwise distances.
 
-Kernel `k = v exp(-d^2 / (2 l^2))` with noise, targets centred on their mean; variance, length and
-noise are those of the largest evidence (Rasmussen and Williams, 2006, eq. 2.23 to 2.30).
+The kernel is `k = v exp(-d^2 / (2 l^2))` with noise, and targets are centred. Variance, length and
+noise maximise the evidence (Rasmussen and Williams, 2006, eq. 2.23 to 2.30).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ BOUNDS = (1e-6, 1e4)  # of each of the three numbers
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """A process of these settings.
+    """A Gaussian process with fixed kernel parameters.
 
     Args:
         variance, length: `v` and `l` of the kernel.
-        noise: variance of an observation about the function.
+        noise: variance of an observation around the function.
     """
 
     variance: float = 1.0
@@ -33,12 +33,12 @@ class GaussianProcess:
     noise: float = 0.01
 
     def kernel(self, distances: Array) -> Array:
-        """Return covariances of the function at these distances."""
+        """Return the covariances of function values at these distances."""
         covariances: Array = self.variance * np.exp(-0.5 * (distances / self.length) ** 2)
         return covariances
 
     def predict(self, distances: Array, targets: Array, to_new: Array) -> tuple[Array, Array]:
-        """Return mean and standard deviation `(m,)` of observations at new points, noise included.
+        """Return mean and standard deviation `(m,)` of observations at new points, with noise.
 
         Args:
             distances: of the observed points, `(n, n)`.
@@ -67,7 +67,7 @@ class GaussianProcess:
 
 
 def fit(distances: Array, targets: Array) -> GaussianProcess:
-    """Return the process of largest evidence, sought from variance 1, length 1 and noise 0.01."""
+    """Maximise the evidence from variance 1, length 1 and noise 0.01; return the process."""
 
     def cost(logs: Array) -> float:
         return -GaussianProcess(*np.exp(logs)).log_evidence(distances, targets)
@@ -79,7 +79,7 @@ def fit(distances: Array, targets: Array) -> GaussianProcess:
 
 
 def expected_improvement(mean: Array, deviation: Array, best: float, jitter: float = 1e-3) -> Array:
-    """Return by how much observations are expected to lie below `best - jitter`, `(m,)`."""
+    """Return how far observations are expected to lie below `best - jitter`, `(m,)`."""
     gap = (best - mean - jitter) / deviation
     improvement: Array = deviation * (gap * norm.cdf(gap) + norm.pdf(gap))
     return improvement

@@ -1,4 +1,4 @@
-"""A head of modules: a library, and for each problem a path through it."""
+"""A head with a library of modules and, for each problem, a path through them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from cl_suite.methods.modular.soft_type import project
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.heads.class_head import ClassHead
 
-FOREIGN = "modular_head"  # where a network that is not ours keeps the modules
-NOT_THERE = -1  # in `paths`, behind the end of a short path
+FOREIGN = "modular_head"  # name of the modules in a foreign network
+NOT_THERE = -1  # in `paths`, after the end of a short path
 
 
 class ModularHead(ClassHead):
-    """Scores the classes of each problem by the problem's path; a problem's classes come together.
+    """Scores the classes of each problem by its path; all classes of a problem arrive together.
 
     The score of class `c` of problem `p` is `log p(c | p, x) + log p(x | p)`. The first term is the
-    path's softmax. The second is the mean log-density of the item's images by the soft type that
-    the path's first module has of the problem; it is the same for all classes of a problem, so it
-    matters only where the problem is not told.
+    path's softmax. The second is the mean log-density of the item's images under the soft type of
+    the path's first module for the problem. It is the same for all classes of a problem, so it
+    only matters if the problem is unknown.
 
     Args:
-        sizes: of the layers; features are whole items of `sizes.dim` numbers.
-        settings: of the soft types.
+        sizes: layer sizes; features are whole items of `sizes.dim` numbers.
+        settings: settings of the soft types.
 
     Attributes:
         library: modules by name.
-        bench: the new modules of the problem under way, by type; empty between problems.
-        live: what is trained now: layout and modules. None otherwise. It is not saved.
+        bench: new modules of the current problem, by type; empty between problems.
+        live: layout and modules in training; None if nothing is trained. It is not saved.
     """
 
     problem_of: Tensor
@@ -43,11 +43,11 @@ class ModularHead(ClassHead):
     row_tensors = ("problem_of",)
 
     def __init__(self, sizes: Sizes, num_classes: int, settings: Settings) -> None:
-        super().__init__(1, num_classes)  # a row of weights has no part here
+        super().__init__(1, num_classes)  # rows of weights are not used
         self.sizes = sizes
         self.settings = settings
         self.register_buffer("problem_of", torch.empty(0, dtype=torch.long))
-        # which problem's module each layer of a path takes; the last column tells flat inputs
+        # problem whose module each layer of a path uses; the last column marks flat inputs
         self.register_buffer("paths", torch.empty(0, LONGEST + 1, dtype=torch.long))
         self.library = NamedModules(self._make_entry)
         self.bench = NamedModules(self._make_module)
@@ -73,17 +73,17 @@ class ModularHead(ClassHead):
 
     @property
     def num_problems(self) -> int:
-        """Problems that have a path."""
+        """Number of problems that have a path."""
         return len(self.paths)
 
     def entry(self, name: str) -> Entry:
-        """Return a library module with what is known of it."""
+        """Return a library module with its soft types."""
         entry = self.library[name]
         assert isinstance(entry, Entry)
         return entry
 
     def rows_of(self, problem: int) -> Tensor:
-        """Return class ids of a problem in the order of its labels, `(num_classes,)`."""
+        """Return the class ids of a problem in the order of its labels, `(num_classes,)`."""
         return self.class_ids[self.problem_of == problem]
 
     def layout(self, problem: int) -> Layout:
@@ -97,29 +97,29 @@ class ModularHead(ClassHead):
         pairs = zip(self.paths[problem].tolist(), self.layout(problem), strict=False)
         return tuple(entry_name(origin, layer) for origin, layer in pairs)
 
-    # --- a problem under way ---
+    # --- the current problem ---
 
     def open_problem(self, layout: Layout) -> None:
-        """Lay out new modules of the layout's types."""
+        """Put new modules of the layout's types on the bench."""
         self._clear_bench()
         for layer in layout:
             self.bench[layer] = self._make_module(layer)
 
     def modules_of(self, path: Path, layout: Layout) -> list[nn.Module]:
-        """Return the modules of a path, new ones from the bench."""
+        """Return the modules of a path; new ones come from the bench."""
         pairs = zip(path, layout, strict=True)
         return [self.bench[layer] if n is None else self.entry(n).body for n, layer in pairs]
 
     def set_live(self, path: Path | None, layout: Layout) -> None:
-        """Train a path from now on, in train mode; None for none."""
+        """Choose the path that runs in train mode; None for none."""
         self.live = None if path is None else (layout, self.modules_of(path, layout))
 
     @torch.no_grad()
     def close_problem(self, path: Path, layout: Layout, items: Tensor, accuracy: float) -> None:
-        """Keep a path as the problem's solution, and its new modules, frozen, in the library.
+        """Save a path as the problem's solution, and freeze its new modules into the library.
 
         Args:
-            items: training items `(n, images, channels, side, side)` to know the inputs by.
+            items: training items `(n, images, channels, side, side)` for fitting the soft types.
             accuracy: validation accuracy, a fraction.
         """
         problem = self.num_problems
@@ -153,7 +153,7 @@ class ModularHead(ClassHead):
     # --- scoring ---
 
     def items(self, features: Tensor, layout: Layout) -> Tensor:
-        """Return features `(batch, dim)` as the images `(batch, images, ...)` a layout looks at."""
+        """Return features `(batch, dim)` as the images `(batch, images, ...)` a layout uses."""
         images = self.sizes.as_images(features)
         return images[:, :1] if layout == PERCEPTION else images
 
@@ -173,13 +173,13 @@ class ModularHead(ClassHead):
             scores + self.log_density(features, problem)[:, None].to(scores)
             for problem, scores in enumerate(outputs)
         ]
-        # of a problem that has no path yet
+        # classes of a problem without a path
         num = len(self.class_ids) - sum(scores.shape[1] for scores in found)
         found.append(features.new_full((len(features), num), -math.inf))
         return torch.cat(found, dim=1)
 
     def log_density(self, features: Tensor, problem: int) -> Tensor:
-        """Return how dense a problem's images lie about items: `log p(x | p)`, `(batch,)`."""
+        """Return the log-density of items under a problem: `log p(x | p)`, `(batch,)`."""
         layout, name = self.layout(problem), self.solution(problem)[0]
         images = self.items(features, layout)
         points = project(images.flatten(0, 1), self.settings.soft_type_dim)
@@ -187,7 +187,7 @@ class ModularHead(ClassHead):
         return densities.reshape(images.shape[:2]).mean(1)
 
     def _outputs(self, features: Tensor) -> list[Tensor]:
-        # a prefix that several paths share is run once
+        # run a prefix shared by several paths only once
         known: dict[tuple[object, ...], Tensor] = {}
         found = []
         for problem in range(self.num_problems):
@@ -227,7 +227,7 @@ def has_own_head(model: nn.Module) -> bool:
 
 
 def modular_head(model: nn.Module) -> ModularHead:
-    """Return the modules of a network, which a foreign one has been given beside its own."""
+    """Return the modular head of a network; in a foreign network it is an added module."""
     head = model.get_submodule("head" if has_own_head(model) else FOREIGN)
     assert isinstance(head, ModularHead)
     return head

@@ -1,4 +1,4 @@
-"""Typed layers: what a module of each type is, and how a path of them runs.
+"""Layer types of modular networks, their modules, and how a path of modules runs.
 
 A problem's network is a row of layer types, its layout (the BELL networks; Valkov et al., 2024):
 
@@ -6,8 +6,8 @@ A problem's network is a row of layer types, its layout (the BELL networks; Valk
     image    conv1 conv2 full1 full2 code
     flat     flat1 flat2 flat3 flatcode   | join1 join2 out<classes>
 
-Layers before the bar act on each image of an item, those behind it on the images' codes side by
-side. Modules are interchangeable where their types are equal.
+Layers before the bar act on each image of an item, and those after it on the concatenated codes of
+the images. Modules of the same type are interchangeable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PERCEPTION: Layout = ("conv1", "conv2", "full1", "full2", "code")
 FLAT: Layout = ("flat1", "flat2", "flat3", "flatcode")
 PER_IMAGE = {*PERCEPTION, *FLAT}
 LONGEST = 8  # layers of the longest layout
-SMALLEST_SIDE = 13  # pixels that leave one after two convolutions of 5 x 5 at stride 2
+SMALLEST_SIDE = 13  # smallest side that leaves one pixel after two 5 x 5 convolutions of stride 2
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Sizes:
     """Sizes of the layers.
 
     Attributes:
-        images: pictures of an item.
-        channels, side: of one picture.
+        images: pictures per item.
+        channels, side: channels and side of one picture.
         maps: channels of the convolutions.
         hidden: width of a hidden layer.
-        code: numbers that describe a picture.
+        code: width of a picture's code.
     """
 
     images: int
@@ -51,7 +51,7 @@ class Sizes:
 
     @property
     def dim(self) -> int:
-        """Numbers of an item."""
+        """Number of values per item."""
         return self.images * self.channels * self.side**2
 
     def as_images(self, items: Tensor) -> Tensor:
@@ -60,38 +60,37 @@ class Sizes:
 
 
 def image_sizes(dim: int) -> tuple[int, int, int]:
-    """Return images, channels and side of a square picture, or a pair, of `dim` numbers.
+    """Return images, channels and side of one square picture, or of a pair, with `dim` values.
 
-    Two channels are two grey pictures; one or three are those of one picture. No number is the size
-    of two of these.
+    Two channels are two grey pictures; one or three channels are one picture. The result is unique.
 
     Raises:
-        UserError: if it is the size of none, or the picture is too small for two convolutions.
+        UserError: if no picture has this size, or it is too small for two convolutions.
     """
     for channels in (1, 2, 3):
         side = math.isqrt(dim // channels)
         if channels * side**2 == dim and side >= SMALLEST_SIDE:
             return (2, 1, side) if channels == 2 else (1, channels, side)
     raise UserError(
-        f"modules take square pictures of {SMALLEST_SIDE} pixels a side or more, with 1 to 3 "
-        f"channels, got {dim} numbers an item; choose another image size"
+        f"modules need square pictures of at least {SMALLEST_SIDE} pixels per side, with 1 to 3 "
+        f"channels, got {dim} values per item; choose another image size"
     )
 
 
 def make_layout(num_classes: int, *, flat: bool = False, image: bool = False) -> Layout:
-    """Return the layout of a problem: of lists, of flat inputs, or of one image."""
+    """Return the layout of a problem: for lists, for flat inputs, or for one image."""
     if image:
         return PERCEPTION
     return (*(FLAT if flat else PERCEPTION), "join1", "join2", f"out{num_classes}")
 
 
 def num_outputs(num_classes: int) -> int:
-    """Return the outputs of a last layer: one logit tells two classes apart."""
+    """Return the number of outputs of a last layer: two classes need only one logit."""
     return 1 if num_classes == 2 else num_classes
 
 
 def make_module(name: str, sizes: Sizes) -> nn.Module:
-    """Return a module of a type, its weights 0: making one draws no random number."""
+    """Return a module of a type, with zero weights; no random numbers are drawn."""
     side = ((sizes.side - 5) // 2 + 1 - 5) // 2 + 1
     widths = {
         "full1": (sizes.maps * side**2, sizes.hidden),
@@ -118,24 +117,24 @@ def make_module(name: str, sizes: Sizes) -> nn.Module:
 
 @torch.no_grad()
 def initialise(modules: Iterable[tuple[str, nn.Module]], seed: int) -> None:
-    """Give modules, by type, fresh weights (Xavier with the gain of the activation; bias 0)."""
+    """Initialise modules by type (Xavier with the gain of the activation; bias 0)."""
     generator = torch.Generator().manual_seed(seed)
     for name, module in modules:
         gain = 1.0 if name.startswith("out") or name.endswith("code") else math.sqrt(2)
         weight, bias = module.get_parameter("weight"), module.get_parameter("bias")
-        fresh = torch.empty(weight.shape)  # drawn on the CPU, so that devices agree
+        fresh = torch.empty(weight.shape)  # drawn on the CPU, so devices agree
         nn.init.xavier_uniform_(fresh, gain, generator=generator)
         weight.copy_(fresh)
         bias.zero_()
 
 
 def run(layout: Layout, modules: Sequence[nn.Module], x: Tensor, start: int = 0) -> Tensor:
-    """Return what comes out of consecutive layers, activations included except a last layer's.
+    """Return the output of consecutive layers; all but the last layer have activations.
 
     Args:
-        layout: of the whole network.
-        modules: of layers `start` and on.
-        x: `(batch, images, ...)` where layer `start` acts on each image, else `(batch, ...)`.
+        layout: layout of the whole network.
+        modules: modules of layer `start` and later layers.
+        x: `(batch, images, ...)` if layer `start` acts on each image, else `(batch, ...)`.
 
     Returns:
         `(batch, outputs)` logits of the whole network; else the input of the next layer.
@@ -158,12 +157,12 @@ def _layer(name: str, module: nn.Module, x: Tensor) -> Tensor:
 
 
 def points(name: str, x: Tensor) -> Tensor:
-    """Return a layer's input as points `(n, ...)`: each image of a list is one."""
+    """Return a layer's input as points `(n, ...)`; each image of a list is a point."""
     return x.flatten(0, 1) if name in PER_IMAGE else x.flatten(1)
 
 
 def label_scores(outputs: Tensor, layout: Layout) -> Tensor:
-    """Return log-probabilities `(batch, labels)` of a last layer's outputs.
+    """Return the log-probabilities `(batch, labels)` of a last layer's outputs.
 
     A single output is the logit of label 1 against label 0.
     """

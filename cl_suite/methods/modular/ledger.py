@@ -1,4 +1,4 @@
-"""What a session's search has found so far: all of it that must survive a stop."""
+"""Progress of a session's path search, saved so a stopped run can resume."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ State = dict[str, Tensor]
 
 @dataclass
 class Ledger:
-    """Outcomes of paths, and the new modules of those that are still needed.
+    """Outcomes of paths, and the new modules that are still needed.
 
     Attributes:
         outcomes: (path, accuracy, loss) in order.
-        epoch: epochs of the path under way.
-        trial: when the path under way was best: (epoch, accuracy, loss); None before its first
+        epoch: epochs of the current path.
+        trial: best (epoch, accuracy, loss) of the current path; None before its first
             validation.
-        trial_state: its new modules then.
+        trial_state: its new modules at that epoch.
         best: new modules of the best path.
-        standalone: those of the path of new modules alone, which is the first.
+        standalone: modules of the path of only new modules, which is the first.
     """
 
     outcomes: list[tuple[Path, float, float]] = field(default_factory=list)
@@ -33,15 +33,15 @@ class Ledger:
     standalone: State = field(default_factory=dict)
 
     def known(self) -> dict[Path, Outcome]:
-        """Return what each path tried was worth."""
+        """Return the outcome of each path tried."""
         return {path: Outcome(path, *worth) for path, *worth in self.outcomes}
 
     def best_outcome(self) -> Outcome:
-        """Return that of the best path, the first one among equals."""
+        """Return the outcome of the best path; the first among equals."""
         return max(self.known().values(), key=lambda outcome: outcome.rank)
 
     def note(self, outcome: Outcome, state: State) -> None:
-        """Take down a path and its new modules."""
+        """Record the outcome of a path and its new modules."""
         if not self.outcomes:
             self.standalone = state
         if not self.outcomes or outcome.rank > self.best_outcome().rank:
@@ -49,18 +49,18 @@ class Ledger:
         self.outcomes.append((outcome.path, outcome.accuracy, outcome.loss))
 
     def look(self, accuracy: float, loss: float, bench: nn.Module) -> None:
-        """Keep the new modules of the path under way if its loss never was lower."""
+        """Keep the new modules of the current path if its loss is the lowest so far."""
         if self.trial is None or loss < self.trial[2]:
             self.trial = self.epoch, accuracy, loss
             self.trial_state = {k: v.detach().clone() for k, v in bench.state_dict().items()}
 
     @property
     def idle(self) -> int:
-        """Epochs since the path under way was best."""
+        """Epochs since the best epoch of the current path."""
         return self.epoch - (self.trial[0] if self.trial else 0)
 
     def close(self, path: Path) -> Outcome:
-        """Take down the path under way, as it was best, and return what it was worth."""
+        """Record the current path at its best epoch and return the outcome."""
         assert self.trial is not None, "a path is looked at before it is closed"
         outcome = Outcome(path, *self.trial[1:])
         self.note(outcome, self.trial_state)

@@ -1,4 +1,4 @@
-"""The library: every module ever kept, frozen, with what its inputs looked like."""
+"""The library of modules: all kept modules, frozen, with statistics of their inputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cl_suite.models.heads.feature_transform import take_sizes
 
 
 class Entry(nn.Module):
-    """A frozen module and its soft types, one for each problem that uses it.
+    """A frozen module and its soft types, one per problem that uses it.
 
     Attributes:
         body: the module.
-        means, covariances: of its inputs, `(uses, dim)` and `(uses, dim, dim)`.
-        accuracies: validation accuracy `(uses,)` of the problems.
-        problems: their numbers `(uses,)`.
-        inputs: some inputs `(n, ...)` of its first problem, none where no search asks for them.
+        means, covariances: statistics of its inputs, `(uses, dim)` and `(uses, dim, dim)`.
+        accuracies: validation accuracies `(uses,)` of the problems.
+        problems: numbers `(uses,)` of the problems.
+        inputs: some inputs `(n, ...)` of its first problem; none if no search needs them.
     """
 
     means: Tensor
@@ -38,7 +38,7 @@ class Entry(nn.Module):
         self.register_buffer("inputs", torch.empty(0))
 
     def add_use(self, points: Tensor, accuracy: float, problem: int) -> None:
-        """Add the soft type of projected inputs `(n, dim)` in a problem."""
+        """Add the soft type of projected inputs `(n, dim)` from a problem."""
         mean, covariance = soft_type.fit(points)
         new = {
             "means": mean,
@@ -53,12 +53,12 @@ class Entry(nn.Module):
             )
 
     def log_likelihoods(self, points: Tensor) -> Tensor:
-        """Return the log-likelihood `(uses,)` of all of the projected points by each soft type."""
+        """Return the log-likelihood `(uses,)` of all projected points under each soft type."""
         pairs = zip(self.means, self.covariances, strict=True)
         return torch.stack([soft_type.log_densities(points, *pair).sum() for pair in pairs])
 
     def log_densities(self, points: Tensor, problem: int) -> Tensor:
-        """Return the log-density `(n,)` of projected points by the soft type of a problem."""
+        """Return the log-density `(n,)` of projected points under the soft type of a problem."""
         use = self.problems.tolist().index(problem)
         return soft_type.log_densities(points, self.means[use], self.covariances[use])
 
@@ -68,10 +68,10 @@ class Entry(nn.Module):
 
 
 class NamedModules(nn.ModuleDict):
-    """Modules by name, which take the names of what is loaded into them.
+    """Modules by name; loading a state creates and removes modules to match it.
 
     Args:
-        make: from a name to a module of the right kind.
+        make: function from a name to a module of the right kind.
     """
 
     def __init__(self, make: Callable[[str], nn.Module]) -> None:
@@ -90,15 +90,15 @@ class NamedModules(nn.ModuleDict):
 
 
 def entry_name(problem: int, layer: str) -> str:
-    """Return the name of the module of type `layer` that a problem brought."""
+    """Return the name of the module of type `layer` that a problem added."""
     return f"{problem}_{layer}"
 
 
 def problem_of(name: str) -> int:
-    """Return the problem that brought an entry, by its name."""
+    """Return the problem that added the entry of this name."""
     return int(name.partition("_")[0])
 
 
 def layer_of(name: str) -> str:
-    """Return the type of an entry by its name."""
+    """Return the layer type of the entry of this name."""
     return name.partition("_")[2]

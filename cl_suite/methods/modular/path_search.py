@@ -1,4 +1,4 @@
-"""What every search for a path shares: what it is shown, and how it suggests and observes."""
+"""Interface of path searches: the problem they get, and how they suggest paths."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cl_suite.methods.modular import layers
 from cl_suite.methods.modular.layers import Layout
 from cl_suite.methods.modular.library import Entry, layer_of
 
-Path = tuple[str | None, ...]  # a library module's name for each layer, None for a new module
-CHUNK = 512  # items a forward pass where nothing is trained
+Path = tuple[str | None, ...]  # a library module's name per layer; None for a new module
+CHUNK = 512  # items per forward pass without training
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a path was worth on held-out training data: accuracy (a fraction) and mean loss."""
+    """Accuracy (a fraction) and mean loss of a path on held-out training data."""
 
     path: Path
     accuracy: float
@@ -28,7 +28,7 @@ class Outcome:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """By what paths are compared: accuracy, and the loss among equals."""
+        """Key for comparing paths: accuracy, then loss among equals."""
         return self.accuracy, -self.loss
 
 
@@ -38,9 +38,9 @@ class Settings:
 
     Args:
         temperature: `T` of the prior over modules.
-        soft_type_dim: numbers that a layer's inputs are projected to.
-        stored_inputs: inputs kept of each module that can begin a shortest suffix.
-        shortest_suffix: `l_min`, layers that a re-used suffix has at least.
+        soft_type_dim: dimension to which a layer's inputs are projected.
+        stored_inputs: inputs kept for each module that can begin a shortest suffix.
+        shortest_suffix: `l_min`, minimum number of layers in a reused suffix.
     """
 
     temperature: float = 0.001
@@ -51,17 +51,17 @@ class Settings:
 
 @dataclass
 class Problem:
-    """A session as a search sees it. Nothing in it is test data.
+    """A session from the view of a search; it contains no test data.
 
     Attributes:
         layout: layer types of the network.
         library: modules by name.
-        solutions: best paths of earlier problems, without None.
+        solutions: best paths of earlier problems; they contain no None.
         inputs, labels: training items `(n, images, channels, side, side)`, labels `(n,)` from 0.
-        held_inputs, held_labels: those held out.
-        settings: of the search.
-        standalone: gives the trained modules of the path of new modules alone, once it is trained.
-        seed: of random draws.
+        held_inputs, held_labels: held-out items and labels.
+        settings: settings of the search.
+        standalone: returns the modules of the path of only new modules, once it is trained.
+        seed: seed of random draws.
     """
 
     layout: Layout
@@ -82,7 +82,7 @@ class Problem:
 
     @property
     def all_new(self) -> Path:
-        """The path that re-uses nothing."""
+        """The path that reuses nothing."""
         return (None,) * self.depth
 
     def choices(self, depth: int) -> list[str]:
@@ -95,7 +95,7 @@ class Problem:
 
     @torch.no_grad()
     def after(self, names: Sequence[str], items: Tensor | None = None) -> Tensor:
-        """Return what a prefix of library modules makes of items, those of training by default."""
+        """Return the output of a prefix of library modules for items; default: training items."""
         items = self.inputs if items is None else items
         parts = [
             layers.run(self.layout, self.bodies(names), part) for part in torch.split(items, CHUNK)
@@ -113,13 +113,13 @@ class Problem:
         return float(hits), loss if math.isfinite(loss) else math.inf
 
 
-Plan = Generator[Path, Outcome, None]  # yields paths, is sent what each was worth
+Plan = Generator[Path, Outcome, None]  # yields paths and receives their outcomes
 
 
 class PathSearch:
-    """Suggests paths to train, one at a time, and is told what each was worth.
+    """Suggests paths to train, one at a time, and observes their outcomes.
 
-    Deterministic: observing the same outcomes again leads to the same suggestions.
+    It is deterministic: the same outcomes lead to the same suggestions.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -127,11 +127,11 @@ class PathSearch:
         self._next: Path | None = next(plan, None)
 
     def suggest(self) -> Path | None:
-        """Return the path to train next, None if the search is over."""
+        """Return the path to train next; None if the search is over."""
         return self._next
 
     def observe(self, outcome: Outcome) -> None:
-        """Take note of what the suggested path was worth."""
+        """Record the outcome of the suggested path."""
         try:
             self._next = self._plan.send(outcome)
         except StopIteration:

@@ -1,6 +1,6 @@
-"""Perceptual transfer: re-use a prefix, extended greedily by the likeliest module.
+"""Perceptual transfer: reuse a prefix, extended greedily by the likeliest module.
 
-With `s` a module's soft types, `a_s` the accuracies of their problems and `h` the layer's inputs,
+Here `s` are a module's soft types, `a_s` the accuracies of their problems, `h` the layer's inputs:
 
     p(m, s) = exp(a_s / T) / sum over all soft types of the layer     (prior)
     score(m) = log p(m, s*) + sum_n log p(h_n | m, s*),   s* = argmax_s sum_n log p(h_n | m, s)
@@ -24,7 +24,7 @@ def scores(
     """Return the score `(modules,)` of each module: log prior plus log-likelihood.
 
     Args:
-        log_likelihoods, accuracies: `(uses,)` of each module, one a soft type.
+        log_likelihoods, accuracies: `(uses,)` of each module, one per soft type.
     """
     priors = log_prior(torch.cat(list(accuracies)), temperature)
     found, start = [], 0
@@ -36,7 +36,7 @@ def scores(
 
 
 def likeliest(problem: Problem, prefix: tuple[str, ...]) -> str | None:
-    """Return the module by which a prefix is best extended, None if no module fits."""
+    """Return the module that best extends a prefix; None if no module fits."""
     depth = len(prefix)
     names = problem.choices(depth)
     if not names:
@@ -53,7 +53,7 @@ def likeliest(problem: Problem, prefix: tuple[str, ...]) -> str | None:
 
 
 def prefixes(problem: Problem) -> Plan:
-    """Suggest the likeliest prefix of each length, the rest being new."""
+    """Suggest the likeliest prefix of each length; the other layers are new."""
     prefix: tuple[str, ...] = ()
     while len(prefix) < problem.depth and (name := likeliest(problem, prefix)) is not None:
         prefix += (name,)

@@ -1,4 +1,4 @@
-"""The searches by name: PICLE's, and those that the literature compares it with."""
+"""The path searches by name: PICLE and the baselines of the literature."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ NEIGHBOURS = 5
 
 
 def make_search(name: SearchName, problem: Problem) -> PathSearch:
-    """Return a search for a path that solves `problem`; each begins with new modules alone."""
+    """Return a search for a path that solves `problem`; each starts with only new modules."""
     return PathSearch(PLANS[name](problem))
 
 
 def picle(problem: Problem) -> Plan:
-    """Search prefixes by their likelihood, then suffixes by a Gaussian process."""
+    """Search prefixes by likelihood, then suffixes with a Gaussian process."""
     standalone = yield problem.all_new
     yield from prefixes(problem)
     yield from suffixes(problem, standalone.loss)
 
 
 def standalone(problem: Problem) -> Plan:
-    """Re-use nothing."""
+    """Use only new modules."""
     yield problem.all_new
 
 
 def random_paths(problem: Problem) -> Plan:
-    """Draw paths at random, each layer's module from those that fit and a new one."""
+    """Draw random paths: for each layer a new module or a library module that fits."""
     yield problem.all_new
     draw = random.Random(problem.seed)
     options = [[None, *problem.choices(depth)] for depth in range(problem.depth)]
     seen = {problem.all_new}
-    # as many draws as could be needed: where few paths exist, most are drawn again and again
+    # enough draws: if few paths exist, most are drawn many times
     for _ in range(100 * most_baseline_paths(problem)):
         path: Path = tuple(draw.choice(layer) for layer in options)
         if path not in seen:
@@ -53,9 +53,9 @@ def random_paths(problem: Problem) -> Plan:
 
 
 def exhaustive(problem: Problem) -> Plan:
-    """Go through all paths, full re-use first, up to the same number as the random search.
+    """Try all paths, full reuse first, up to the same number as the random search.
 
-    HOUDINI's search (Valkov et al., NeurIPS 2018), where the architecture is given.
+    This is HOUDINI's search (Valkov et al., NeurIPS 2018) for a given architecture.
     """
     options = [[*problem.choices(depth), None] for depth in range(problem.depth)]
     others = (path for path in itertools.product(*options) if path != problem.all_new)
@@ -65,12 +65,12 @@ def exhaustive(problem: Problem) -> Plan:
 
 
 def most_baseline_paths(problem: Problem) -> int:
-    """Return the paths that random and exhaustive search train at most."""
+    """Return the maximum number of paths that random and exhaustive search train."""
     return 2 * problem.depth + len(problem.solutions)
 
 
 def mntdp(problem: Problem) -> Plan:
-    """Try the prefixes of one earlier solution: that whose features classify best by neighbours.
+    """Try the prefixes of the earlier solution with the best nearest-neighbour accuracy.
 
     MNTDP-D (Veniat et al., ICLR 2021).
     """
@@ -79,7 +79,7 @@ def mntdp(problem: Problem) -> Plan:
     shared = [prefix for prefix in shared if prefix]
     if not shared:
         return
-    # the last layer's output is the prediction: features are what goes into it
+    # the last layer's output is the prediction; its inputs are the features
     worth = [neighbour_accuracy(problem, prefix[: problem.depth - 1]) for prefix in shared]
     closest = shared[worth.index(max(worth))]
     for length in range(1, len(closest) + 1):
@@ -93,14 +93,14 @@ def _shared_prefix(solution: tuple[str, ...], layout: tuple[str, ...]) -> tuple[
 
 
 def neighbour_accuracy(problem: Problem, prefix: tuple[str, ...]) -> float:
-    """Return the share of held-out items that their nearest training items classify rightly."""
+    """Return the share of held-out items that their nearest training items classify correctly."""
     train, held = problem.after(prefix), problem.after(prefix, problem.held_inputs)
     votes = neighbour_votes(train.flatten(1), problem.labels, held.flatten(1))
     return float((votes == problem.held_labels).double().mean())
 
 
 def neighbour_votes(train: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-    """Return the commonest label `(m,)` among each query's nearest training points."""
+    """Return the most common label `(m,)` among each query's nearest training points."""
     near = torch.cdist(queries, train).topk(min(NEIGHBOURS, len(train)), largest=False).indices
     return labels[near].mode(dim=1).values
 

@@ -1,4 +1,4 @@
-"""A session's data as a problem for a search."""
+"""Turns a session's data into a problem for a path search."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def read_items(data: Any, head: ModularHead, device: torch.device) -> tuple[Tens
     """Return items `(n, images, channels, side, side)` and labels `(n,)` counted from 0.
 
     Args:
-        data: an Avalanche data set of the problem under way.
-        head: knows the classes of that problem.
+        data: an Avalanche data set of the current problem.
+        head: head with the classes of that problem.
     """
     parts = list(batches(data, CHUNK))
     items = torch.cat([part[0].flatten(1) for part in parts]).to(device)
@@ -32,10 +32,10 @@ def read_items(data: Any, head: ModularHead, device: torch.device) -> tuple[Tens
 
 
 def layout_of(head: ModularHead, items: Tensor, *, flat: bool) -> Layout:
-    """Return the layout that the problem under way needs.
+    """Return the layout of the current problem.
 
-    One of single images has as many classes as an image's code has numbers, and items whose images
-    but the first are blank.
+    It is a problem of single images if it has as many classes as a code has numbers, and all images
+    of an item after the first are blank.
     """
     num = len(head.rows_of(head.num_problems))
     image = num == head.sizes.code and not flat and not bool(items[:, 1:].any())
@@ -45,7 +45,7 @@ def layout_of(head: ModularHead, items: Tensor, *, flat: bool) -> Layout:
 def make_problem(
     head: ModularHead, layout: Layout, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]
 ) -> Problem:
-    """Return the problem under way, its training items and those held out given with labels."""
+    """Return the current problem from its training and held-out items with their labels."""
 
     def looked_at(items: Tensor) -> Tensor:
         return items[:, :1] if layout == layers.PERCEPTION else items
@@ -63,7 +63,7 @@ def make_problem(
 
 
 def bench_modules(head: ModularHead, state: State) -> list[nn.Module]:
-    """Return new modules as a ledger keeps them, in the order of their layers."""
+    """Return the new modules of a ledger's state, in the order of their layers."""
     modules = NamedModules(lambda layer: layers.make_module(layer, head.sizes))
     modules.load_state_dict(state)
     return list(modules.to(head.weight.device).values())

@@ -1,4 +1,4 @@
-"""What a module takes as input: a Gaussian of randomly projected activations ("soft type")."""
+"""Soft types: Gaussians over a module's randomly projected inputs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-FLOOR = 1e-6  # variance added in every direction: activations that are constant have none
+FLOOR = 1e-6  # variance added in every direction: constant activations have none
 
 
 def project(points: Tensor, dim: int) -> Tensor:
     """Return points `(n, ...)` flattened and projected at random to `(n, dim)`, in double.
 
-    Equal widths always get the same projection (entries `N(0, 1 / dim)`), so that modules of one
-    type can be compared; points of no more than `dim` numbers stay as they are.
+    Equal widths always get the same projection (entries `N(0, 1 / dim)`), so modules of one type
+    can be compared. Points of at most `dim` numbers stay unchanged.
     """
     flat = points.flatten(1).double()
     width = flat.shape[1]
@@ -29,8 +29,8 @@ def fit(points: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean `(dim,)` and covariance `(dim, dim)` of points `(n, dim)`.
 
     The sample covariance (divided by n - 1) is shrunk towards a multiple of the identity by the
-    share `dim / (n + dim)`: that of few points is singular, and the density of a singular Gaussian
-    is as large as rounding makes it.
+    share `dim / (n + dim)`. With few points it is singular, and the density of a singular Gaussian
+    depends on rounding errors.
     """
     num, dim = points.shape
     mean = points.mean(0)
@@ -54,5 +54,5 @@ def log_densities(points: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
 
 
 def log_prior(accuracies: Tensor, temperature: float) -> Tensor:
-    """Return log-probabilities `(n,)` of soft types by the accuracies `(n,)` of their problems."""
+    """Return log-probabilities `(n,)` of soft types from their problems' accuracies `(n,)`."""
     return (accuracies / temperature).log_softmax(0)

@@ -1,10 +1,10 @@
-"""Latent transfer: re-use a suffix of an earlier solution, sought by Bayesian optimisation.
+"""Latent transfer: reuse a suffix of an earlier solution, found by Bayesian optimisation.
 
-Suffixes are near each other if they compute nearly the same function, by the distance
+Suffixes are near each other if they compute nearly the same function. The distance is
 
     d(a, b) = sqrt( mean over stored inputs z and outputs of (a(z) - b(z))^2 ).
 
-A Gaussian process over these distances predicts the validation loss of those not tried yet.
+A Gaussian process over these distances predicts the validation loss of untried suffixes.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from cl_suite.methods.modular.layers import PER_IMAGE
 from cl_suite.methods.modular.library import layer_of
 from cl_suite.methods.modular.path_search import Path, Plan, Problem
 
-NUM_FIRST = 2  # suffixes tried before the process is asked
+NUM_FIRST = 2  # suffixes tried before the process is used
 LEAST_IMPROVEMENT = 1e-3  # expected improvement below which the search ends
-LIST_SEED = 3  # of the lists that are made of stored inputs of single images
+LIST_SEED = 3  # for drawing lists from stored single images
 
 
 def suffixes(problem: Problem, standalone_loss: float) -> Plan:
     """Suggest suffixes of the shortest length; then, if the best helped, longer ones of its path.
 
     Args:
-        standalone_loss: validation loss of the path of new modules alone.
+        standalone_loss: validation loss of the path of only new modules.
     """
     tails = transferable(problem)
     if not tails:
         return
     shortest = problem.settings.shortest_suffix
     distances = _distances(problem, [tail[-shortest:] for tail in tails])
-    # the path of new modules is one more point, the last
+    # the path of only new modules is the last point
     losses = {len(tails): standalone_loss}
     while (choice := next_choice(distances, losses)) is not None:
         outcome = yield _path(problem, tails[choice][-shortest:])
@@ -51,7 +51,7 @@ def suffixes(problem: Problem, standalone_loss: float) -> Plan:
 def transferable(problem: Problem) -> list[tuple[str, ...]]:
     """Return the longest suffix of each earlier solution whose types fit, if long enough.
 
-    Of those that end in the same shortest suffix the first one counts.
+    Of solutions with the same shortest suffix, only the first counts.
     """
     shortest = problem.settings.shortest_suffix
     found: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -67,11 +67,11 @@ def transferable(problem: Problem) -> list[tuple[str, ...]]:
 
 
 def next_choice(distances: NDArray[np.float64], losses: Mapping[int, float]) -> int | None:
-    """Return which suffix to try next, None if none is left or promises an improvement.
+    """Return the suffix to try next; None if none is left or promises an improvement.
 
     Args:
-        distances: `(n + 1, n + 1)`, the last point being the path of new modules.
-        losses: observed so far by point, that of the last point included.
+        distances: `(n + 1, n + 1)`; the last point is the path of only new modules.
+        losses: losses observed so far by point, including the last point.
     """
     num = len(distances) - 1
     central = np.argsort(distances[:-1].mean(axis=1), kind="stable")[:NUM_FIRST]
@@ -91,7 +91,7 @@ def next_choice(distances: NDArray[np.float64], losses: Mapping[int, float]) -> 
 
 
 def distance(first: Tensor, second: Tensor) -> float:
-    """Return the distance of two functions by their outputs `(n, outputs)` on the same inputs."""
+    """Return the distance of two functions from their outputs `(n, outputs)` on the same inputs."""
     return float((first.double() - second.double()).square().mean().sqrt())
 
 
@@ -111,7 +111,7 @@ def _outputs(problem: Problem, modules: Sequence[nn.Module], inputs: Tensor) -> 
 def stored_inputs(problem: Problem) -> Tensor:
     """Return the stored inputs of all modules that can begin a shortest suffix.
 
-    Where the layer acts on lists of images, lists are drawn from the single stored ones.
+    If the layer acts on lists of images, lists are drawn from the stored single images.
     """
     depth = problem.depth - problem.settings.shortest_suffix
     stored = torch.cat([problem.library[name].inputs for name in problem.choices(depth)])

@@ -1,4 +1,4 @@
-"""A second way out of a network, by which it tells what was done to its input."""
+"""A second branch of a network, which predicts the pretext transform of its input."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class PretextBranch(nn.Module):
     """A private copy of a backbone's last blocks, and a linear head for each pretext task.
 
     Args:
-        tasks: the pretext tasks; kept here, as a puzzle's permutations belong to the head.
+        tasks: the pretext tasks; kept here, because a puzzle's permutations belong to the head.
         dim: width of the features.
-        body: the backbone's body, whose last blocks and end are copied; None: the branch starts
+        body: the backbone's body, whose last blocks and end are copied; None if the branch starts
             at the features.
-        num_blocks: how many blocks are copied.
+        num_blocks: number of blocks copied.
     """
 
     def __init__(
@@ -39,19 +39,19 @@ class PretextBranch(nn.Module):
         self.tasks: Sequence[PretextTask] = nn.ModuleList(tasks)  # type: ignore[assignment]
         self.num_blocks = num_blocks
         self.body = None if body is None else private_end(body, num_blocks)
-        # the suite's own head: a network's last nn.Linear would be taken for its classifier
+        # the suite's own head: a network's last nn.Linear would count as its classifier
         self.heads = nn.ModuleList(LinearHead(dim) for _ in tasks)
         for head, task in zip(self.heads, tasks, strict=True):
             head.grow(range(task.num_labels))  # type: ignore[operator]  # a module's attribute
 
     def forward(self, model: nn.Module, images: Tensor) -> list[Tensor]:
-        """Return the logits of each task for its own images, the shared part being `model`'s.
+        """Return the logits of each task for its own images; `model` runs the shared part.
 
-        Running averages of BatchNorm in the shared part do not notice these images: in train mode
-        they are normalised by their own statistics. The private part has averages of its own.
+        These images do not change the running averages of BatchNorm in the shared part: in train
+        mode they are normalised by their own statistics. The private part has separate averages.
 
         Args:
-            images: `(tasks * batch, ...)`, one task's after the other's.
+            images: `(tasks * batch, ...)`, task after task.
         """
         features = self._features(model, images).float()
         parts = features.chunk(len(self.heads))
@@ -61,7 +61,7 @@ class PretextBranch(nn.Module):
         if self.body is None:
             with untracked(model):
                 return feature_function(model)(images)
-        assert isinstance(model, Classifier), "only of such a model are there blocks to copy"
+        assert isinstance(model, Classifier), "only such a model has blocks to copy"
         shared, own = cut(model.backbone.body), cut(self.body)
         with untracked(model.backbone):
             hidden = shared.prefix(images, shared.num_blocks - self.num_blocks)
@@ -69,9 +69,9 @@ class PretextBranch(nn.Module):
 
 
 def private_end(body: nn.Module, num_blocks: int) -> nn.Module:
-    """Return a copy of a body that holds the tensors of its last blocks, and what follows, alone.
+    """Return a copy of a body with only the tensors of its last blocks and what follows them.
 
-    Its `suffix` from there on (see `Stages`) is all that can be run.
+    Only its `suffix` from there on (see `Stages`) can run.
     """
     twin = copy.deepcopy(body)
     stages = cut(twin)
@@ -83,30 +83,30 @@ def private_end(body: nn.Module, num_blocks: int) -> nn.Module:
                 if tensor not in own:
                     setattr(twin, tensor, None)
         elif held and not any(each.startswith(f"{name}.") for each in own):
-            with suppress(AttributeError):  # gone already, with what it was a part of
+            with suppress(AttributeError):  # already removed with its parent
                 twin.set_submodule(name, nn.Identity())
     return twin.requires_grad_(True)
 
 
 def check_cut(body: nn.Module, num_blocks: int) -> None:
-    """Raise `UserError` unless something that learns lies below the last `num_blocks` blocks."""
+    """Raise `UserError` if nothing below the last `num_blocks` blocks is trained."""
     stages = cut(body)
     if num_blocks >= stages.num_blocks:
         raise UserError(
-            f"the backbone has {stages.num_blocks} blocks, none of which would be shared with a "
-            f"branch of {num_blocks}; pass --strategy.branch features, or another backbone"
+            f"the backbone has {stages.num_blocks} blocks, so it would share none with a branch of "
+            f"{num_blocks}; pass --strategy.branch features, or choose another backbone"
         )
     trained = [name for name, p in body.named_parameters() if p.requires_grad]
     if not any(_is_shared(stages, name, num_blocks) for name in trained):
         raise UserError(
             f"nothing below the last {num_blocks} blocks of the backbone is trained, so a pretext "
-            "task would teach it nothing; raise --model.trained_blocks"
+            "task would have no effect; raise --model.trained_blocks"
         )
 
 
 @contextmanager
 def untracked(module: nn.Module) -> Iterator[None]:
-    """Leave the running averages of BatchNorm layers alone inside the block."""
+    """Freeze the running averages of BatchNorm layers inside the `with` block."""
     layers = [layer for layer in batchnorms(module) if layer.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False  # type: ignore[assignment]  # a module's attribute

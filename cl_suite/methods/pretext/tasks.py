@@ -1,12 +1,11 @@
-"""Pretext tasks: which transform was applied to an image, or to the log-mel map of a sound?
+"""Pretext tasks: recognise the transform applied to an image or to a sound's log-mel map.
 
-Each task is a pure function of tensors and a thin module that holds its numbers. What is drawn at
-random (labels, the order of the permutations) comes from torch's global generator, or from one that
-is given.
+Each task is a pure function of tensors and a thin module that holds its settings. Random draws
+(labels, the order of the permutations) use torch's global generator, or one passed in.
 
 For images (Bonicelli et al., 2023, arXiv 2305.03648, section 4 and the authors' code): jigsaw,
-rotation, both (jig_rot), vertical flip (vflip). For sounds `(1, mels, frames)`: the same puzzle of
-pieces of time (time_jigsaw) or of bands of frequency (band_permutation), and time reversal.
+rotation, both (jig_rot), vertical flip (vflip). For sounds `(1, mels, frames)`: a puzzle of time
+segments (time_jigsaw) or frequency bands (band_permutation), and time reversal.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ def patch_permutations(
 ) -> Tensor:
     """Return permutations `(num_permutations, num_patches)`, each once, in random order.
 
-    All of them where there are no more than 100 (24 of four patches), else 100 drawn at random.
+    All of them if there are at most 100 (24 for four patches), else 100 drawn at random.
 
     Args:
-        identity: whether leaving all in place is one of those to draw from.
+        identity: whether the identity permutation may be drawn.
     """
     untouched = tuple(range(num_patches))
     if math.factorial(num_patches) <= MAX_PERMUTATIONS:
         found = [p for p in itertools.permutations(untouched) if identity or p != untouched]
         order = torch.randperm(len(found), generator=generator)
         return torch.tensor(found)[order]
-    drawn: dict[tuple[int, ...], None] = {}  # a set that keeps its order
+    drawn: dict[tuple[int, ...], None] = {}  # an ordered set
     while len(drawn) < MAX_PERMUTATIONS:
         one = tuple(torch.randperm(num_patches, generator=generator).tolist())
         if identity or one != untouched:
@@ -59,8 +58,8 @@ def patch_permutations(
 def permute_patches(images: Tensor, permutations: Tensor, rows: int, columns: int) -> Tensor:
     """Return the images with their patches in another order.
 
-    A side that the grid does not divide is padded with zeros at the left and at the top, and the
-    padding's place is cut off again afterwards.
+    If the grid does not divide a side, the image is padded with zeros at the left and top. The same
+    area is cut off again afterwards.
 
     Args:
         images: `(batch, channels, height, width)`.
@@ -79,10 +78,10 @@ def permute_patches(images: Tensor, permutations: Tensor, rows: int, columns: in
 
 
 def rotate(images: Tensor, labels: Tensor, num_angles: int = 4) -> Tensor:
-    """Return square images turned counter-clockwise by `label * 360 / num_angles` degrees.
+    """Return square images rotated counter-clockwise by `label * 360 / num_angles` degrees.
 
-    Bilinear, corners aligned, zeros outside; quarter turns are `torch.rot90` on the last two
-    dimensions.
+    Interpolation is bilinear with aligned corners and zeros outside. Quarter turns equal
+    `torch.rot90` on the last two dimensions.
 
     Args:
         images: `(batch, channels, side, side)`.
@@ -96,18 +95,18 @@ def rotate(images: Tensor, labels: Tensor, num_angles: int = 4) -> Tensor:
 
 
 def mirror(images: Tensor, labels: Tensor, dim: int) -> Tensor:
-    """Return the images, those of label 1 reversed along `dim`."""
+    """Return the images; those with label 1 are reversed along `dim`."""
     chosen = labels.bool().view(-1, *[1] * (images.dim() - 1))
     return torch.where(chosen, images.flip(dim), images)
 
 
 class PretextTask(nn.Module):
-    """From inputs `(batch, channels, height, width)` and labels `(batch,)` to transformed inputs.
+    """Transforms inputs `(batch, channels, height, width)` according to labels `(batch,)`.
 
     Attributes:
-        num_labels: how many transforms there are.
-        needs_square: whether height and width must agree.
-        smallest: lowest height and width, below which transforms could not be told apart.
+        num_labels: number of transforms.
+        needs_square: whether height and width must be equal.
+        smallest: minimum height and width at which transforms can be distinguished.
     """
 
     needs_square: ClassVar[bool] = False
@@ -119,7 +118,7 @@ class PretextTask(nn.Module):
 
 
 class Puzzle(PretextTask):
-    """Patches of a grid in one of many orders, which are drawn once and saved with the module."""
+    """Reorders the patches of a grid; permutations are drawn once and saved with the module."""
 
     permutations: Tensor
 
@@ -136,7 +135,7 @@ class Puzzle(PretextTask):
 
 
 class Jigsaw(Puzzle):
-    """A puzzle of squares."""
+    """A puzzle of square patches."""
 
     needs_square = True
 
@@ -151,7 +150,7 @@ class Jigsaw(Puzzle):
 
 
 class Rotation(PretextTask):
-    """Equally spaced angles."""
+    """Rotates images by equally spaced angles."""
 
     needs_square = True
 
@@ -166,7 +165,7 @@ class Rotation(PretextTask):
 
 
 class Mirror(PretextTask):
-    """As it is, or reversed along one dimension."""
+    """Leaves inputs unchanged or reverses them along one dimension."""
 
     num_labels = 2
 
@@ -181,10 +180,10 @@ class Mirror(PretextTask):
 def make_tasks(name: PretextName, *, patches: int = 4, angles: int = 4) -> list[PretextTask]:
     """Return the tasks of this name: one, or two for jig_rot.
 
-    The puzzle of jig_rot has no identity, as leaving all in place is the rotation's label 0.
+    The puzzle of jig_rot has no identity, because the rotation's label 0 leaves all in place.
 
     Raises:
-        UserError: for an unknown name, or a number of patches or angles that there is not.
+        UserError: for an unknown name, or an invalid number of patches or angles.
     """
     if name not in get_args(PretextName):
         known = ", ".join(get_args(PretextName))

@@ -1,4 +1,4 @@
-"""How much a replay buffer may keep: samples, bytes, or a share of what was seen."""
+"""Size limit of a replay buffer: samples, bytes, or a share of the samples seen."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be kept: samples, bytes, or a share of the training samples seen so far."""
+    """Size limit: a number of samples, of bytes, or a share of the training samples seen."""
 
     amount: Fraction
     unit: Literal["samples", "bytes", "share"]
     text: str
 
     def total(self, num_seen: int) -> int:
-        """Return the budget in samples, or in bytes, once so many samples were seen."""
+        """Return the budget in samples or bytes after `num_seen` samples."""
         return int(self.amount * num_seen if self.unit == "share" else self.amount)
 
     def quota(self, num_seen: int, num_classes: int, fixed_classes: int | None = None) -> int:
-        """Return what each class may keep, in samples or bytes.
+        """Return the limit for each class, in samples or bytes.
 
         Args:
             num_seen: training samples seen so far.
             num_classes: classes seen so far.
-            fixed_classes: classes there will be in the end; None: share among those seen.
+            fixed_classes: final number of classes; None to share among the classes seen so far.
 
         Raises:
-            UserError: if that is less than one sample, or there are more classes than announced.
+            UserError: if that is less than one sample, or more than `fixed_classes` were seen.
         """
         if fixed_classes is not None and num_classes > fixed_classes:
             raise UserError(
-                f"fixed_classes is {fixed_classes}, but {num_classes} classes were seen; give the "
-                "number of all classes, or null"
+                f"fixed_classes is {fixed_classes}, but {num_classes} classes were seen; pass the "
+                "total number of classes, or null"
             )
         shares = fixed_classes or num_classes
         total = self.total(num_seen)
@@ -52,12 +52,12 @@ class Budget:
         """Return the error for a budget that leaves a class without any sample."""
         return UserError(
             f"buffer {self.text} is {amount}: less than one sample for each of {num_classes} "
-            f"classes; give a larger one, such as {20 * num_classes} (samples)"
+            f"classes; pass a larger one, such as {20 * num_classes} (samples)"
         )
 
 
 def parse_budget(text: str | int) -> Budget:
-    """Return the budget that a text stands for: "500" samples, "2MB" or "300kB", or "1%".
+    """Parse a budget: "500" samples, "2MB" or "300kB", or "1%".
 
     Raises:
         UserError: for anything else.
@@ -76,8 +76,8 @@ def parse_budget(text: str | int) -> Budget:
         if not unit and amount >= 1 and amount.denominator == 1:
             return Budget(amount, "samples", str(text))
     raise UserError(
-        f"buffer '{text}' is no budget; give a number of samples (500), of bytes (2MB, 300kB), or "
-        "a share of the training samples up to 100% (1%)"
+        f"buffer '{text}' is not a budget; pass a number of samples (500), of bytes (2MB, 300kB), "
+        "or a share of the training samples up to 100% (1%)"
     )
 
 
@@ -87,10 +87,10 @@ def check_budget(
     session_sizes: Sequence[int],
     fixed_classes: int | None = None,
 ) -> None:
-    """Raise `UserError` if a class would be left without a sample after some session.
+    """Raise `UserError` if some session would leave a class without a sample.
 
-    What a sample takes in bytes is not known before it is encoded, so that of a budget in bytes
-    only the plainest cases are found.
+    The bytes of a sample are unknown until it is encoded. For a budget in bytes only obvious cases
+    are therefore found.
 
     Args:
         session_classes: class ids that each session brings.

@@ -1,14 +1,14 @@
-"""Replay buffers: the same quota for each class, or a uniform sample of everything seen.
+"""Replay buffers: one with an equal quota per class, and one that is a uniform reservoir.
 
-Of Avalanche's storage policies (`avalanche.training.storage_policy`) none does:
-    - `ParametricBuffer` orders what it holds anew with each session's network, and deals what a
-      division leaves over out to some classes. Here a class is ordered when its data is at hand,
-      and later cut off behind; for the orders themselves see `exemplar_selection`.
-    - `ClassBalancedBuffer` has quotas as here, but chooses at random only.
-    - `ReservoirSamplingBuffer` keeps the samples with the largest of random keys: distributed as by
-      algorithm R, which is used here, but in no fixed slots.
-All of them hold views of the sessions' data sets. What is kept here owns its bytes, so that these
-can be counted and limited, and may carry further tensors.
+None of Avalanche's storage policies (`avalanche.training.storage_policy`) fits:
+    - `ParametricBuffer` reorders its samples with each session's network, and gives the remainder
+      of a division to some classes. Here a class is ordered while its data is available, and its
+      list is shortened later; for the orders see `selection`.
+    - `ClassBalancedBuffer` has the same quotas, but only chooses at random.
+    - `ReservoirSamplingBuffer` keeps the samples with the largest random keys. Their distribution
+      is that of algorithm R, which is used here, but they have no fixed slots.
+All of them hold views of the sessions' data sets. Here the kept samples own their bytes, so these
+can be counted and limited, and they may carry further tensors.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ __all__ = [
 
 
 class QuotaBuffer:
-    """The same quota for each class, out of one budget; filled at the end of each session.
+    """Splits one budget into equal quotas per class; filled at the end of each session.
 
-    A class's samples are a list, best first. When the quota shrinks, the first ones stay. A class
-    that comes again has in every part of its list old and new samples in the proportion in which
+    A class's samples are a list, best first. When the quota shrinks, the first ones stay. If a
+    class appears again, every part of its list mixes old and new samples in the proportion in which
     they were seen.
 
     Args:
-        budget: see `parse_budget`. In bytes, what a class may keep is counted in bytes too.
+        budget: see `parse_budget`. If it is in bytes, the quotas are in bytes too.
         selection: random; closest to the class mean; or herding (Rebuffi et al., CVPR 2017), whose
-            first samples together have nearly the mean of the class, features of unit length.
-        fixed_classes: share the budget among this many classes from the first session on; None:
-            among those seen so far.
+            first samples have a mean near the class mean, with features of unit length.
+        fixed_classes: share the budget among this many classes from the first session on; None to
+            share among the classes seen so far.
 
     Attributes:
-        exemplars: what is kept, by ascending class id.
+        exemplars: kept samples, by ascending class id.
         num_seen: training samples seen, by class id.
     """
 
@@ -78,11 +78,11 @@ class QuotaBuffer:
         return self.exemplars.num_bytes
 
     def bind(self, data: Any) -> None:
-        """Transform the samples as those of a data set; see `Exemplars.bind`."""
+        """Use a data set's transforms for the samples; see `Exemplars.bind`."""
         self.exemplars.bind(data)
 
     def quota(self, data: Any = None) -> int:
-        """Return what each class may keep, in samples or bytes, once `data` is seen too.
+        """Return the quota of each class, in samples or bytes, after `data` is seen too.
 
         Raises:
             UserError: if that is less than one sample.
@@ -91,7 +91,7 @@ class QuotaBuffer:
         return self.budget.quota(sum(seen.values()), len(seen), self.fixed_classes)
 
     def check(self, data: Any) -> None:
-        """Raise `UserError` if `update` will leave a class without a sample; before training."""
+        """Raise `UserError`, before training, if `update` will leave a class without a sample."""
         quota = self.quota(data)
         if self.budget.unit != "bytes":
             return
@@ -111,11 +111,11 @@ class QuotaBuffer:
             raise self._nothing_fits(quota, min(none), len(classes))
 
     def update(self, data: Any, features_and_labels: tuple[Tensor, Tensor] | None = None) -> None:
-        """Take samples of a finished session, and let go of others.
+        """Add samples of a finished session and drop others.
 
         Args:
-            data: an Avalanche data set, the session's.
-            features_and_labels: `(n, dim)` and `(n,)`, in its order; not needed at random.
+            data: the session's Avalanche data set.
+            features_and_labels: `(n, dim)` and `(n,)`, in its order; unused if random.
 
         Raises:
             UserError: if a class would be left without a sample.
@@ -128,7 +128,7 @@ class QuotaBuffer:
         if not labels:
             return
         if features is None and self.selection != "random":
-            raise ValueError(f"selection '{self.selection}' needs features; give them with labels")
+            raise ValueError(f"selection '{self.selection}' needs features; pass them with labels")
         seen = self._seen_with(labels)
         quota = self.budget.quota(sum(seen.values()), len(seen), self.fixed_classes)
         limit = None if self.budget.unit == "bytes" else quota
@@ -145,11 +145,11 @@ class QuotaBuffer:
         self.num_seen = seen
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is kept as tensors and plain values."""
+        """Return the kept samples as tensors and plain values."""
         return {"exemplars": self.exemplars.state_dict(), "num_seen": dict(self.num_seen)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; `bind` gives it transforms, if it has none."""
+        """Restore the result of `state_dict`; call `bind` if there are no transforms yet."""
         self.exemplars.load_state_dict(state["exemplars"])
         self.num_seen = {int(c): int(n) for c, n in state["num_seen"].items()}
 
@@ -176,7 +176,7 @@ class QuotaBuffer:
         class_id: int,
         num_classes: int,
     ) -> list[int]:
-        """Return the places in `exemplars` of the first candidates that the quota has room for."""
+        """Return the places in `exemplars` of the first candidates that fit into the quota."""
         kept: list[int] = []
         used = 0
         for is_new, place in candidates:
@@ -187,7 +187,7 @@ class QuotaBuffer:
                 place = len(self.exemplars) - 1
             cost = self.exemplars.sample_bytes(place) if self.budget.unit == "bytes" else 1
             if cost > quota:
-                continue  # it alone is too large: another one may do
+                continue  # this sample alone is too large: try another one
             if used + cost > quota:
                 break
             kept.append(place)
@@ -198,22 +198,22 @@ class QuotaBuffer:
 
     def _nothing_fits(self, quota: int, class_id: int, num_classes: int) -> UserError:
         return self.budget.too_small(
-            f"{quota} bytes a class, which no sample of class {class_id} fits into",
+            f"{quota} bytes per class, too few for any sample of class {class_id}",
             self.fixed_classes or num_classes,
         )
 
 
 class ReservoirBuffer:
-    """A uniform sample of all that was seen, in one pass (Vitter, 1985, algorithm R).
+    """A uniform sample of everything seen, in one pass (Vitter, 1985, algorithm R).
 
-    Item `n`, counted from 0, goes to slot `n` while there are free ones. Later a slot is drawn
-    uniformly from 0 to `n`, and its sample replaced, if there is such a slot.
+    Item `n`, counted from 0, goes to slot `n` while slots are free. Later a number from 0 to `n` is
+    drawn uniformly; if there is such a slot, the item replaces its sample.
 
     Args:
         budget: a number of samples.
 
     Attributes:
-        exemplars: what is kept, by slot.
+        exemplars: kept samples, by slot.
         num_seen: items seen.
     """
 
@@ -221,8 +221,8 @@ class ReservoirBuffer:
         parsed = parse_budget(budget)
         if parsed.unit != "samples":
             raise UserError(
-                f"buffer '{budget}' is no number of samples, which a reservoir has; give one such "
-                "as 500"
+                f"buffer '{budget}' is not a number of samples, which a reservoir needs; pass one "
+                "such as 500"
             )
         self.capacity = int(parsed.amount)
         self.exemplars = Exemplars()
@@ -239,11 +239,11 @@ class ReservoirBuffer:
         return self.exemplars.num_bytes
 
     def bind(self, data: Any) -> None:
-        """Transform the samples as those of a data set; see `Exemplars.bind`."""
+        """Use a data set's transforms for the samples; see `Exemplars.bind`."""
         self.exemplars.bind(data)
 
     def insert(self, data: Any, rows: Rows, extras: Mapping[str, Tensor] | None = None) -> None:
-        """Show samples of an Avalanche data set to the reservoir; see `Exemplars.append`."""
+        """Offer samples of an Avalanche data set to the reservoir; see `Exemplars.append`."""
         taken: dict[int, int] = {}  # slot -> position in rows: only the last in a slot is encoded
         for position in range(len(rows)):
             slot = self._next_slot()
@@ -258,23 +258,23 @@ class ReservoirBuffer:
                 self.exemplars.append(data, [row], {k: v[None] for k, v in own.items()})
 
     def draw_rows(self, num: int) -> Tensor:
-        """Return `num` slots (all where there are fewer), drawn without replacement."""
+        """Return `num` slots (all if there are fewer), drawn without replacement."""
         return torch.randperm(len(self.exemplars))[:num]
 
     def draw(self, num: int, group: Group = "train") -> tuple[Tensor, Tensor, Extras]:
-        """Return inputs, class ids and extras of samples drawn; see `Exemplars.batch`.
+        """Draw samples; return their inputs, class ids and extras (see `Exemplars.batch`).
 
         Raises:
-            ValueError: if nothing is kept yet.
+            ValueError: if no sample is kept yet.
         """
         return self.exemplars.batch(self.draw_rows(num), group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is kept as tensors and plain values."""
+        """Return the kept samples as tensors and plain values."""
         return {"exemplars": self.exemplars.state_dict(), "num_seen": self.num_seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; `bind` gives it transforms, if it has none."""
+        """Restore the result of `state_dict`; call `bind` if there are no transforms yet."""
         self.exemplars.load_state_dict(state["exemplars"])
         self.num_seen = int(state["num_seen"])
 

@@ -1,7 +1,7 @@
-"""Raw samples encoded in as few bytes as lose nothing, and many of them as one flat tensor.
+"""Lossless compact encoding of raw samples, and many samples saved as one flat tensor.
 
-8-bit images of one or three channels are PNGs, image files the bytes of the file, and everything
-else (features, spectrograms) is the bytes of its tensor.
+8-bit images of one or three channels become PNGs, and image files keep their bytes. Everything
+else (features, spectrograms) is stored as the bytes of its tensor.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (*_INTEGERS, *_F
 
 @dataclass(frozen=True)
 class Form:
-    """How a sample is encoded, and what comes out.
+    """How a sample is encoded, and the type and shape of the decoded tensor.
 
     Attributes:
         kind: raw, png or file.
         dtype: of the decoded tensor.
-        shape: of the decoded tensor; an image file's is not looked up.
+        shape: of the decoded tensor; not recorded for an image file.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample: its bytes, uint8 `(num_bytes,)`, what they stand for, and its class id."""
+    """One sample: its bytes, uint8 `(num_bytes,)`, their form, and its class id."""
 
     payload: Tensor
     form: Form
@@ -57,7 +57,7 @@ class Encoded:
         if self.form.kind == "file":
             # Pillow reads an open file as it reads a path
             return read_image(io.BytesIO(self.payload.numpy().tobytes()))
-        # a copy: the kept bytes must not change with what is made of them
+        # a copy: changes to the result must not reach the kept bytes
         return self.payload.clone().view(DTYPES[self.form.dtype]).reshape(self.form.shape)
 
 
@@ -76,7 +76,7 @@ def encode(samples: Samples, row: int) -> Encoded:
 
 
 def encode_tensor(sample: Tensor, target: int) -> Encoded:
-    """Return a raw sample as PNG where it is an 8-bit image, else as its own bytes."""
+    """Return a raw sample as PNG if it is an 8-bit image, else as its own bytes."""
     sample = sample.detach().cpu().contiguous()
     dtype = str(sample.dtype).removeprefix("torch.")
     shape = tuple(sample.shape)
@@ -99,7 +99,7 @@ def _encode_file(samples: FileSamples, row: int) -> Encoded:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"image '{path}' cannot be read ({error.strerror}); put it back, or take it out of "
+            f"image '{path}' cannot be read ({error.strerror}); restore it, or remove it from "
             "the data"
         ) from error
     payload = torch.frombuffer(bytearray(content), dtype=torch.uint8)
@@ -107,7 +107,7 @@ def _encode_file(samples: FileSamples, row: int) -> Encoded:
 
 
 class EncodedSamples:
-    """Raw samples, each decoded when it is asked for."""
+    """Encoded samples that are decoded on access."""
 
     def __init__(self, items: Sequence[Encoded] = ()) -> None:
         self.items = list(items)
@@ -132,7 +132,7 @@ class EncodedSamples:
         return hashlib.sha256(content).digest() + str(item.target).encode()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return one flat tensor of bytes, and what tells the samples apart in it."""
+        """Return one flat tensor of bytes, and where each sample lies in it."""
         forms = sorted({item.form for item in self.items}, key=repr)
         number = {form: i for i, form in enumerate(forms)}
         sizes = [len(item.payload) for item in self.items]
@@ -150,7 +150,7 @@ def from_state(state: Mapping[str, Any]) -> EncodedSamples:
     """Return the samples that `EncodedSamples.state_dict` saved.
 
     Raises:
-        UserError: if the state is none, or contradicts itself.
+        UserError: if the state is incomplete or inconsistent.
     """
     if missing := {"payload", "offsets", "forms", "form_of", "targets"} - set(state):
         raise damaged(f"'{min(missing)}' is missing")
@@ -163,10 +163,10 @@ def from_state(state: Mapping[str, Any]) -> EncodedSamples:
         raise damaged(f"{num} class ids, {len(form_of)} forms and {len(offsets)} offsets")
     forms = [_form(entry) for entry in state["forms"]]
     if num and not 0 <= int(form_of.min()) <= int(form_of.max()) < len(forms):
-        raise damaged(f"a form beyond the {len(forms)} that there are")
+        raise damaged(f"a form number beyond the {len(forms)} forms")
     sizes = offsets.diff()
     if int(offsets[0]) != 0 or int(offsets[-1]) != len(payload) or bool((sizes < 0).any()):
-        raise damaged("its offsets do not divide its bytes")
+        raise damaged("its offsets do not match its bytes")
     items = [
         Encoded(part.clone(), forms[form], target)
         for part, form, target in zip(
@@ -180,13 +180,13 @@ def from_state(state: Mapping[str, Any]) -> EncodedSamples:
 
 def damaged(reason: str) -> UserError:
     """Return the error for kept samples that cannot be restored."""
-    return UserError(f"the kept samples cannot be restored ({reason}); start the run afresh")
+    return UserError(f"the kept samples cannot be restored ({reason}); start the run again")
 
 
 def _vector(state: Mapping[str, Any], name: str, dtype: torch.dtype) -> Tensor:
     value = state[name]
     if not isinstance(value, Tensor) or value.dtype != dtype or value.dim() != 1:
-        raise damaged(f"'{name}' is no vector of {dtype}")
+        raise damaged(f"'{name}' is not a vector of {dtype}")
     return value.cpu()
 
 
@@ -195,9 +195,9 @@ def _form(entry: Any) -> Form:
         kind, dtype, shape = entry
         form = Form(str(kind), str(dtype), tuple(int(n) for n in shape))
     except (TypeError, ValueError):
-        raise damaged(f"{entry} is no form of a sample") from None
+        raise damaged(f"{entry} is not a sample form") from None
     if form.kind not in KINDS or form.dtype not in DTYPES or min(form.shape, default=0) < 0:
-        raise damaged(f"{entry} is no form of a sample")
+        raise damaged(f"{entry} is not a sample form")
     return form
 
 
@@ -208,4 +208,4 @@ def _check_payload(item: Encoded) -> None:
         if size != expected:
             raise damaged(f"{size} bytes for a sample of {expected}")
     if form.kind == "png" and tuple(item.payload[:8].tolist()) != PNG_SIGNATURE:
-        raise damaged("an image is no PNG")
+        raise damaged("an image is not a PNG")

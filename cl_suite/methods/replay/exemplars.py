@@ -1,4 +1,4 @@
-"""Samples kept for later sessions: they own their data, encoded, and reach no other sample's."""
+"""Exemplars: encoded samples kept for later sessions, without access to any other data."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from cl_suite.methods.replay.encoded import (
 )
 
 Group = Literal["train", "eval"]
-Transforms = tuple[Transform, Transform]  # of training, of evaluation
+Transforms = tuple[Transform, Transform]  # for training, for evaluation
 Rows = Sequence[int] | Tensor
 Extras = dict[str, Tensor]
 
 
 class Exemplars:
-    """Encoded samples, with the transforms of the data that they come from.
+    """Encoded samples, with the transforms of their source data.
 
-    Each may carry further tensors, the extras: of one shape for each name, the same names for all.
-    Transforms are code and no part of the saved state: after `load_state_dict` they come from the
-    next data set that is given (`bind`, `append`, `replace`).
+    Each may carry further tensors, the extras: all samples have the same names, and each name has
+    one shape. Transforms are code and not part of the saved state. After `load_state_dict` they
+    come from the next data set passed to `bind`, `append` or `replace`.
 
     Attributes:
-        transforms: of training and evaluation, None as long as there are none.
+        transforms: for training and evaluation; None until a data set is passed.
     """
 
     def __init__(self) -> None:
@@ -56,12 +56,12 @@ class Exemplars:
         return sum(self.sample_bytes(index) for index in range(len(self)))
 
     def sample_bytes(self, index: int) -> int:
-        """Return the bytes that one sample takes, extras included."""
+        """Return the bytes of one sample, extras included."""
         extras = sum(values[index].nbytes for values in self._extras.values())
         return len(self._items[index].payload) + extras
 
     def bind(self, data: Any) -> None:
-        """Transform the samples as those of an Avalanche data set.
+        """Use the transforms of an Avalanche data set for the samples.
 
         Raises:
             UserError: if other transforms are in use.
@@ -70,9 +70,9 @@ class Exemplars:
             self._encode(data, [0])
 
     def append(self, data: Any, rows: Rows, extras: Mapping[str, Tensor] | None = None) -> None:
-        """Keep samples of an Avalanche data set, as they are before any transform.
+        """Keep samples of an Avalanche data set, before any transform.
 
-        Of a data set that the suite did not make, what its evaluation transform makes of them.
+        From a data set that the suite did not make, keep the output of its evaluation transform.
 
         Args:
             data: its items begin with a tensor and a class id.
@@ -80,8 +80,8 @@ class Exemplars:
             extras: `(n, ...)` by name.
 
         Raises:
-            UserError: if its items are no tensors, or other transforms are in use.
-            ValueError: if the extras do not go with those of the samples that there are.
+            UserError: if its items are not tensors, or other transforms are in use.
+            ValueError: if the extras do not match those of the samples already kept.
         """
         given = dict(extras or {})
         self._check_extras(given, len(rows))
@@ -92,10 +92,10 @@ class Exemplars:
     def replace(
         self, slot: int, data: Any, row: int, extras: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Keep one sample in another's place; see `append`.
+        """Replace one sample by another; see `append`.
 
         Args:
-            slot: the other's place, in `[0, len)`.
+            slot: place of the sample to replace, in `[0, len)`.
             extras: of this sample alone, without the leading dimension.
         """
         given = {name: value[None] for name, value in (extras or {}).items()}
@@ -106,7 +106,7 @@ class Exemplars:
         self._write_extras([slot], given)
 
     def keep(self, indices: Rows) -> None:
-        """Drop every sample but these, and put them in this order."""
+        """Keep only these samples, in this order."""
         places = _list(indices)
         self._items = [self._items[i] for i in places]
         self._extras = {name: [each[i] for i in places] for name, each in self._extras.items()}
@@ -114,8 +114,8 @@ class Exemplars:
     def dataset(self) -> Any:
         """Return an Avalanche data set of the samples, with `sample_id` -1.
 
-        Tensors of one shape are decoded, so that whole batches are cut from them; image files stay
-        encoded, as their own sessions' do not lie in memory either.
+        Tensors of one shape are decoded, so batches can be sliced from them. Image files stay
+        encoded, because those of the sessions are not held in memory either.
         """
         from cl_suite.avalanche import api
 
@@ -135,14 +135,14 @@ class Exemplars:
 
         Args:
             indices: which samples.
-            group: whose transform; random ones draw from torch's global generator.
+            group: which transform; a random one draws from torch's global generator.
 
         Raises:
-            ValueError: if no samples are asked for, or there are no transforms yet.
+            ValueError: if `indices` is empty, or there are no transforms yet.
         """
         places = _list(indices)
         if not places:
-            raise ValueError("a batch of no exemplars was asked for; ask for at least one")
+            raise ValueError("a batch needs at least one exemplar, got no indices; pass some")
         transform = self._bound()[0 if group == "train" else 1]
         inputs = transformed([self._items[i].decode() for i in places], transform)
         labels = torch.tensor([self._items[i].target for i in places])
@@ -155,7 +155,7 @@ class Exemplars:
         return {**EncodedSamples(self._items).state_dict(), "extras": extras}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; transforms in use stay.
+        """Restore the result of `state_dict`; transforms in use stay.
 
         Raises:
             UserError: if the state is none, or contradicts itself.
@@ -185,21 +185,21 @@ class Exemplars:
     def _take_transforms(self, transforms: Transforms) -> None:
         if self.transforms is not None and self.transforms != transforms:
             raise UserError(
-                f"the samples kept are transformed by {self.transforms}, the data by {transforms}; "
-                "give all sessions the same transforms"
+                f"the kept samples have the transforms {self.transforms}, the data {transforms}; "
+                "use the same transforms in all sessions"
             )
         self.transforms = transforms
 
     def _bound(self) -> Transforms:
         if self.transforms is None:
-            raise ValueError("the samples kept have no transforms yet; call bind(data set) first")
+            raise ValueError("the kept samples have no transforms yet; call bind(data set) first")
         return self.transforms
 
     def _check_extras(self, extras: Mapping[str, Tensor], num: int) -> None:
         if len(self) and set(extras) != set(self._extras):
             raise ValueError(
-                f"the samples kept have the extras {sorted(self._extras)}, the new ones "
-                f"{sorted(extras)}; give all the same"
+                f"the kept samples have the extras {sorted(self._extras)}, the new ones "
+                f"{sorted(extras)}; pass the same for all"
             )
         self._check_shapes(extras, num)
 
@@ -209,8 +209,8 @@ class Exemplars:
             wanted = (num, *(known[0].shape if known else values.shape[1:]))
             if values.shape != wanted:
                 raise ValueError(
-                    f"extra '{name}' has shape {tuple(values.shape)} instead of {wanted}; give one "
-                    "row for each sample, all of one shape"
+                    f"extra '{name}' has shape {tuple(values.shape)} instead of {wanted}; pass one "
+                    "row per sample, all of one shape"
                 )
 
     def _write_extras(self, places: Sequence[int], extras: Mapping[str, Tensor]) -> None:
@@ -220,7 +220,7 @@ class Exemplars:
 
 
 def transformed(raw: Sequence[Tensor], transform: Transform) -> Tensor:
-    """Return raw samples as the model's input `(n, ...)`: as one batch where that is possible."""
+    """Return raw samples as the model's input `(n, ...)`, in one batch if possible."""
     if transform.batched and len({sample.shape for sample in raw}) == 1:
         return transform(torch.stack(list(raw)))
     return torch.stack([transform(sample) for sample in raw])
@@ -231,7 +231,7 @@ def _encode_foreign(data: Any, row: int) -> Encoded:
     if not isinstance(sample, Tensor):
         raise UserError(
             f"the data set's samples are of type {type(sample).__name__}, which cannot be kept; "
-            "give it an eval transform that makes tensors"
+            "add an eval transform that makes tensors"
         )
     return encode_tensor(sample, int(target))
 

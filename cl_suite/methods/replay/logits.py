@@ -1,4 +1,4 @@
-"""Logits kept with samples, and how far a network has moved from them; outputs grow in between."""
+"""Logits kept with exemplars, and their distance to a network whose outputs have grown."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from cl_suite.methods.replay.exemplars import Exemplars
 
-LOGITS = "logits"  # what they are called among a sample's extras
+LOGITS = "logits"  # their name among a sample's extras
 
 
 def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
     """Return the mean squared difference over the units that both sides have learned.
 
-    A unit not learned is minus infinity: those that came since a sample was kept are left out.
+    Units not yet learned are minus infinity, so units added after a sample was kept are left out.
 
     Args:
         logits: `(batch, classes)`.
@@ -34,12 +34,12 @@ def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
 
 
 def padded(logits: Tensor, num_outputs: int) -> Tensor:
-    """Return logits `(batch, num_outputs)`, minus infinity in columns that are new."""
+    """Return logits `(batch, num_outputs)`, with minus infinity in new columns."""
     return F.pad(logits, (0, num_outputs - logits.shape[1]), value=-math.inf)
 
 
 def widen(exemplars: Exemplars, num_outputs: int) -> None:
-    """Give the logits of all that is kept this many columns."""
+    """Pad the logits of all exemplars to `num_outputs` columns."""
     if len(exemplars):
         state = exemplars.state_dict()
         state["extras"][LOGITS] = padded(state["extras"][LOGITS], num_outputs)

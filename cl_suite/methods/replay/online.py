@@ -1,4 +1,4 @@
-"""What online rehearsal methods share: a reservoir of the stream, replayed in each step."""
+"""Base class for online rehearsal: a reservoir of the stream, replayed in each step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cl_suite.plugin import BatchLayout, Requirements, StrategyPlugin, Template,
 
 @dataclass(kw_only=True, eq=False)
 class OnlineReplayPlugin(StrategyPlugin):
-    """Show each sample of the stream to a reservoir once, right after the step that learned it.
+    """Offer each sample of the stream to a reservoir once, right after the step that learned it.
 
-    Subclasses say in which epoch, and what is kept beside the sample; and draw replay batches in
+    Subclasses define the epoch and the extras kept with a sample, and draw replay batches in
     `before_backward`.
 
     Args:
         buffer: number of samples kept.
-        replay_batch: samples drawn from them in a step, at most.
+        replay_batch: maximum number of kept samples drawn in a step.
     """
 
     buffer: Annotated[int, Within(1)]
@@ -39,11 +39,11 @@ class OnlineReplayPlugin(StrategyPlugin):
         self.buffer_ = ReservoirBuffer(self.buffer)
 
     def is_offered(self, template: Template) -> bool:
-        """Return whether the batch under way is shown to the reservoir."""
+        """Return whether the current batch is offered to the reservoir."""
         raise NotImplementedError
 
     def extras(self, template: Template) -> Extras:
-        """Return what is kept beside each sample of the batch under way, `(batch, ...)`."""
+        """Return the extras kept with each sample of the current batch, `(batch, ...)`."""
         return {}
 
     def replay(self, template: Template) -> tuple[Tensor, Tensor, Extras]:
@@ -57,7 +57,7 @@ class OnlineReplayPlugin(StrategyPlugin):
         return logits.float(), labels.to(template.device), extras
 
     def replayed_plain(self) -> Tensor | None:
-        """Return what this step has drawn by the evaluation transform, for a strategy around it."""
+        """Return this step's replay inputs with the evaluation transform, for a wrapper."""
         if not self._drawn:
             return None
         return self.buffer_.exemplars.batch(torch.cat(self._drawn), "eval")[0]
@@ -79,9 +79,9 @@ class OnlineReplayPlugin(StrategyPlugin):
 
 
 def precision_of(template: Template) -> torch.autocast:
-    """Return the precision of the batch's own pass, for further ones in the same step.
+    """Return the precision of the batch's forward pass, for further passes in the same step.
 
-    A template that runs in lower precision wraps its own pass alone.
+    A template in lower precision wraps only its own pass.
     """
     dtype = template.mb_output.dtype
     lower = dtype in (torch.bfloat16, torch.float16)

@@ -1,4 +1,4 @@
-"""What rehearsal methods have in common: a few samples of each session come again in later ones."""
+"""Base class for rehearsal: later sessions train again on exemplars of earlier sessions."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from cl_suite.methods.replay.budget import check_budget, parse_budget
 from cl_suite.methods.replay.buffer import QuotaBuffer
 from cl_suite.methods.replay.selection import Selection
 from cl_suite.models.classifier import Classifier
-from cl_suite.plugin import StrategyPlugin, Template, Within, session_features
+from cl_suite.plugin import StrategyPlugin, Template, Within, session_classes, session_features
 
 
 @dataclass(kw_only=True, eq=False)
 class RehearsalPlugin(StrategyPlugin):
-    """Train on a session's data and a class-balanced sample of the earlier sessions' together.
+    """Train on a session's data together with class-balanced exemplars of earlier sessions.
 
-    The samples kept are put behind the session's data and shuffled with it. At the end of a session
-    the buffer takes some of its samples; where their features say which, with the network as it is
-    then.
+    The exemplars are appended to the session's data and shuffled with it. At the end of a session
+    the buffer keeps some of its samples. If the selection needs features, they come from the
+    network at that time.
 
     Args:
-        buffer: what may be kept: samples (500), bytes (2MB, 300kB), or a share of the training
+        buffer: size limit in samples (500), bytes (2MB, 300kB), or as a share of the training
             samples seen so far (1%).
-        selection: which samples of a class: random, closest to its mean, or herding.
-        fixed_classes: share the buffer among this many classes from the first session on; null:
-            among those seen so far.
+        selection: how samples of a class are chosen: random, closest to its mean, or herding.
+        fixed_classes: share the buffer among this many classes from the first session on; null to
+            share among the classes seen so far.
 
     Class attributes:
         needs_teacher: whether a copy of the network is made at the end of each session.
@@ -45,7 +45,7 @@ class RehearsalPlugin(StrategyPlugin):
     teacher_: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     needs_teacher: ClassVar[bool] = False
-    # made of `teacher_` where it is asked for
+    # made from `teacher_` when needed
     _teacher: nn.Module | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -55,11 +55,11 @@ class RehearsalPlugin(StrategyPlugin):
 
     @property
     def old_classes(self) -> list[int]:
-        """Class ids of the sessions before the one under way, in order of arrival."""
+        """Class ids of the sessions before the current one, in order of arrival."""
         return self.classes_
 
     def is_old(self, labels: Tensor) -> Tensor:
-        """Return which of the class ids `(batch,)` came in earlier sessions."""
+        """Return which of the class ids `(batch,)` are from earlier sessions."""
         return torch.isin(labels, labels.new_tensor(self.classes_))
 
     def kept_data(self) -> tuple[int, int]:
@@ -69,29 +69,31 @@ class RehearsalPlugin(StrategyPlugin):
         check_budget(self.buffer, info.session_classes, session_sizes, self.fixed_classes)
 
     def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
+        from cl_suite.avalanche import api
+
         data, kept = template.experience.dataset, self.buffer_
-        kept.check(data)  # too small a budget is refused before the session is trained
+        kept.check(data)  # refuse a budget that is too small before training
         kept.bind(data)
         if kept.num_samples:
             exemplars = kept.exemplars.dataset().train()
-            template.adapted_dataset = template.adapted_dataset.concat(exemplars)
+            template.adapted_dataset = api.joined(template.adapted_dataset, exemplars)
 
     def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         features = None if self.selection == "random" else session_features(template)
         self.buffer_.update(template.experience.dataset, features)
-        session = sorted(int(c) for c in template.experience.classes_in_this_experience)
-        self.classes_ = [*self.classes_, *(c for c in session if c not in self.classes_)]
+        new = [c for c in session_classes(template) if c not in self.classes_]
+        self.classes_ = [*self.classes_, *new]
         if self.needs_teacher:
             self._teacher = frozen_copy(template.model)
             self.teacher_ = _state(self._teacher)
 
     def teacher(self, template: Template) -> nn.Module | None:
-        """Return the network as the last session left it, in eval mode and without gradients.
+        """Return the network as it was after the last session, in eval mode and without gradients.
 
         None in the first session.
         """
         if self._teacher is None and self.teacher_:
-            # after a restore: the structure is the network's, which may have more classes by now
+            # after a restore: built from the network, which may have more classes by now
             self._teacher = frozen_copy(template.model)
             if isinstance(self._teacher, Classifier):
                 self._teacher.load_trained_state(self.teacher_)
@@ -106,11 +108,11 @@ class RehearsalPlugin(StrategyPlugin):
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
-    """Return a copy that shares no tensor, in eval mode and without gradients."""
+    """Return a copy that shares no tensors, in eval mode and without gradients."""
     twin = copy.deepcopy(model).eval()
     return twin.requires_grad_(False)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    # published tensors can be had again
+    # published tensors can be downloaded again
     return model.trained_state() if isinstance(model, Classifier) else dict(model.state_dict())

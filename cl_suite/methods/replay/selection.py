@@ -1,8 +1,8 @@
-"""Which samples of a class are kept: the order in which they are, best first.
+"""Exemplar selection: order the samples of a class, best first.
 
 Avalanche's `HerdingSelectionStrategy` and `ClosestToCenterSelectionStrategy` give the same orders,
-but of a whole class, at a cost that grows with its square, and need a network and the name of a
-layer to be made. Here the order stops where the quota does.
+but they order the whole class, at a quadratic cost, and need a network and the name of a layer.
+Here the order stops at the quota.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SELECTIONS: tuple[Selection, ...] = ("random", "closest", "herding")
 
 
 def check_selection(selection: str, fixed_classes: int | None) -> None:
-    """Raise `UserError` for an unknown selection, or no number of classes."""
+    """Raise `UserError` for an unknown selection or an invalid number of classes."""
     if selection not in SELECTIONS:
         raise UserError(f"selection '{selection}' is unknown; known: {', '.join(SELECTIONS)}")
     if fixed_classes is not None and fixed_classes < 1:
@@ -32,7 +32,7 @@ def ordered(features: Tensor, selection: Selection, limit: int) -> Tensor:
     """Return the first `limit` rows of one class's features `(n, dim)`, best first.
 
     Args:
-        selection: closest to the mean; or herding, with features of unit length.
+        selection: closest (to the mean); or herding, on features of unit length.
     """
     if selection == "closest":
         distances = (features - features.mean(0)).square().sum(1)
@@ -43,7 +43,7 @@ def ordered(features: Tensor, selection: Selection, limit: int) -> Tensor:
 def herding(features: Tensor, limit: int) -> Tensor:
     """Return the rows `(limit,)` chosen one after another (iCaRL, algorithm 4).
 
-    Each time the one that brings the mean of those chosen nearest to the mean of all.
+    Each step chooses the row that brings the mean of the chosen rows nearest to the overall mean.
     """
     mean = features.mean(0)
     total = torch.zeros_like(mean)
@@ -61,7 +61,7 @@ def herding(features: Tensor, limit: int) -> Tensor:
 def interleave(
     old: Sequence[int], new: Sequence[int], weights: tuple[int, int]
 ) -> Iterator[tuple[bool, int]]:
-    """Yield (whether it is new, item) of two lists, each part of the result in this proportion.
+    """Yield (is new, item) from two lists, mixed in the proportion of `weights` throughout.
 
     Example:
         >>> [item for _, item in interleave([1, 2, 3], [7, 8], (20, 10))]
@@ -70,7 +70,7 @@ def interleave(
     num = [0, 0]
     lists = old, new
     while any(num[i] < len(lists[i]) for i in (0, 1)):
-        # the one that would be less ahead of its share; the old one where they are even
+        # the list that would be less ahead of its share; the old one if they are even
         late = weights[0] * (num[1] + 1) < weights[1] * (num[0] + 1)
         which = int(late if num[0] < len(old) and num[1] < len(new) else num[0] >= len(old))
         yield bool(which), lists[which][num[which]]

@@ -1,15 +1,15 @@
-"""What methods have in common that learn features from two views of samples without labels.
+"""Base class for methods that learn from two unlabelled views of each sample.
 
-A projector behind the features is trained with them: with two views `x1` and `x2` of each sample,
+A projector on top of the features is trained with them. For two views `x1` and `x2` of each sample,
 the network `f` and the projector `h`, a method has a loss of `z1 = h(f(x1))` and `z2 = h(f(x2))`.
 It may compare them with two copies of network and projector:
 
     the momentum copy  follows by a moving average after each step (MoCo); `k1`, `k2`
-    the past copy      is the network as it was when a session began, from the second session on
-                       (CaSSLe, Sy-CON); `f1`, `f2`, which a predictor `g` tells from `z1`, `z2`
+    the past copy      is the network at the start of a session, from the second session on
+                       (CaSSLe, Sy-CON); `f1`, `f2`, which a predictor `g` predicts from `z1`, `z2`
 
-Both run without gradients, each once for each view. The momentum copy is in the network's mode; the
-past copy in eval mode.
+Both run without gradients, once per view. The momentum copy has the network's mode, and the past
+copy is in eval mode.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from cl_suite.plugin import (
     StrategyPlugin,
     Template,
     Within,
+    session_classes,
     views_of,
     warn_of_one_view,
 )
@@ -55,13 +56,13 @@ Pair = tuple[Tensor, Tensor]  # of the first and the second views, (batch, proje
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the networks make of the two views of a batch.
+    """The projections of the two views of a batch.
 
     Attributes:
-        z: the network's projections, with gradient; of unit length where there is a momentum copy.
+        z: the network's projections, with gradient; of unit length if there is a momentum copy.
         keys: the momentum copy's, of unit length; None without one.
-        past: the past copy's, of unit length; None without one, so in the first session.
-        predicted: what the predictor makes of `z`, with gradient; None without a past copy.
+        past: the past copy's, of unit length; None without one, for instance in the first session.
+        predicted: the predictor's output for `z`, with gradient; None without a past copy.
     """
 
     z: Pair
@@ -75,9 +76,9 @@ class MomentumParameters:
     """Parameters of methods with a momentum copy.
 
     Args:
-        queue_size: projections of earlier batches kept as negatives.
+        queue_size: number of earlier batches' projections kept as negatives.
         first_momentum, last_momentum: share of the momentum copy kept in a session's first step
-            and in its last one.
+            and in its last step.
     """
 
     queue_size: Annotated[int, Within(1)] = 4096
@@ -100,13 +101,13 @@ class PredictorParameters:
 class SelfSupervisedPlugin(StrategyPlugin):
     """Learn features from two views of each sample; by default with the loss of SimCLR or MoCo.
 
-    Subclasses say what they need by `has_momentum` and `has_past`, and override `loss`.
+    Subclasses declare their needs by `has_momentum` and `has_past`, and override `loss`.
 
     Args:
-        temperature: of the contrastive loss.
-        augmentation: what makes a view: SimCLR's random transforms of photographs (standard), the
-            scenario's own training transform (scenario), or the former for colour images and the
-            latter for all else (auto).
+        temperature: temperature of the contrastive loss.
+        augmentation: transform that makes a view: SimCLR's transforms for photographs (standard),
+            the scenario's training transform (scenario), or the first for colour images and the
+            second for everything else (auto).
         projector_dim: width of the projector's hidden layer.
         projection_dim: width of a projection.
     """
@@ -115,7 +116,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
     augmentation: Augmentation = "auto"
     projector_dim: Annotated[int, Within(1)] = 2048
     projection_dim: Annotated[int, Within(1)] = 128
-    sessions_: int = field(default=0, init=False)  # that are finished
+    sessions_: int = field(default=0, init=False)  # finished sessions
     past_: nn.Module | None = field(default=None, init=False)
     momentum_: nn.Module | None = field(default=None, init=False)
     queues_: nn.ModuleDict | None = field(default=None, init=False)
@@ -128,11 +129,11 @@ class SelfSupervisedPlugin(StrategyPlugin):
     last_momentum: float = field(init=False, repr=False)
     predictor_dim: int = field(init=False, repr=False)
 
-    # of the batch under way
+    # of the current batch
     _tap: FeatureTap = field(init=False, repr=False)
     _embedded: Embedded | None = field(default=None, init=False, repr=False)
 
-    # --- what a method says ---
+    # --- what a method defines ---
 
     @property
     def has_momentum(self) -> bool:
@@ -160,7 +161,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
         )
 
     def loss(self, embedded: Embedded) -> Tensor:
-        """Return the loss of a batch: SimCLR's, or MoCo's where there is a momentum copy."""
+        """Return the loss of a batch: SimCLR's, or MoCo's if there is a momentum copy."""
         if embedded.keys is None:
             return nt_xent_loss(*embedded.z, temperature=self.temperature)
         (z1, z2), (keys1, keys2) = embedded.z, embedded.keys
@@ -186,8 +187,8 @@ class SelfSupervisedPlugin(StrategyPlugin):
             return
         if model.backbone.frozen:
             raise UserError(
-                f"{type(self).__name__} trains the backbone, which --model.frozen keeps as it is; "
-                "pass false"
+                f"{type(self).__name__} trains the backbone, but --model.frozen freezes it; "
+                "pass --model.frozen false"
             )
         self._complete(model, model.feature_dim)
 
@@ -213,7 +214,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
             return model
         if self.wrapped_ is None or self.wrapped_.network is not model:
             last = classifier_of(model)
-            assert isinstance(last, nn.Linear), "as it is of every foreign network"
+            assert isinstance(last, nn.Linear), "as in every foreign network"
             self.wrapped_ = Wrapped(model)
             self._complete(self.wrapped_, last.in_features)
         return self.wrapped_
@@ -227,8 +228,8 @@ class SelfSupervisedPlugin(StrategyPlugin):
     def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         super().before_train_dataset_adaptation(template, **kwargs)
         if isinstance(template.model, Classifier):
-            # columns for the cross-entropy that the template computes and nobody uses
-            template.model.head.widen(max(template.experience.dataset.targets.uniques) + 1)
+            # columns for the template's cross-entropy, which is not used
+            template.model.head.widen(max(session_classes(template), default=-1) + 1)
 
     def after_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         template.adapted_dataset = with_views(template.adapted_dataset, self.augmentation)
@@ -243,7 +244,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
             self.past_ = still_copy(network).eval()
 
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
-        # not before: a first session taken from another run is in the network only now
+        # not earlier: a base session from another run is in the network only now
         if self.has_momentum and self.momentum_ is None:
             self.momentum_ = still_copy(self._network(template))
 
@@ -259,7 +260,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
             warn_of_one_view(first, second, type(self).__name__, "choose augmentation standard")
         with self._tap.autocast:
             embedded = self._embed(self._network(template), first, second)
-            # the cross-entropy, of no label or of an empty classifier, is no number
+            # the template's cross-entropy may be NaN: no labels, or an empty classifier
             template.loss = self.loss(embedded)
         self._embedded = embedded
 
@@ -280,7 +281,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
         self.past_ = None
 
     def momentum(self, step: int, steps: int) -> float:
-        """Return the momentum of step `step`, from 0 on: a cosine from the first to the last."""
+        """Return the momentum of step `step`, from 0 on: a cosine from first to last value."""
         share = (1 + math.cos(math.pi * step / max(1, steps))) / 2
         return self.last_momentum - (self.last_momentum - self.first_momentum) * share
 

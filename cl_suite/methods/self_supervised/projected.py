@@ -1,4 +1,4 @@
-"""Networks with a projector behind their features, and copies of them that follow or stay."""
+"""Networks with a projector on their features, and frozen copies of such networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cl_suite.models.features import feature_function
 
 
 class Wrapped(nn.Module):
-    """A network that is not ours, and beside it what is trained on its features.
+    """A foreign network together with the layers trained on its features.
 
-    To the network itself no layer can be added without knowing how it runs.
+    No layer can be added to the network itself without knowing how it runs.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,8 +32,8 @@ def make_projector(width: int, hidden_dim: int, projection_dim: int) -> nn.Modul
 def make_predictor(dim: int, hidden_dim: int) -> nn.Module:
     """Return a linear layer, BatchNorm, ReLU, and a linear layer back to the same width.
 
-    Making it leaves the global random numbers where they were, so that a method with a predictor
-    begins as the one without.
+    Does not advance the global random state, so a method with a predictor starts like the one
+    without.
     """
     with torch.random.fork_rng(devices=[]):
         return nn.Sequential(
@@ -52,13 +52,13 @@ def add_projector(
     projection_dim: int,
     predictor_dim: int | None = None,
 ) -> None:
-    """Give a network what it lacks of a projector, and of a predictor behind it.
+    """Add a projector, and a predictor after it, to a network that does not have them yet.
 
     Args:
-        width: of the network's features.
-        hidden_dim: of the projector's hidden layer.
-        projection_dim: of what the projector makes of a feature.
-        predictor_dim: of the predictor's hidden layer; None for no predictor.
+        width: width of the network's features.
+        hidden_dim: width of the projector's hidden layer.
+        projection_dim: width of a projection.
+        predictor_dim: width of the predictor's hidden layer; None for no predictor.
     """
     device = next(network.parameters()).device
     if not hasattr(network, "projector"):
@@ -68,7 +68,7 @@ def add_projector(
 
 
 def embed(network: nn.Module, x: Tensor) -> Tensor:
-    """Return the projections `(batch, projection_dim)` of a batch, by its network's projector."""
+    """Return the projections `(batch, projection_dim)` of a batch."""
     inner = network.network if isinstance(network, Wrapped) else network
     features = feature_function(inner)(x)
     projector = network.projector
@@ -78,11 +78,11 @@ def embed(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def still_copy(network: nn.Module) -> nn.Module:
-    """Return a copy that shares no tensor and has no gradients; modes are the network's."""
+    """Return a copy that shares no tensors and has no gradients; modes are the network's."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
 def follow_modes(twin: nn.Module, network: nn.Module) -> None:
-    """Put each part of a copy into the mode, training or not, of its original."""
+    """Set each part of a copy to the mode (train or eval) of its original."""
     for part, original in zip(twin.modules(), network.modules(), strict=True):
         part.training = original.training

@@ -1,4 +1,4 @@
-"""Linear projections of features and of class embeddings into a space to contrast them in."""
+"""Linear projections of features and class embeddings into a shared contrastive space."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cl_suite.models.heads.class_head import ClassHead
 
 
 class Projections(nn.Module):
-    """A projection of features, one of a second modality, and rows of labels to be that modality.
+    """Projections of features and of a second modality, which may be learned label rows.
 
     Args:
-        dim: width of the features, and of what the second modality has in their place.
-        projection_dim: width of what comes out.
+        dim: width of the features, also in the second modality.
+        projection_dim: width of a projection.
         second: whether there is a second modality.
-        labels: whether there are rows of labels.
+        labels: whether there are label rows.
     """
 
     labels: LabelRows
@@ -34,7 +34,7 @@ class Projections(nn.Module):
 
 
 class Projection(nn.Module):
-    """A linear map that is no `nn.Linear`: a foreign network's last one of these classifies."""
+    """A linear map, but not an `nn.Linear`: the last of these counts as a network's classifier."""
 
     def __init__(self, dim: int, projection_dim: int) -> None:
         super().__init__()
@@ -48,18 +48,18 @@ class Projection(nn.Module):
 
 
 class LabelRows(ClassHead):
-    """A learned row for each class, normal at first as those of any embedding layer."""
+    """A learned row per class, with normal initial values like an embedding layer."""
 
     def grow(self, class_ids: Iterable[int]) -> list[int]:
         new = super().grow(class_ids)
         rows = self.weight.detach().clone()
         rows[len(rows) - len(new) :].normal_()
-        # a new Parameter in any case: a session that is gone on with has the rows already, and its
-        # optimiser must come to the same list of parameters as when the session began
+        # always a new Parameter: a resumed session already has the rows, and its optimiser must get
+        # the same list of parameters as when the session began
         self.weight = nn.Parameter(rows)
         return new
 
     def embedding(self, labels: Tensor) -> Tensor:
-        """Return the rows `(batch, dim)` of the classes `(batch,)`, which all have one."""
+        """Return the rows `(batch, dim)` of the classes `(batch,)`, all of which must have one."""
         place = (labels[:, None] == self.class_ids).long().argmax(dim=1)
         return self.weight[place]

@@ -1,8 +1,8 @@
-"""Random views of photographs for self-supervised learning, a whole batch at a time.
+"""Random image transforms for self-supervised learning, applied to a whole batch at once.
 
 The transforms of SimCLR (Chen et al., ICML 2020, arXiv 2002.05709, appendix A) with the strengths
-of CaSSLe's and Sy-CON's programs. They take float images of values in [0, 1], and each image of a
-batch has its own draws; per image they do what torchvision's functions of their names do.
+of CaSSLe's and Sy-CON's code. Inputs are float images in [0, 1]. Each image of a batch gets its own
+draws; per image the transforms equal the torchvision functions of the same names.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch import Tensor
 
 GREY = (0.2989, 0.587, 0.114)  # luminance of red, green and blue
 
-Change = Callable[[Tensor], Tensor]  # of some images of a batch, (batch, channels, height, width)
+Change = Callable[[Tensor], Tensor]  # changes images (batch, channels, height, width)
 
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Change brightness, contrast, saturation and hue of some images, in an order drawn for each.
+    """Change brightness, contrast, saturation and hue of some images, in a random order for each.
 
-    Grey images have neither saturation nor hue.
+    Saturation and hue do not change in grey images.
 
     Args:
         brightness, contrast, saturation: factors are drawn from `[max(0, 1 - x), 1 + x]`.
-        hue: a turn of the colour circle drawn from `[-hue, hue]`, at most a half.
-        probability: of an image to be changed.
+        hue: turn of the colour circle, drawn from `[-hue, hue]`; at most 0.5.
+        probability: probability that an image is changed.
     """
 
     brightness: float = 0.4
@@ -61,7 +61,7 @@ class ColorJitter:
 
 @dataclass(frozen=True)
 class RandomGreyscale:
-    """Take the colour out of some images; they keep their number of channels."""
+    """Turn some images grey; they keep their number of channels."""
 
     probability: float = 0.2
     batched: bool = True
@@ -72,7 +72,7 @@ class RandomGreyscale:
 
 @dataclass(frozen=True)
 class Solarise:
-    """Invert the pixels of some images that are as bright as `threshold` or brighter."""
+    """In some images, invert the pixels with a brightness of at least `threshold`."""
 
     threshold: float = 0.5
     probability: float = 0.1
@@ -88,12 +88,12 @@ class Solarise:
 
 @dataclass(frozen=True)
 class GaussianBlur:
-    """Blur some images with a Gaussian, each as wide as its draw says.
+    """Blur some images with a Gaussian of random width.
 
     Args:
-        kernel_size: pixels of the kernel, odd and less than twice the image's side.
+        kernel_size: size of the kernel in pixels; odd and less than twice the image's side.
         sigma: lowest and highest standard deviation, in pixels.
-        probability: of an image to be blurred.
+        probability: probability that an image is blurred.
     """
 
     kernel_size: int
@@ -121,7 +121,7 @@ def _some(x: Tensor, probability: float, change: Change) -> Tensor:
 
 
 def greyscale(images: Tensor) -> Tensor:
-    """Return the luminance `(batch, 1, height, width)` of colour images; grey ones as they are."""
+    """Return the luminance `(batch, 1, height, width)` of colour images; grey ones unchanged."""
     if images.shape[1] != 3:
         return images
     weights = images.new_tensor(GREY)[:, None, None]
@@ -129,7 +129,7 @@ def greyscale(images: Tensor) -> Tensor:
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
-    """Return the images times `(batch, 1, 1, 1)` factors, cut off at 1."""
+    """Return the images times `(batch, 1, 1, 1)` factors, clipped at 1."""
     return (images * factors).clamp(0, 1)
 
 
@@ -145,7 +145,7 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Return the images with the hue of each pixel moved on by `(batch, 1, 1, 1)` turns."""
+    """Return the images with the hue of each pixel shifted by `(batch, 1, 1, 1)` turns."""
     if images.shape[1] != 3:
         return images
     red, green, blue = images.unbind(dim=1)
@@ -166,13 +166,13 @@ def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def blur(images: Tensor, kernel_size: int, sigma: Tensor) -> Tensor:
-    """Return the images blurred by Gaussians of `(batch, 1)` standard deviations; edges mirror."""
+    """Return the images blurred by Gaussians of `(batch, 1)` standard deviations; edges reflect."""
     num, channels, height, width = images.shape
     half = kernel_size // 2
     offset = torch.arange(-half, half + 1, device=images.device)
     weights = torch.exp(-0.5 * (offset / sigma) ** 2)  # (batch, kernel)
     weights = weights / weights.sum(dim=1, keepdim=True)
-    # each channel of each image is a channel of one large image, with a kernel of its own
+    # each channel of each image becomes a channel of one large image, with its own kernel
     weights = weights.repeat_interleave(channels, dim=0)[:, None, :, None]
     flat = F.pad(images, [half] * 4, mode="reflect").flatten(0, 1)[None]
     flat = F.conv2d(flat, weights, groups=num * channels)

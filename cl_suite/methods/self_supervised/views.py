@@ -1,4 +1,4 @@
-"""Which random views there are of the samples of a stream, and a data set that gives them."""
+"""Random views of a stream's samples, and data sets that produce them."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from cl_suite.methods.self_supervised.transforms import (
 Augmentation = Literal["auto", "standard", "scenario"]
 RANDOM_STEPS = (AutoAugment, Cutout, RandomAffine, RandomCropFlip, RandomResizedCrop)
 FIXED_STEPS = (Channels, Resize, ResizeCenterCrop)
-UNBLURRED = 64  # pixels a side up to which images are not blurred, as those of CIFAR are not
+UNBLURRED = 64  # pixels per side up to which images are not blurred, as for CIFAR
 
 
 def ssl_views(info: StreamInfo) -> Transform:
     """Return the random views of a stream of photographs; see `standard_views`.
 
     Raises:
-        UserError: if there are none for this stream.
+        UserError: if this stream has no standard views.
     """
     return standard_views(info.train_transform, info.input_shape)
 
 
 def standard_views(train: Transform, input_shape: tuple[int, ...]) -> Transform:
-    """Return the random views that take a training transform's place.
+    """Return the random views that replace a training transform.
 
-    Its resizing and standardising stay, and what else it draws at random is left out. Images are
-    mirrored only where it does so, as signs and letters are not. The authors blur and solarise the
-    two views with unlike probabilities; here both have their mean.
+    Its resizing and standardisation stay; its other random steps are left out. Images are mirrored
+    only if the training transform does so, because signs and letters must not be. The authors blur
+    and solarise the two views with different probabilities; here both use the mean.
 
     Args:
-        train: from a raw image to the network's input.
-        input_shape: of this input.
+        train: transform from a raw image to the network's input.
+        input_shape: shape of this input.
 
     Raises:
-        UserError: if samples are no square images, or the transform has a step that is not known.
+        UserError: if samples are not square images, or the transform has an unknown step.
     """
     if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
         raise UserError(
-            f"the standard views are of square images, and inputs have shape {input_shape}; pass "
+            f"the standard views need square images, but inputs have shape {input_shape}; pass "
             "--strategy.augmentation scenario"
         )
     fixed, scale, mirrors = _read(train)
@@ -78,7 +78,7 @@ def standard_views(train: Transform, input_shape: tuple[int, ...]) -> Transform:
 
 
 def _read(train: Transform) -> tuple[list[Transform], ToFloat, bool]:
-    """Return a training transform's fixed steps, its standardising, and whether it mirrors."""
+    """Return a training transform's fixed steps, its standardisation, and whether it mirrors."""
     fixed: list[Transform] = []
     scale: ToFloat | None = None
     mirrors = False
@@ -87,7 +87,7 @@ def _read(train: Transform) -> tuple[list[Transform], ToFloat, bool]:
         if isinstance(step, ToFloat):
             scale = step
         elif isinstance(step, FIXED_STEPS):
-            # what comes behind the standardising only brings small images to the input's size
+            # steps after the standardisation only resize small images to the input's size
             fixed += [step] if scale is None else []
         elif not isinstance(step, RANDOM_STEPS):
             raise UserError(
@@ -113,11 +113,11 @@ def with_views(data: Any, augmentation: Augmentation) -> Any:
 
     Args:
         data: an Avalanche data set.
-        augmentation: the standard views, those of the scenario's own training transform, or (auto)
-            the former of colour images that they can be made of, the latter of all else.
+        augmentation: the standard views, those of the scenario's training transform, or (auto) the
+            first for suitable colour images and the second for everything else.
 
     Raises:
-        UserError: if standard views are wanted, and there are none for this data.
+        UserError: if standard views are requested but not available for this data.
     """
     from cl_suite.avalanche import internals
 
@@ -128,8 +128,8 @@ def with_views(data: Any, augmentation: Augmentation) -> Any:
         if augmentation == "auto":
             return data
         raise UserError(
-            "the standard views take the place of a training transform of the suite's, which this "
-            "data set does not have; pass --strategy.augmentation scenario and let it draw its own"
+            "the standard views replace a training transform of the suite, which this data set "
+            "lacks; pass --strategy.augmentation scenario and a random training transform"
         )
     [(samples, row)], (train, evaluation) = found
     raw = samples[row][0]

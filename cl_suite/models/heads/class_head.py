@@ -1,7 +1,7 @@
-"""Heads that grow with the classes and keep the data set's own class ids.
+"""Base, cosine and linear heads, which grow with the classes and keep the data set's class ids.
 
 A head has one row a learned class, in order of arrival. Its output has one column a class id;
-columns of classes not learned are minus infinity, so they can neither win nor draw gradient.
+columns of unlearned classes are minus infinity, so they neither win nor get a gradient.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cl_suite.models.heads.feature_transform import FeatureTransform, take_sizes
 
 
 class ClassHead(nn.Module):
-    """Rows of weights, one a learned class; subclasses say how a feature scores against them.
+    """Rows of weights, one a learned class; subclasses define how a feature scores against them.
 
     Args:
         dim: width of a row.
-        num_classes: columns of the output at least; the head widens by itself where a larger class
-            id is learned.
+        num_classes: minimum number of output columns; the head widens if a larger class id is
+            learned.
         transform: acts on features before they are scored, and is saved with the head.
 
     Class attributes:
-        row_tensors: names of buffers that have one row a class beside `weight`; new rows are zeros.
+        row_tensors: names of buffers that, like `weight`, have one row a class; new rows are zeros.
     """
 
     class_ids: Tensor
@@ -54,7 +54,7 @@ class ClassHead(nn.Module):
         raise NotImplementedError
 
     def transformed(self, features: Tensor) -> Tensor:
-        """Return features `(batch, dim)` as `scores` takes them."""
+        """Return features `(batch, dim)` transformed for `scores`."""
         if self.transform is None:
             return features
         transformed: Tensor = self.transform(features)
@@ -73,7 +73,7 @@ class ClassHead(nn.Module):
         if new:
             rows = self.weight.new_empty(len(new), self.dim)
             nn.init.kaiming_uniform_(rows, a=math.sqrt(5))
-            # a new Parameter: an optimiser made before this must be made again
+            # a new Parameter: recreate any optimiser made before this
             self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
             self.class_ids = torch.cat([self.class_ids, self.class_ids.new_tensor(new)])
             for name in self.row_tensors:
@@ -96,7 +96,7 @@ class ClassHead(nn.Module):
 
     @torch.no_grad()
     def set_rows(self, class_ids: Sequence[int], rows: Tensor) -> None:
-        """Write `rows` `(len(class_ids), dim)`, growing for classes without a row."""
+        """Write `rows` `(len(class_ids), dim)`; add rows for classes that have none."""
         self.grow(class_ids)
         self.weight[self.index(class_ids)] = rows.to(self.weight)
 
@@ -105,13 +105,13 @@ class ClassHead(nn.Module):
         return self.weight.detach()[self.index(class_ids)]
 
     def index(self, class_ids: Sequence[int]) -> Tensor:
-        """Return which row each of these learned classes has."""
+        """Return the row index of each of these learned classes."""
         position = {c: i for i, c in enumerate(self.classes)}
         places = [position[int(c)] for c in class_ids]
         return torch.tensor(places, dtype=torch.long, device=self.weight.device)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        # a fresh head has no rows yet: take the size of what is loaded
+        # a fresh head has no rows yet: resize it to the loaded state
         weight = state_dict.get(f"{prefix}weight")
         class_ids = state_dict.get(f"{prefix}class_ids")
         if weight is not None and class_ids is not None:
@@ -127,7 +127,7 @@ class CosineHead(ClassHead):
     """Cosine classifier: `logit_k(x) = T cos(x, w_k)`.
 
     Args:
-        temperature: `T`, larger is sharper; it never changes the prediction.
+        temperature: `T`; larger is sharper, and it never changes the prediction.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What happens to a feature before a head scores it: power, unit length, centring, whitening."""
+"""Transforms features before a head scores them: power, unit length, centring, whitening."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 
 class FeatureTransform(nn.Module):
-    """`(unit(sign(x) |x|^p) - centre) W`, each step where it was fitted; at first the identity.
+    """`(unit(sign(x) |x|^p) - centre) W`, with the fitted steps only; the identity before `fit`.
 
-    Its numbers are buffers, so a model file carries them. The power acts on the magnitude: of
-    non-negative features that is the plain power, signed ones keep their sign.
+    Its numbers are buffers, so they are saved with the model. The power acts on the magnitude:
+    signed features keep their sign, and for non-negative ones it is the plain power.
     """
 
     power: Tensor
@@ -39,8 +39,8 @@ class FeatureTransform(nn.Module):
 
         Args:
             power: exponent of the magnitudes; unit length follows.
-            centre: `(dim,)` what is subtracted.
-            whitening: `(dim, dim)` what multiplies from the right.
+            centre: `(dim,)` vector to subtract.
+            whitening: `(dim, dim)` matrix to multiply by from the right.
         """
         power_ = self.power.new_empty(0) if power is None else self.power.new_tensor([power])
         self.power = power_
@@ -71,12 +71,12 @@ def shrunk(covariance: Tensor, rate: float) -> Tensor:
     """Return `(1 - g) S + g (tr S / dim) I` of a covariance `(dim, dim)`, positive definite.
 
     Args:
-        rate: `g` in [0, 1]; too small a one is raised to 1e-5, so that the outcome can be inverted.
+        rate: `g` in [0, 1], raised to at least 1e-5, so the result can be inverted.
     """
     rate = max(rate, 1e-5)
     scale = covariance.diagonal().mean()
     if not scale > 0:
-        # one sample a class: nothing is known of the spread, so no direction is preferred
+        # one sample a class: the spread is unknown, so no direction is preferred
         return torch.eye(len(covariance)).to(covariance)
     ridge = rate * scale * torch.eye(len(covariance)).to(covariance)
     return (1 - rate) * covariance + ridge
@@ -91,7 +91,7 @@ def whitening_matrix(covariance: Tensor) -> Tensor:
 
 
 def take_sizes(module: nn.Module, state: Mapping[str, Any], prefix: str) -> None:
-    """Give each buffer that a module has itself the shape of what is to be loaded into it."""
+    """Resize each of a module's own buffers to the tensor about to be loaded into it."""
     for name, buffer in module.named_buffers(recurse=False):
         loaded = state.get(f"{prefix}{name}")
         if loaded is not None and loaded.shape != buffer.shape:

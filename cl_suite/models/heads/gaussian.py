@@ -18,20 +18,20 @@ from cl_suite.models.heads.feature_transform import (
 )
 
 Shape = Literal["shared", "diagonal", "full"]
-LARGEST_FULL = 2**27  # numbers in all full covariances together
+LARGEST_FULL = 2**27  # most numbers that all full covariances may hold together
 
 
 class GaussianHead(ClassHead):
-    """One Gaussian a class, equal priors; the rows are the means.
+    """One Gaussian a class with equal priors; the rows are the means.
 
-    With a covariance `S` shared by all classes the score is linear discriminant analysis,
+    With a covariance `S` shared by all classes, the score is linear discriminant analysis,
     `x S^-1 m_k - m_k S^-1 m_k / 2`, which ranks classes as the Mahalanobis distance does. With one
-    covariance a class, diagonal or full, it is `-(d_k(x)^2 + log det S_k) / 2`.
+    covariance a class, diagonal or full, the score is `-(d_k(x)^2 + log det S_k) / 2`.
 
-    Until a covariance is set the score is the cosine, so that a network can be trained through it.
+    Until a covariance is set the score is the cosine, so a network can be trained through it.
 
     Args:
-        shape: of the covariances.
+        shape: form of the covariances.
         temperature: factor on the cosine before a covariance is set.
     """
 
@@ -51,7 +51,7 @@ class GaussianHead(ClassHead):
         super().__init__(dim, num_classes, transform)
         self.shape = shape
         self.temperature = temperature
-        # square roots of inverse covariances, so that distances are sums of squares
+        # square roots of inverse covariances, so distances are sums of squares
         self.register_buffer("shared", torch.empty(0, 0))
         sizes = {"shared": (0, 0), "diagonal": (0, dim), "full": (0, dim, dim)}
         self.register_buffer("factors", torch.empty(sizes[shape]))
@@ -63,7 +63,7 @@ class GaussianHead(ClassHead):
         if self.shape == "full" and num * self.dim**2 > LARGEST_FULL:
             raise UserError(
                 f"full covariances of {num} classes with {self.dim} features exceed "
-                f"{LARGEST_FULL} numbers; use --strategy.covariance diagonal or shared"
+                f"{LARGEST_FULL} numbers; pass --strategy.covariance diagonal or shared"
             )
         return super().grow(class_ids)
 
@@ -114,7 +114,7 @@ def shrunk_diagonal(variances: Tensor, rate: float) -> Tensor:
 
 
 def _diagonal_distances(features: Tensor, means: Tensor, factors: Tensor) -> Tensor:
-    # about the means' centre: the expanded square would cancel digits far from zero
+    # relative to the means' centre: far from zero, the expanded square would lose digits
     centre = means.mean(0)
     x, m, precision = features - centre, means - centre, factors.square()
     cross = F.linear(x, m * precision)

@@ -1,4 +1,4 @@
-"""A cosine head that may favour some classes by a constant."""
+"""A cosine head that can favour some classes by a constant."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class OffsetCosineHead(CosineHead):
         return super().scores(features) + self.temperature * self.offsets
 
     def set_offset(self, class_ids: Sequence[int], offset: float) -> None:
-        """Favour these learned classes by `offset`, in units of a cosine."""
+        """Favour these learned classes by `offset`, in units of the cosine."""
         self.offsets[self.index(class_ids)] = offset

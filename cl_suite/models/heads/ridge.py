@@ -1,4 +1,4 @@
-"""Streaming ridge regression on random features: exact, whatever the order of the samples.
+"""A head that learns by streaming ridge regression on random features: exact in any sample order.
 
 With `h(x) = relu(x R)` for a fixed random matrix `R` (Huang et al., Neurocomputing 2006; for
 continual learning RanPAC, McDonnell et al., NeurIPS 2023, arXiv 2307.02251), `w_i` the weight of a
@@ -25,18 +25,18 @@ class RidgeHead(ClassHead):
     """Ridge regression onto one-hot labels; a row is a class's column of `Q`.
 
     A session costs `O(n M^2)` for its `n` samples and `O(M^3)` for one inverse of the `M x M`
-    matrix, and does not depend on the number of classes: `(A + r I)^-1` is kept and `Q` is
-    multiplied when scoring, at `O(M^2)` a scored sample.
+    matrix. The cost does not depend on the number of classes: we keep `(A + r I)^-1` and multiply
+    by `Q` when scoring, at `O(M^2)` a scored sample.
 
-    Until something was learned the score is the cosine in the space of `h`, so that a network can
-    be trained through it.
+    Until the first `solve` the score is the cosine in the space of `h`, so a network can be trained
+    through it.
 
     Args:
         dim: width of a feature.
-        num_projections: `M`; 0 takes the features themselves for `h`.
-        seed: of the random matrix.
+        num_projections: `M`; 0 uses the features themselves as `h`.
+        seed: seed of the random matrix.
         balanced: weigh a sample by one over its class's samples in its session, instead of 1.
-        temperature: factor on the cosine before anything was learned.
+        temperature: factor on the cosine before the first `solve`.
     """
 
     projection: Tensor
@@ -63,7 +63,7 @@ class RidgeHead(ClassHead):
             generator = torch.Generator().manual_seed(seed)
             matrix = torch.randn(dim, num_projections, generator=generator) / dim**0.5
         self.register_buffer("projection", matrix)
-        # sums of many numbers of one sign: float64, so that order and split do not show
+        # sums of many numbers of one sign: in float64, order and split do not matter
         self.register_buffer("gram", torch.empty(0, 0, dtype=torch.float64))
         self.register_buffer("sums", torch.empty(0, self.dim, dtype=torch.float64))
         self.register_buffer("inverse", torch.empty(0, 0))
@@ -76,7 +76,7 @@ class RidgeHead(ClassHead):
     def learn(self, features: Tensor, labels: Tensor) -> None:
         """Add a session's features `(n, dim)`, as the backbone gives them, to the sums.
 
-        A class that comes in several sessions counts once in each.
+        A class that appears in several sessions counts once in each.
         """
         class_ids, row = torch.unique(labels, return_inverse=True)
         classes: list[int] = class_ids.tolist()
@@ -98,13 +98,13 @@ class RidgeHead(ClassHead):
 
     @torch.no_grad()
     def solve(self, ridge: float) -> None:
-        """Make the scores those of all that was learned so far.
+        """Update the scores to everything learned so far.
 
         Args:
             ridge: `r` in units of the mean eigenvalue of `A`.
         """
         inverse = torch.cholesky_inverse(ridge_factor(self.gram, ridge))
-        # in row order, as it comes back from a file: another order rounds differently
+        # in row order, as loaded from a file: another order rounds differently
         self.inverse = inverse.to(self.weight).contiguous()
 
     def scores(self, features: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A head that calibrates class vectors and query together before it compares them.
 
-One self-attention block `g` (one head, no feed-forward part, no positions) over the set of all
+One self-attention block `g` (one head, no feed-forward part, no positions) acts on the set of all
 class vectors and one query (Ye et al., CVPR 2020; for class-incremental learning LIMIT, Zhou et
 al., TPAMI 2023, arXiv 2203.17030). With `X` the class vectors `c_1 .. c_K` and, last, the query:
 
@@ -8,13 +8,13 @@ al., TPAMI 2023, arXiv 2203.17030). With `X` the class vectors `c_1 .. c_K` and,
     Q = X Wq^T,  K = X Wk^T,  V = X Wv^T Wo^T
 
 Only one of the `K + 1` tokens differs from query to query. So attention among class vectors is
-computed once, and what a query `q` adds to the softmax of class `k` is one weight:
+computed once, and a query `q` adds one weight to the softmax of class `k`:
 
     l_k = logsumexp_j(Q_k . K_j / sqrt(d)),   M_k = sum_j exp(Q_k . K_j / sqrt(d) - l_k) V_j
     a_k(q) = sigmoid(Q_k . K_q / sqrt(d) - l_k)
     c'_k(q) = LayerNorm( (c_k + b) + (1 - a_k) M_k + a_k V_q )
 
-which is the same number at `O(K d)` a query instead of `O(K^2 d)`. Scores need only the lengths of
+The result is the same at `O(K d)` a query instead of `O(K^2 d)`. Scores need only the lengths of
 `c'_k(q)` and its products with `q'`. Both are polynomials in `a_k` whose coefficients are matrix
 products, so no tensor of size queries x classes x d is ever made.
 """
@@ -47,7 +47,7 @@ class _Mixed(NamedTuple):
     share: Tensor
 
     def centred(self) -> _Mixed:
-        """Return the same with every vector's own mean taken off, `r` too being linear in them."""
+        """Return the same with each vector's own mean subtracted; this centres `r` too (linear)."""
         fixed, mean, value = (
             x - x.mean(-1, keepdim=True) for x in (self.fixed, self.mean, self.value)
         )
@@ -86,11 +86,11 @@ class _Mixed(NamedTuple):
 class SetAttention(nn.Module):
     """The calibration `g` of class vectors and one query at a time.
 
-    Leading dimensions of class vectors and queries, such as one a task, are broadcast.
+    Leading dimensions of class vectors and queries, such as tasks, are broadcast.
 
     Args:
         dim: width of a vector.
-        dropout: rate on what attention adds to a token, while training.
+        dropout: rate on attention's addition to a token, while training.
     """
 
     def __init__(self, dim: int, dropout: float = 0.0) -> None:
@@ -116,7 +116,7 @@ class SetAttention(nn.Module):
 
         Args:
             rows: class vectors `(..., K, d)`.
-            queries: `(..., n, d)`, each calibrated without the others.
+            queries: `(..., n, d)`, each calibrated independently of the others.
 
         Returns:
             Class vectors `(..., n, K, d)` as each query sees them, and queries `(..., n, d)`.
@@ -152,11 +152,11 @@ class SetAttention(nn.Module):
         return products, squares.clamp(min=1e-24).sqrt(), query.norm(dim=-1, keepdim=True)
 
     def _mixed(self, rows: Tensor, queries: Tensor) -> tuple[_Mixed, Tensor]:
-        """Return what attention adds to class vectors, and to queries `(..., n, d)`."""
+        """Return attention's additions to class vectors, and to queries `(..., n, d)`."""
         scale = rows.shape[-1] ** -0.5
         wanted, offered = self.query(rows) * scale, self.key(rows)
         own_wanted, own_offered = self.query(queries) * scale, self.key(queries)
-        # the output layer applied to the values once, not to every mixture of them
+        # apply the output layer to the values once, not to every mixture of them
         value, own_value = (F.linear(self.value(x), self.out.weight) for x in (rows, queries))
         among = wanted @ offered.mT  # (..., K, K)
         mean = among.softmax(-1) @ value
@@ -175,11 +175,11 @@ class SetHead(CosineHead):
         cosine:  T q' . c'_k / (|q'| |c'_k|)
         semi:    q' . c'_k / (|c'_k| T)
 
-    LayerNorm gives `q'` a length near `sqrt(d)`, so that semi is a cosine at scale `sqrt(d) / T`.
+    LayerNorm gives `q'` a length near `sqrt(d)`, so semi is a cosine at scale `sqrt(d) / T`.
 
     Args:
         temperature: factor on plain cosines.
-        score: which of the two.
+        score: which of the two scores to use.
         score_temperature: `T`.
         dropout: see `SetAttention`.
     """
@@ -199,16 +199,16 @@ class SetHead(CosineHead):
         self.score = score
         self.score_temperature = score_temperature
         self.calibration = SetAttention(dim, dropout)
-        # the mark is a tensor, so that it is in every file that has the weights
+        # the mark is a tensor, so it is saved with the weights
         self.register_buffer("is_set", torch.zeros(0))
 
     @property
     def calibrates(self) -> bool:
-        """Whether scores are those of calibrated vectors."""
+        """Whether scores use calibrated vectors."""
         return bool(self.is_set.numel())
 
     def calibrate(self) -> None:
-        """Score by calibrated vectors from now on."""
+        """Use calibrated vectors for scores from now on."""
         self.is_set = self.is_set.new_ones(1)
 
     def scores(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A head whose rows are text embeddings of class names: a new class needs no new parameter."""
+"""A head whose rows are text embeddings of class names, so a new class adds no parameter."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Live = Callable[[], tuple[list[int], Tensor]]
 class TextHead(ClassHead):
     """CLIP's classifier: `logit_k(x) = s cos(x, t_k)` with `t_k` the embedding of class k's name.
 
-    Stored rows are plain numbers: scoring needs neither names nor the text tower.
+    The stored rows are plain numbers, so scoring needs neither names nor the text tower.
 
     Args:
         scale: `s`, 100 in CLIP; it never changes the prediction.
 
     Attributes:
-        live: what gives class ids and their rows `(num_live, dim)` afresh in each training step,
-            so that whatever made them learns; then only these classes are scored, the others'
-            columns are minus infinity. None otherwise. It is not saved.
+        live: function that recomputes class ids and their rows `(num_live, dim)` in each training
+            step, so gradients reach their source. If set, training scores only these classes; the
+            others' columns are minus infinity. It is not saved.
     """
 
     live: Live | None
@@ -58,7 +58,7 @@ class TextHead(ClassHead):
         self.weight.requires_grad_(False)
 
     def _scaled_cosine(self, features: Tensor, rows: Tensor) -> Tensor:
-        # in full precision: times 100, bfloat16 tells cosines apart in steps of 0.005 at best
+        # in full precision: times 100, bfloat16 resolves cosines in steps of 0.005 at best
         with torch.autocast(features.device.type, enabled=False):
             dtype = torch.promote_types(rows.dtype, torch.float32)
             return self.scale * F.linear(

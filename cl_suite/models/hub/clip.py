@@ -1,7 +1,7 @@
-"""CLIP as a backbone: two towers of one joint space, from the hub, the local cache or a folder.
+"""CLIP as a backbone: image and text towers with one joint space, from the hub, cache or a folder.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
-arXiv 2103.00020, through transformers' model and tokenizer. Named
+arXiv 2103.00020, through transformers' model and tokenizer. Its name is
 `clip:openai/clip-vit-base-patch16`, or `clip:` and a folder.
 """
 
@@ -24,11 +24,11 @@ TEXTS_AT_ONCE = 256
 
 
 class ClipBody(nn.Module):
-    """`forward` gives image embeddings of the joint space, `encode_text` those of texts.
+    """CLIP's two towers: `forward` embeds images in the joint space, `encode_text` embeds texts.
 
     Args:
         clip: a `transformers.CLIPModel`.
-        tokenizer: its tokenizer; None where token ids are made by hand.
+        tokenizer: its tokenizer; None if the caller makes the token ids.
 
     Attributes:
         prompts: learned prompts in both towers, None for CLIP as published.
@@ -50,7 +50,7 @@ class ClipBody(nn.Module):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Shape of an image it takes, `(channels, height, width)`."""
+        """Shape of an input image, `(channels, height, width)`."""
         vision = self.clip.config.vision_config
         return vision.num_channels, vision.image_size, vision.image_size
 
@@ -58,10 +58,10 @@ class ClipBody(nn.Module):
         """Freeze CLIP and give it fresh prompts; see `DeepPrompts`.
 
         Args:
-            depth: layers that get prompts, more than a tower has for all of them.
+            depth: number of layers that get prompts; a number above a tower's depth means all.
 
         Raises:
-            UserError: if the text tower has no room for so many rows and a word.
+            UserError: if the text tower has no room for that many rows and a word.
         """
         text, vision = self.clip.config.text_config, self.clip.config.vision_config
         depth = min(depth, max(text.num_hidden_layers, vision.num_hidden_layers))
@@ -79,12 +79,12 @@ class ClipBody(nn.Module):
         if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise UserError(
                 f"this CLIP takes images of shape {self.image_shape}, got inputs of shape "
-                f"{tuple(images.shape[1:])}; prepare them by --model.preprocessing backbone"
+                f"{tuple(images.shape[1:])}; pass --model.preprocessing backbone"
             )
         return encode_images(self.clip, images, self.prompts)
 
     def tokens(self, texts: Sequence[str]) -> TextTokens:
-        """Return texts as tokens; one too long for the tower loses its last words.
+        """Return texts as tokens; a text too long for the tower loses its last words.
 
         Raises:
             UserError: if the model was made without a tokenizer.
@@ -106,7 +106,7 @@ class ClipBody(nn.Module):
         return TextTokens(found["input_ids"].to(device), present.sum(dim=1) - 1, present)
 
     def encode_text(self, tokens: TextTokens) -> Tensor:
-        """Return the embeddings `(num_texts, dim)` of texts, with a gradient for what learns."""
+        """Return the embeddings `(num_texts, dim)` of texts, with gradients to trainable parts."""
         return encode_text(self.clip, tokens, self.prompts)
 
     @torch.no_grad()
@@ -134,11 +134,11 @@ def create_clip_body(name: str, *, pretrained: bool, weights: str | None = None)
 
     Args:
         name: `clip:` and a name on the hub or a folder.
-        pretrained: take the published weights; else random ones of that architecture.
-        weights: folder of a model, taken instead of what `name` says.
+        pretrained: use the published weights; else random ones of that architecture.
+        weights: folder of a model to use instead of the one in `name`.
 
     Raises:
-        UserError: if it cannot be had.
+        UserError: if the model could not be read or downloaded.
     """
     FAMILY.check_folder(weights, name)
     source = name.removeprefix("clip:") if weights is None else weights

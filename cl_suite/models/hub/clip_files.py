@@ -1,6 +1,6 @@
-"""CLIP's files: weights, tokenizer and preprocessing, from a folder, the local cache or the hub.
+"""Loads CLIP's weights, tokenizer and preprocessing from a folder, the local cache or the hub.
 
-Weights are read from safetensors alone, never from a pickle.
+Weights are read only from safetensors, never from a pickle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 EXAMPLE = "clip:openai/clip-vit-base-patch16"
 FAMILY = Family("CLIP", "clip", "config.json, model.safetensors and tokenizer files", EXAMPLE)
-NUM_BYTES = 256  # the least a byte-level vocabulary has
+NUM_BYTES = 256  # smallest byte-level vocabulary
 # as the library numbers them
 INTERPOLATIONS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -62,10 +62,10 @@ def clip_preprocessing(
 ) -> tuple[int, tuple[float, ...], tuple[float, ...], Interpolation]:
     """Return the size, mean, std and interpolation that a CLIP was trained with.
 
-    They come from its preprocessor_config.json; CLIP's published ones where it has none.
+    They come from its preprocessor_config.json; without one, CLIP's published values are used.
 
     Args:
-        name, weights: as of `create_clip_body`.
+        name, weights: as in `create_clip_body`.
 
     Raises:
         UserError: if the hub cannot be reached.
@@ -85,7 +85,7 @@ def clip_preprocessing(
 
 
 def _json(source: str, file: str) -> dict[str, Any] | None:
-    """Return a JSON file of a folder or of the hub, None where there is none."""
+    """Return a JSON file's content from a folder or the hub, or None if there is no such file."""
     folder = Path(source).expanduser()
     path = folder / file if folder.is_dir() else _from_hub(source, file)
     if path is None or not path.is_file():
@@ -107,7 +107,7 @@ def _from_hub(source: str, file: str) -> Path | None:
     except EntryNotFoundError:
         return None
     except Exception as error:
-        # the hub's client raises many kinds
+        # the hub's client raises many kinds of errors
         raise FAMILY.cannot_be_had(source, error) from error
 
 
@@ -116,6 +116,6 @@ def _check_tokenizer_files(folder: Path) -> None:
     if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
         # the library would make up an empty tokenizer
         raise UserError(
-            f"folder '{folder}' has no tokenizer, so CLIP could not read class names; add its "
+            f"folder '{folder}' has no tokenizer, so CLIP cannot read class names; add its "
             "tokenizer.json, or its vocab.json and merges.txt"
         )

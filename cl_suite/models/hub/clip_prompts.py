@@ -1,15 +1,15 @@
-"""CLIP's two towers with learned prompts in their layers (D'Alessandro et al., arXiv 2303.04751).
+"""Learned prompts in the layers of CLIP's two towers (D'Alessandro et al., arXiv 2303.04751).
 
-One tensor `G` of `depth x length` prompt rows in the width of the text tower serves both towers:
-layer `i` of the text tower gets `G_i`, layer `i` of the vision tower `A G_i` with one linear map
-`A` for all layers. The towers' own layers are called one by one, so head counts, scales and masks
-stay the library's business and any CLIP will do.
+One tensor `G` of `depth x length` prompt rows, as wide as the text tower, serves both towers.
+Layer `i` of the text tower gets `G_i`; layer `i` of the vision tower gets `A G_i`, with one linear
+map `A` for all layers. We call the towers' own layers one by one, so the library still handles
+head counts, scales and masks, and any CLIP works.
 
-In the text tower the rows stand between the start token and the words, which so move to later
-positions; those of the first layer get position embeddings as words do. In the vision tower they
-follow the patches and have no position; those of the first layer pass CLIP's first normalisation
-with the patches. In each further layer, the new rows overwrite the earlier ones ("replace") or
-join them behind ("accumulate"); behind the last layer that has prompts, rows stay.
+In the text tower the rows stand between the start token and the words, which move to later
+positions. First-layer rows get position embeddings, as words do. In the vision tower the rows
+follow the patches and have no position. First-layer rows pass CLIP's first normalisation with the
+patches. In each further layer, the new rows overwrite the earlier ones ("replace") or are appended
+to them ("accumulate"). After the last layer with prompts, the rows stay.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PromptMode = Literal["replace", "accumulate"]
 
 
 class TextTokens(NamedTuple):
-    """Texts as token ids, padded behind to one length.
+    """Texts as token ids, padded at the end to one length.
 
     Attributes:
         ids: `(num_texts, length)`.
-        ends: `(num_texts,)` position of each text's end token, whose output stands for the text.
-        present: `(num_texts, length)`, False where padding is.
+        ends: `(num_texts,)` position of each text's end token, whose output represents the text.
+        present: `(num_texts, length)`, False at padding.
     """
 
     ids: Tensor
@@ -40,10 +40,10 @@ class DeepPrompts(nn.Module):
     """Prompt rows `G` for both towers and the map `A` between their widths.
 
     Args:
-        depth: layers that get prompts of their own, counted from the first.
+        depth: number of layers that get their own prompts, counted from the first.
         length: prompt rows a layer.
         text_dim, vision_dim: widths of the towers.
-        text_mode, vision_mode: what becomes of earlier layers' rows.
+        text_mode, vision_mode: whether new rows replace earlier layers' rows or accumulate.
         vision: give the vision tower prompts too.
     """
 
@@ -70,14 +70,14 @@ class DeepPrompts(nn.Module):
         return self.rows
 
     def for_vision(self) -> Tensor | None:
-        """Return the rows `(depth, length, vision_dim)`, None where the tower has none."""
+        """Return the rows `(depth, length, vision_dim)`, or None if the tower has no prompts."""
         if self.to_vision is None:
             return None
         mapped: Tensor = self.to_vision(self.rows)
         return mapped
 
     def num_text_rows(self, num_layers: int) -> int:
-        """Return how many rows a text tower of `num_layers` carries in the end."""
+        """Return the number of prompt rows after the last of `num_layers` text layers."""
         depth, length = self.rows.shape[:2]
         return length * (min(depth, num_layers) if self.text_mode == "accumulate" else 1)
 
@@ -138,11 +138,11 @@ def encode_text(clip: Any, tokens: TextTokens, prompts: DeepPrompts | None = Non
 def attention_mask(present: Tensor, num_rows: int, dtype: torch.dtype) -> Tensor:
     """Return the additive mask `(num_texts, 1, length, length)` of texts with prompt rows in them.
 
-    A token sees itself, what stands before it, and no padding.
+    A token sees itself and earlier tokens, but no padding.
 
     Args:
-        present: `(num_texts, words)`, False where padding is.
-        num_rows: prompt rows behind the start token, which are never masked as padding.
+        present: `(num_texts, words)`, False at padding.
+        num_rows: prompt rows after the start token, which are never masked as padding.
     """
     rows = present.new_ones(len(present), num_rows)
     keys = torch.cat([rows, present], dim=1)  # the start token is present: rows may stand first
@@ -155,7 +155,7 @@ def attention_mask(present: Tensor, num_rows: int, dtype: torch.dtype) -> Tensor
 
 
 def _insert(hidden: Tensor, rows: Tensor, *, behind: int, instead: int) -> Tensor:
-    """Put `rows` `(length, width)` behind the first tokens of each sequence."""
+    """Put `rows` `(length, width)` after the first `behind` tokens, replacing `instead` tokens."""
     parts = [hidden[:, :behind], _for_each(rows, hidden), hidden[:, behind + instead :]]
     return torch.cat(parts, dim=1)
 

@@ -1,4 +1,4 @@
-"""Models of the transformers library: from a folder, the local cache or the hub, never a pickle."""
+"""Loads transformers models from a folder, the local cache or the hub, never from a pickle."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch import nn
 from cl_suite.errors import UserError
 
 Loaded = TypeVar("Loaded")
-Read = Callable[[str, bool], Loaded]  # from a source, and whether only local files count
+Read = Callable[[str, bool], Loaded]  # arguments: a source, and whether to use only local files
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of model, in words.
+    """A kind of model, as messages name it, and how to load it.
 
     Attributes:
-        title: CLIP, say.
-        model_type: what its config.json says.
-        needs: the files a folder must have.
-        example: a name, prefix included.
+        title: name in messages, e.g. CLIP.
+        model_type: the `model_type` in its config.json.
+        needs: the files a folder must contain.
+        example: an example name with its prefix.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Family:
     example: str
 
     def load(self, name: str, read: Read[Loaded]) -> Loaded:
-        """Return what `read` makes of a folder of that name, of the local cache, or of the hub.
+        """Return what `read` loads from a folder of that name, the local cache or the hub.
 
         Raises:
             UserError: if something is missing, belongs to another kind, or cannot be downloaded.
@@ -44,40 +44,40 @@ class Family:
             try:
                 return read(str(folder), True)
             except Exception as error:
-                # the library raises many kinds for a damaged file
+                # the library raises many kinds of errors for a damaged file
                 raise UserError(
-                    f"folder '{name}' is no {self.title} model that can be read ({reason(error)}); "
+                    f"folder '{name}' has no readable {self.title} model ({reason(error)}); "
                     f"it needs {self.needs}"
                 ) from error
         try:
             return read(name, True)
         except Exception:
-            # a cache without the model is the customary case
+            # usually the model is just not in the cache yet
             try:
                 return read(name, False)
             except Exception as error:
                 raise self.cannot_be_had(name, error) from error
 
     def cannot_be_had(self, name: str, error: Exception) -> UserError:
-        """Return the sentence for a model that can be neither found nor downloaded."""
+        """Return the error for a model that was neither found nor downloaded."""
         return UserError(
-            f"{self.title} model '{name}' cannot be had ({reason(error)}); pass a folder with its "
-            f"files by --model.weights FOLDER, or a name such as '{self.example}'"
+            f"{self.title} model '{name}' could not be downloaded ({reason(error)}); pass a folder "
+            f"with its files (--model.weights FOLDER), or a name such as '{self.example}'"
         )
 
     def check_folder(self, weights: str | None, backbone: str) -> None:
-        """Raise `UserError` if weights are given and are no folder."""
+        """Raise `UserError` if `weights` is set but is not a folder."""
         if weights is not None and not Path(weights).expanduser().is_dir():
             raise UserError(
-                f"weights '{weights}' of backbone '{backbone}' are no folder; give the folder that "
-                f"has {self.title}'s {self.needs}"
+                f"weights '{weights}' of backbone '{backbone}' is not a folder; pass the folder "
+                f"with {self.title}'s {self.needs}"
             )
 
     def config(self, kind: Any, source: str, local: bool, **settings: Any) -> Any:
-        """Return the configuration, of class `kind`; raise `ValueError` if another model has it."""
+        """Return the configuration, of class `kind`; raise `ValueError` for another model type."""
         content, _ = kind.get_config_dict(source, local_files_only=local)
         if content.get("model_type") != self.model_type:
-            raise ValueError(f"its config.json says model_type '{content.get('model_type')}'")
+            raise ValueError(f"its config.json has model_type '{content.get('model_type')}'")
         return kind.from_pretrained(source, local_files_only=local, **settings)
 
 
@@ -103,13 +103,13 @@ def published(kind: Any, source: str, config: Any, local: bool) -> nn.Module:
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or the error's kind if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Show neither a progress bar nor the list of tensors that are of no use here."""
+    """Hide the progress bar and the list of unused tensors."""
     from transformers.utils import logging
 
     controls: Any = logging  # the library is read as untyped

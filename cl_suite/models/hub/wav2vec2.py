@@ -1,8 +1,9 @@
 """wav2vec2 as a backbone for raw speech, from the hub, the local cache or a folder.
 
 Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations",
-NeurIPS 2020, arXiv 2006.11477, through transformers. Named `wav2vec2:facebook/wav2vec2-base-960h`,
-or `wav2vec2:` and a folder. Weights are read from safetensors alone, never from a pickle.
+NeurIPS 2020, arXiv 2006.11477, through transformers. Its name is
+`wav2vec2:facebook/wav2vec2-base-960h`, or `wav2vec2:` and a folder. Weights are read only from
+safetensors, never from a pickle.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError
 from cl_suite.models.hub.family import Family, published
 
-PREFIX = "wav2vec2:"  # begins the name of such a model
+PREFIX = "wav2vec2:"  # starts the name of such a model
 FAMILY = Family(
     "wav2vec2",
     "wav2vec2",
@@ -24,10 +25,10 @@ FAMILY = Family(
 
 
 class Wav2Vec2Body(nn.Module):
-    """From standardised waveforms `(batch, 1, length)` at 16 kHz to features `(batch, dim)`.
+    """Maps standardised waveforms `(batch, 1, length)` at 16 kHz to features `(batch, dim)`.
 
-    The feature is the mean of the last layer's hidden values over time. All sounds have one length,
-    so no attention mask is needed.
+    The feature is the mean of the last layer's hidden values over time. All sounds have the same
+    length, so no attention mask is needed.
 
     Args:
         network: a `transformers.Wav2Vec2Model`.
@@ -55,15 +56,15 @@ def create_wav2vec2_body(
 ) -> Wav2Vec2Body:
     """Return a wav2vec2 for `create_backbone`.
 
-    With published weights its convolutions are frozen, as is customary when it is tuned.
+    With published weights its convolutions are frozen, as is usual in fine-tuning.
 
     Args:
         name: `wav2vec2:` and a name on the hub or a folder.
-        pretrained: take the published weights; else random ones of that architecture.
-        weights: folder of a model, taken instead of what `name` says.
+        pretrained: use the published weights; else random ones of that architecture.
+        weights: folder of a model to use instead of the one in `name`.
 
     Raises:
-        UserError: if it cannot be had.
+        UserError: if the model could not be read or downloaded.
     """
     FAMILY.check_folder(weights, name)
     source = name.removeprefix(PREFIX) if weights is None else weights
@@ -75,9 +76,9 @@ def create_wav2vec2_body(
 
 
 def load_wav2vec2(name: str, *, pretrained: bool) -> nn.Module:
-    """Return a `transformers.Wav2Vec2Model` in float32, its own masks switched off.
+    """Return a `transformers.Wav2Vec2Model` in float32 with its own masks switched off.
 
-    Its masks would draw from NumPy's generator; a scenario's random views take their place.
+    Its masks would draw from NumPy's generator; a scenario's random views replace them.
 
     Args:
         name: a name on the hub, looked up in the local cache first, or a folder with config.json

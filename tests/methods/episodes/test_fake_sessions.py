@@ -1,4 +1,4 @@
-"""Fake sessions: what is drawn, as a pure function, and what a loader makes of it."""
+"""Fake sessions: the draw as a pure function, and the loader's batches."""
 
 from __future__ import annotations
 

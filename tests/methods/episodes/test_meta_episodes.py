@@ -1,4 +1,4 @@
-"""Episodes: what is drawn, and the batches that come of it."""
+"""Meta-episodes: the draw, and the resulting batches."""
 
 from __future__ import annotations
 

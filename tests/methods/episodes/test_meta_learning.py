@@ -1,4 +1,4 @@
-"""Inner loops: the numbers of a network of four parameters, and what its gradients obey."""
+"""Inner loops: the numbers of a network of four parameters, and rules of its gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chooser: fake streams are cut cleanly, and their figures are the published ones."""
+"""The choice of parameters: fake streams are cut cleanly, their figures are the published ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed layers: sizes of the BELL networks, how they run, and what a layout is told from."""
+"""Typed layers: sizes of the BELL networks, how they run, and how layouts are recognised."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_number_stands_for_two_shapes() -> None:
 
 @pytest.mark.parametrize("dim", [64, 500, 2 * 12**2])
 def test_other_numbers_are_refused(dim: int) -> None:
-    with pytest.raises(UserError, match=f"got {dim} numbers an item; choose another image size"):
+    with pytest.raises(UserError, match=f"got {dim} values per item; choose another image size"):
         layers.image_sizes(dim)
 
 

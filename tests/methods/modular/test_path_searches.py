@@ -1,4 +1,4 @@
-"""Searches: oracles O3, O4 and O6, what they suggest, and that they repeat themselves."""
+"""Path searches: oracles O3, O4 and O6, their suggestions, and their repeatability."""
 
 from __future__ import annotations
 

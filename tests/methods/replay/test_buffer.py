@@ -1,4 +1,4 @@
-"""What a replay buffer keeps: quotas, orders, and the reservoir."""
+"""The replay buffer: quotas, orders, and the reservoir."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_budgets_are_samples_bytes_or_a_share(text: str | int, total: int) -> No
     ["", "0", "-5", "2.5", "0%", "101%", "1percent", "2TB5", "many", "0.2B", "1e3", "%", True],
 )
 def test_anything_else_is_no_budget(text: Any) -> None:
-    with pytest.raises(UserError, match=rf"buffer '{text}' is no budget; give a number of samples"):
+    with pytest.raises(UserError, match=rf"buffer '{text}' is not a budget; pass a number"):
         parse_budget(text)
 
 
@@ -177,7 +177,7 @@ def test_what_a_byte_budget_has_no_room_for_is_found_before_training() -> None:
     buffer.update(plain)
     small = QuotaBuffer(f"{buffer.num_bytes}B")
     small.check(picture_data([True, True, False]))
-    with pytest.raises(UserError, match=r"no sample of class 0 fits into: less .* of 1 classes"):
+    with pytest.raises(UserError, match=r"too few for any sample of class 0: less .* of 1 classes"):
         small.check(picture_data([True, True]))
     assert small.num_samples == 0
 
@@ -185,13 +185,11 @@ def test_what_a_byte_budget_has_no_room_for_is_found_before_training() -> None:
 def test_a_budget_below_one_sample_a_class_is_refused() -> None:
     for budget, amount in (("3", "3 samples"), ("4%", "1 sample"), ("3B", "3 bytes")):
         buffer = QuotaBuffer(budget)
-        message = rf"buffer {budget} is {amount}: less than one sample for each of 4 classes; give"
+        message = rf"buffer {budget} is {amount}: less than one sample for each of 4 classes; pass"
         for call in (buffer.update, buffer.quota, buffer.check):
             with pytest.raises(UserError, match=message):
                 call(data_of([0, 1, 2, 3] * 10))
-    message = (
-        "buffer 8B is 2 bytes a class, which no sample of class 0 fits into: less .* 4 classes"
-    )
+    message = "buffer 8B is 2 bytes per class, too few for any sample of class 0: less .* 4 classes"
     for call in (QuotaBuffer("8B").update, QuotaBuffer("8B").check):
         with pytest.raises(UserError, match=message):
             call(data_of([0, 1, 2, 3]))
@@ -208,7 +206,7 @@ def test_the_budget_can_be_checked_before_any_training() -> None:
         check_budget("4%", sessions, sizes)
     with pytest.raises(UserError, match="fixed_classes is 4, but 5 classes were seen"):
         check_budget("50", sessions, sizes, fixed_classes=4)
-    with pytest.raises(UserError, match="is no budget"):
+    with pytest.raises(UserError, match="is not a budget"):
         check_budget("x", sessions, sizes)
 
 
@@ -388,7 +386,7 @@ def test_an_empty_reservoir_has_nothing_to_draw() -> None:
 
 @pytest.mark.parametrize("budget", ["2MB", "1%"])
 def test_a_reservoir_counts_samples(budget: str) -> None:
-    with pytest.raises(UserError, match=f"buffer '{budget}' is no number of samples"):
+    with pytest.raises(UserError, match=f"buffer '{budget}' is not a number of samples"):
         ReservoirBuffer(budget)
 
 

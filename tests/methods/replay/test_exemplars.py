@@ -1,4 +1,4 @@
-"""Samples kept in encoded form: nothing lost, nothing shared, no damage unnoticed."""
+"""Exemplars in encoded form: nothing is lost or shared, and damage is noticed."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_after_a_restore_transforms_must_be_given(tmp_path: Path) -> None:
 def test_other_transforms_than_those_in_use_are_refused() -> None:
     exemplars = kept(images(), [0])
     exemplars.bind(data_of(images(), Compose((ToFloat(), RandomAffine()))))  # equal ones do
-    with pytest.raises(UserError, match="give all sessions the same transforms"):
+    with pytest.raises(UserError, match="use the same transforms in all sessions"):
         exemplars.append(data_of(images(), Identity()), [1])
 
 
@@ -300,24 +300,24 @@ def test_an_empty_batch_is_refused() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("payload", torch.zeros(5, dtype=torch.uint8), "offsets do not divide"),
-        ("payload", torch.zeros(40), "'payload' is no vector of torch.uint8"),
+        ("payload", torch.zeros(5, dtype=torch.uint8), "offsets do not match"),
+        ("payload", torch.zeros(40), "'payload' is not a vector of torch.uint8"),
         ("offsets", torch.tensor([0, 20]), "2 class ids, 2 forms and 2 offsets"),
-        ("offsets", torch.tensor([0, 50, 40]), "offsets do not divide"),
+        ("offsets", torch.tensor([0, 50, 40]), "offsets do not match"),
         ("offsets", torch.tensor([0, 19, 40]), "19 bytes for a sample of 20"),
-        ("form_of", torch.tensor([0, 1]), "a form beyond the 1"),
-        ("forms", [["zip", "float32", [5]]], "is no form"),
-        ("forms", [["raw", "complex64", [5]]], "is no form"),
-        ("forms", [["raw", "float32", [-5]]], "is no form"),
-        ("forms", [["raw"]], "is no form"),
-        ("forms", [["png", "uint8", [1, 4, 4]]], "no PNG"),
+        ("form_of", torch.tensor([0, 1]), "a form number beyond the 1 forms"),
+        ("forms", [["zip", "float32", [5]]], "is not a sample form"),
+        ("forms", [["raw", "complex64", [5]]], "is not a sample form"),
+        ("forms", [["raw", "float32", [-5]]], "is not a sample form"),
+        ("forms", [["raw"]], "is not a sample form"),
+        ("forms", [["png", "uint8", [1, 4, 4]]], "not a PNG"),
         ("targets", torch.tensor([0, 1, 2]), "3 class ids"),
         ("extras", {"logits": torch.zeros(1, 2)}, "extra 'logits' is not one value for each of 2"),
     ],
 )
 def test_a_state_that_contradicts_itself_is_refused(key: str, value: Any, reason: str) -> None:
     state = kept(features(), [0, 1]).state_dict()
-    with pytest.raises(UserError, match=f"cannot be restored .*{reason}.*start the run afresh"):
+    with pytest.raises(UserError, match=f"cannot be restored .*{reason}.*start the run again"):
         Exemplars().load_state_dict({**state, key: value})
 
 
@@ -331,5 +331,5 @@ def test_a_state_without_a_part_is_refused() -> None:
 def test_a_kept_image_whose_bytes_are_damaged_is_told_in_a_sentence() -> None:
     from io import BytesIO
 
-    with pytest.raises(UserError, match="an image that was kept cannot be read"):
+    with pytest.raises(UserError, match="a stored image cannot be read"):
         read_image(BytesIO(b"no image"))

@@ -1,4 +1,4 @@
-"""What rehearsal methods share: the union of the data, the buffer, the teacher, and a stop."""
+"""Common parts of rehearsal methods: union of the data, buffer, teacher, and a stop."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_a_stream_that_is_too_long_for_the_buffer_is_refused_before_any_training
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"buffer": "many"}, "buffer 'many' is no budget"),
+        ({"buffer": "many"}, "buffer 'many' is not a budget"),
         ({"selection": "best"}, "selection must be one of random, closest, herding, got 'best'"),
         ({"fixed_classes": 0}, "fixed_classes must be at least 1"),
     ],

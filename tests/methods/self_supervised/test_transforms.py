@@ -1,4 +1,4 @@
-"""Random transforms of photographs: each image as by torchvision, draws of its own."""
+"""Random transforms of photographs: each image as in torchvision, with its own draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which views a stream's samples have, and data sets that make them."""
+"""Views of a stream's samples, and data sets that make them."""
 
 from __future__ import annotations
 

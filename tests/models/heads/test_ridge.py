@@ -1,4 +1,4 @@
-"""Streaming ridge regression: exact in any split and order, and balanced where it must be."""
+"""Streaming ridge regression: exact in any split and order, and balanced if required."""
 
 from __future__ import annotations
 
