@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cl_suite import __version__
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, on_command_line, os_refusal
+from cl_suite.report.process import calm_warnings, quiet_stops
 
 RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
        cl-suite run --config FILE [options]
@@ -18,15 +18,15 @@ RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
 Train and evaluate a strategy on a scenario.
 
 options:
-  --seed N [N ...]     one run for each seed (default: 0)
+  --seed N [N ...]     one run for each seed (default: 0); 0-4 is 0 1 2 3 4
   --out FOLDER         folder of all runs (default: runs)
-  --device NAME        cpu, cuda, cuda:1 or auto (default: auto)
   --resume             continue a run that was stopped
-  --overwrite          delete the run folder's files, and run
+  --overwrite          replace the run in the folder
   --start-from RUN     start from the finished base session of another run
+  --device NAME        cpu, cuda, cuda:1 or auto (default: auto)
   --config FILE        settings from a YAML file, such as a run folder's config.yaml
   --print_config       print the resolved settings and exit
-  --scenario.X, --strategy.X, --model.X, --training.X, --evaluation.X
+  --strategy.X, --scenario.X, --training.X, --model.X, --evaluation.X
                        parameters; `cl-suite run SCENARIO STRATEGY --help` lists them
 """
 
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _command(arguments)
+        with quiet_stops(), calm_warnings(), on_command_line():
+            return _command(arguments)
     except UserError as error:
         _print_error(str(error))
         return 2
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader of the pipe has closed it
         sys.stderr.close()
         return 0
+    except OSError as error:
+        _print_error(os_refusal(error))
+        return 2
 
 
 def _command(arguments: list[str]) -> int:
@@ -73,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cl-suite {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", help="train and evaluate a strategy on a scenario")
+    show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
+    show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     listing = commands.add_parser("list", help="list scenarios, strategies, backbones or pairs")
     listing.add_argument(
         "kind", nargs="?", choices=["scenarios", "strategies", "backbones", "pairs"], default=None
@@ -82,14 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="list which strategy runs on which scenario, as `list pairs`",
     )
-    commands.add_parser("run", help="train and evaluate a strategy on a scenario")
     bank = commands.add_parser("bank", help="list or clear the features kept on disk")
     actions = bank.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("ls", help="list the entries with their sizes")
     clear = actions.add_parser("clear", help="delete entries (default: all)")
     clear.add_argument("names", nargs="*", metavar="NAME", help="entries as `ls` names them")
-    show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
-    show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     sensitivity = commands.add_parser(
         "sensitivity", help="show which parameters move when a run's session changes"
     )
@@ -108,52 +112,53 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(RUN_HELP)
         return 0 if arguments else 2
     from cl_suite import registry
+    from cl_suite.runs.arguments import names_in, with_all_seeds
 
     if len(names) == 1:
         registry.get("scenario", names[0])
         raise UserError(f"name a strategy too, as in `cl-suite run {names[0]} teen`")
-    from cl_suite.runs.config import names_in, resolve
-
+    # all that can be checked without torch, whose import takes seconds
     scenario_name, strategy_name = names or names_in(arguments)
     scenario = registry.get("scenario", scenario_name)
     strategy = registry.get("strategy", strategy_name)
+    arguments = with_all_seeds(arguments)
+    from cl_suite.report.console import dashboard_lines, plain_console
+    from cl_suite.runs.config import resolve
+
     configs, options = resolve(scenario, strategy, arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    from rich.console import Console
-
-    from cl_suite.runs.run import run
-
-    console = Console()
-    folders = []
+    console = plain_console()
     if len(configs) > 1 and configs[0].start_from == configs[1].start_from is not None:
         console.print(
             "note: all seeds share one base session, so the intervals do not include its "
             "variation; use {seed} in --start-from to give each seed its own",
-            highlight=False,
             soft_wrap=True,
         )
-    for config in configs:
-        console.print(
-            f"[bold]{scenario_name} / {strategy_name}[/bold], seed {config.seed}, on "
-            f"{config.device}",
-            highlight=False,
-        )
-        folders.append(run(config, options, registry.make_listeners()).path)
+    folders = [_run_one(config, options, console) for config in configs]
     from cl_suite.report.show import print_runs
 
     print_runs(folders, console)
     root = options.out / scenario_name / strategy_name
-    console.print(
-        f"\nruns:      {root}\ndashboard: tensorboard --logdir {options.out}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"\nruns:      {root}\n{dashboard_lines(options.out)}", soft_wrap=True)
     return 0
 
 
-def _terminate(signum: int, frame: object) -> NoReturn:
-    # a polite kill ends like Ctrl-C
-    raise KeyboardInterrupt
+def _run_one(config: Any, options: Any, console: Any) -> Path:
+    """Run one configuration (`RunConfig`, `RunOptions`); return its folder."""
+    from rich.text import Text
+
+    from cl_suite import registry
+    from cl_suite.runs.finished import finished_folder, finished_line
+
+    title = Text(f"{config.scenario_name} / {config.strategy_name}", style="bold")
+    title.append(f", seed {config.seed}, on {config.device}", style="not bold")
+    console.print(title)
+    if (folder := finished_folder(config, options)) is not None:
+        # without the engine, whose import takes seconds
+        console.print(finished_line(folder), soft_wrap=True)
+        return folder.path
+    from cl_suite.runs.run import run
+
+    return run(config, options, registry.make_listeners()).path
 
 
 def _list(kind: str | None) -> int:
@@ -177,20 +182,18 @@ def _bank(parsed: argparse.Namespace) -> int:
 
 
 def _show(paths: list[Path]) -> int:
-    from rich.console import Console
-
+    from cl_suite.report.console import plain_console
     from cl_suite.report.show import print_runs
 
-    print_runs(paths, Console())
+    print_runs(paths, plain_console())
     return 0
 
 
 def _sensitivity(path: Path, everything: bool) -> int:
-    from rich.console import Console
-
+    from cl_suite.report.console import plain_console
     from cl_suite.report.sensitivity import print_sensitivity
 
-    print_sensitivity(path, Console(), everything=everything)
+    print_sensitivity(path, plain_console(), everything=everything)
     return 0
 
 

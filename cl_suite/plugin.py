@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import PLAIN_BATCHES, batches, serves
-from cl_suite.avalanche.template import Template
+from cl_suite.avalanche.template import Template, needs_task_labels
 from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
@@ -53,12 +53,21 @@ class StrategyPlugin(Parameters):
     Attributes:
         requirements: what the method needs from stream, model and settings; a property if it
             depends on parameters.
+        default_config: the recipe of a method in a package of its own, by section as in a YAML
+            file, such as `{"training": {"base_epochs": 10, "incremental_epochs": 0}}`.
 
     Raises:
         UserError: if a parameter has a value that its annotation does not allow.
     """
 
     requirements: Requirements = Requirements()
+    # no annotation: jsonargparse would look up its words in the modules of the subclasses
+    default_config = cast("Mapping[str, Any]", {})
+
+    @property
+    def runs_network(self) -> bool:
+        """Whether the plugin runs the network itself, which it does without task labels."""
+        return False
 
     def extra_epochs(self, session: int) -> int:
         """Return how many epochs the method adds to a session, after the recipe's.
@@ -108,6 +117,12 @@ class StrategyPlugin(Parameters):
         """
 
     def before_training(self, template: Template, **kwargs: Any) -> None:
+        if self.runs_network and needs_task_labels(template.model):
+            raise UserError(
+                f"{type(self).__name__} runs the network itself, without the task labels that "
+                f"{type(template.model).__name__} needs; choose a network that takes inputs alone, "
+                "such as SimpleMLP, or a plugin that trains by Avalanche's pass, such as ERPlugin"
+            )
         self.prepare_model(template.model)
 
     def state_dict(self) -> dict[str, Any]:

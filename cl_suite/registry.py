@@ -40,7 +40,9 @@ class Entry:
         summary: one line for the list.
         settings: the rest of its YAML: `params`, `bounds`, `model`, `training`, `evaluation`, and
             for a strategy `for_scenario` (the same sections for one scenario, by name) and `tiny`
-            (parameters for short tests; runs do not read them).
+            (parameters for short tests; runs do not read them). `runs_on` of a strategy and
+            `stream` of a scenario repeat what their classes say of kinds and modalities, for
+            `cl-suite list pairs`.
         origin: cl-suite, or the package that provides it.
     """
 

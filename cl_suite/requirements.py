@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cl_suite.data.samples import UNLABELLED
-from cl_suite.data.stream import Kind, Modality, Stream
+if TYPE_CHECKING:  # `cl-suite list pairs` uses this module without torch, whose import is slow
+    from cl_suite.data.stream import Kind, Modality, Stream
 
 KINDS: Mapping[Kind, str] = {
     "class": "streams of new classes",
@@ -113,6 +113,9 @@ class Settings(Protocol):
     def start_from(self) -> str | None: ...
 
     @property
+    def scenario(self) -> Any: ...
+
+    @property
     def model(self) -> Any: ...  # of packages above this one, as are the next two
 
     @property
@@ -178,10 +181,24 @@ def _unmet_by_evaluation(requirements: Requirements, config: Settings) -> str | 
     return None
 
 
+def unmet_by_scenario(requirements: Requirements, config: Settings) -> str | None:
+    """Return why a strategy cannot run on a scenario, by what that says before it reads data."""
+    kind = getattr(config.scenario, "kind", None)
+    modality = getattr(config.scenario, "modality", None)
+    # a scenario need not say either; its stream does
+    known_kind, known_modality = requirements.kinds[0], requirements.modalities[0]
+    reason = misfit(requirements, kind or known_kind, modality or known_modality)
+    return (
+        None if reason is None else f"strategy '{config.strategy_name}' {_no_run(config, reason)}"
+    )
+
+
 def _unmet_by_kind(requirements: Requirements, config: Settings, stream: Stream) -> str | None:
     reason = misfit(requirements, stream.info.kind, stream.info.modality)
-    if reason is None:
-        return None
+    return None if reason is None else _no_run(config, reason)
+
+
+def _no_run(config: Settings, reason: str) -> str:
     return (
         f"does not run on scenario '{config.scenario_name}': {reason}; `cl-suite list pairs` "
         "shows the pairs that run"
@@ -207,4 +224,6 @@ def _unmet_by_samples(requirements: Requirements, stream: Stream) -> str | None:
 
 
 def _count_unlabelled(targets: Sequence[int]) -> int:
+    from cl_suite.data.samples import UNLABELLED
+
     return sum(target == UNLABELLED for target in targets)

@@ -9,7 +9,12 @@ from typing import Annotated, Any
 
 import torch
 
-from cl_suite.avalanche.reader import Unwrapped, samples_and_transforms, unwrap
+from cl_suite.avalanche.reader import (
+    Unwrapped,
+    num_classes_of_origin,
+    samples_and_transforms,
+    unwrap,
+)
 from cl_suite.data.cut import all_rows, common_way, rows_by_class
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
@@ -66,7 +71,7 @@ class AvalancheBenchmark(Parameters):
             train_transform=train_transform,
             eval_transform=eval_transform,
             way=common_way(session_classes),
-            notes=notes,
+            notes=(*notes, *self._left_out(train, session_classes)),
         )
 
     def _call(self) -> Any:
@@ -117,6 +122,18 @@ class AvalancheBenchmark(Parameters):
                 )
             seen |= classes
         return tuple(tuple(sorted(set(u.targets))) for u in train)
+
+    def _left_out(
+        self, train: Sequence[Unwrapped], session_classes: Sequence[Sequence[int]]
+    ) -> tuple[str, ...]:
+        in_sessions = sum(map(len, session_classes))
+        if (in_data := num_classes_of_origin(train)) <= in_sessions:
+            return ()
+        return (
+            f"the data of '{self.factory}' has {in_data} classes, its {len(session_classes)} "
+            f"sessions have {in_sessions}: Avalanche leaves out those that do not divide evenly; "
+            "choose another number of experiences to learn all of them",
+        )
 
     def _by_session(
         self, parts: Sequence[TensorSamples], session_classes: Sequence[Sequence[int]]

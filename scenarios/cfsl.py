@@ -32,46 +32,32 @@ Differences from the authors' benchmark:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
 import numpy as np
 
-from cl_suite.data import class_images
-from cl_suite.data.cut import check_at_least
-from cl_suite.data.few_shot_tasks import check_draw, class_split, draw_class_task
+from cl_suite.data.few_shot_tasks import class_split, draw_class_task
 from cl_suite.data.stream import Kind, Stream, build_stream
 from cl_suite.errors import UserError
-from cl_suite.parameters import Parameters, Within
+from cl_suite.parameters import Within
+from cl_suite.scenarios.few_shot_task import FewShotTask, LabelledImages
 
 
 @dataclass(kw_only=True, eq=False)
-class CFSLPretraining(Parameters):
+class CFSLPretraining(LabelledImages):
     """One session with all images of the training classes, except some held out for testing.
 
     Args:
-        root: folder of class folders; null for the drawings that come with the package.
         test_images: images of each class held out for testing.
-        split_seed: seed of the class split; use the same for the tasks.
-        image_size: height and width in pixels; drawings have 28.
         augment: distort each training image at random.
-        skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
-    root: str | None = None
     test_images: Annotated[int, Within(1)] = 3
-    split_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    image_size: Annotated[int, Within(1, 4096)] = 84
     augment: bool = True
-    skip_unreadable: bool = False
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
-        images = class_images.read(
-            self.root,
-            image_size=self.image_size,
-            augment=self.augment,
-            skip_unreadable=self.skip_unreadable,
-        )
+        images = self._images(augment=self.augment)
         classes = class_split(len(images.class_names), "train", self.split_seed)
         if not classes:
             raise UserError(
@@ -104,51 +90,34 @@ class CFSLPretraining(Parameters):
 
 
 @dataclass(kw_only=True, eq=False)
-class CFSL(Parameters):
+class CFSL(FewShotTask):
     """Support sets with a few shots a class; consecutive sets may share their classes.
 
     Args:
-        root: folder of class folders; null for the drawings that come with the package.
         way: classes in a support set.
         shots: images of each class in a support set.
         support_sets: support sets in a task; each is a session.
         class_change: number of consecutive sets that share their classes; must divide support_sets.
         overwrite: give the classes of every later group the labels of the first group.
         targets: number of new images of each class that a set is tested on.
-        split: part of the classes to draw tasks from; choose settings on validation.
-        task: task number; null for the run's seed.
-        instance_seed: seed of the images; another seed shows other images of the same classes.
-        split_seed: seed of the class split, as in the pretraining.
-        image_size: height and width in pixels; drawings have 28.
-        skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
-    root: str | None = None
     way: Annotated[int, Within(1)] = 5
     shots: Annotated[int, Within(1)] = 1
     support_sets: Annotated[int, Within(1)] = 4
     class_change: Annotated[int, Within(1)] = 2
     overwrite: bool = False
     targets: Annotated[int, Within(1)] = 5
-    split: Literal["validation", "test"] = "test"
-    task: Annotated[int, Within(0, 2**32 - 1)] | None = None
-    instance_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    split_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    image_size: Annotated[int, Within(1, 4096)] = 84
-    skip_unreadable: bool = False
 
-    kind: ClassVar[Kind] = "mixed"
-    drawn_by_seed: ClassVar[str] = "task"
+    @property
+    def kind(self) -> Kind:
+        """What a session brings: new classes, or also more data of earlier ones."""
+        once = self.class_change == 1 and (not self.overwrite or self.support_sets == 1)
+        return "class" if once else "mixed"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
-        self._check()
-        images = class_images.read(
-            self.root,
-            image_size=self.image_size,
-            augment=False,
-            skip_unreadable=self.skip_unreadable,
-        )
+        images = self._images(augment=False)
         sets = draw_class_task(
             images.rows,
             class_split(len(images.class_names), self.split, self.split_seed),
@@ -166,7 +135,6 @@ class CFSL(Parameters):
             for support_set in sets
             for label, class_id in zip(support_set.labels, support_set.classes, strict=True)
         }
-        once = self.class_change == 1 and (not self.overwrite or self.support_sets == 1)
         return build_stream(
             name="cfsl",
             class_names=[
@@ -180,14 +148,12 @@ class CFSL(Parameters):
             eval_transform=images.eval_transform,
             way=self.way,
             shots=self.shots,
-            kind="class" if once else "mixed",
+            kind=self.kind,
             notes=images.notes,
         )
 
-    def _check(self) -> None:
-        check_draw(self.split, self.task, self.instance_seed)
-        for name in ("way", "shots", "support_sets", "class_change", "targets"):
-            check_at_least(name, getattr(self, name), 1)
+    def check(self) -> None:
+        """Raise `UserError` unless all groups of support sets have the same size."""
         if self.support_sets % self.class_change:
             raise UserError(
                 f"class_change must divide support_sets, got {self.class_change} and "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import (
     ClassOrder,
     all_rows,
@@ -34,6 +35,9 @@ class ClassIncremental(Parameters):
         class_order: "1993" is the standard permutation of the literature, "natural" the data
             set's own order, "seeded" an order drawn from `seed`.
         seed: seed of the "seeded" class order.
+        skip_unreadable: leave out images of source "image_folder" that cannot be read.
+        duplicates: the same picture under several names in source "image_folder": "keep" (all
+            copies in training or all in test), "drop" (use the first) or "refuse".
     """
 
     source: Source = "omniglot"
@@ -42,10 +46,17 @@ class ClassIncremental(Parameters):
     way: Annotated[int, Within(1)] = 10
     class_order: ClassOrder = "1993"
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    skip_unreadable: bool = False
+    duplicates: Duplicates = "keep"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        pool = read_source(self.source, self.root)
+        pool = read_source(
+            self.source,
+            self.root,
+            skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
+        )
         order = class_order(len(pool.class_names), self.class_order, self.seed)
         base_classes = self.way if self.base_classes is None else self.base_classes
         sessions = cut_classes(order, base_classes=base_classes, way=self.way)

@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import rows_by_class
 from cl_suite.data.pool import Pool
 from cl_suite.data.samples import UNLABELLED, Samples
@@ -37,6 +38,9 @@ class DataIncremental(Parameters):
         unlabelled_fraction: share of each session's training images without a label (target -100),
             spread evenly over the classes; each class keeps at least one label a session.
         seed: seed of the random split.
+        skip_unreadable: leave out images of source "image_folder" that cannot be read.
+        duplicates: the same picture under several names in source "image_folder": "keep" (all
+            copies in training or all in test), "drop" (use the first) or "refuse".
     """
 
     source: Source = "omniglot"
@@ -44,17 +48,19 @@ class DataIncremental(Parameters):
     num_sessions: Annotated[int, Within(1)] = 5
     unlabelled_fraction: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    skip_unreadable: bool = False
+    duplicates: Duplicates = "keep"
 
     kind: ClassVar[Kind] = "data"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        if not 0 <= self.unlabelled_fraction < 1:
-            raise UserError(
-                "unlabelled_fraction must lie in [0, 1), got "
-                f"{self.unlabelled_fraction}; each class keeps one label a session"
-            )
-        pool = read_source(self.source, self.root)
+        pool = read_source(
+            self.source,
+            self.root,
+            skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
+        )
         train_rows = self._deal(pool, pool.train.targets, "training")
         test_rows = self._deal(pool, pool.test.targets, "test")
         hidden = [

@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from cl_suite.data.cut import check_choice
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers import image_folder, sound
+from cl_suite.data.readers.names import as_text
 from cl_suite.data.readers.sound import Features
-from cl_suite.data.readers.sound_split import Recording, held_out
+from cl_suite.data.readers.sound_split import Recording
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.shifts import SHIFTS, shifted
 from cl_suite.data.sources import SOURCES, needed_root, read_source
@@ -60,25 +61,27 @@ class DomainIncremental(Parameters):
         image_size: height and width of the model's input in pixels, for domain folders.
         features: features of speech, "log_mel" for small networks, "waveform" (16 kHz) for
             wav2vec2.
-        skip_unreadable: leave out images of domain folders that cannot be read, instead of stopping
-            at the first.
+        skip_unreadable: leave out files that cannot be read, instead of stopping at the first; for
+            folders of images and for speech.
+        duplicates: the same picture or sound under several names in such a folder: "keep" (all
+            copies in training or all in test), "drop" (use the first) or "refuse".
     """
 
     source: DomainSource = "omniglot"
     root: str | None = None
-    domains: list[str] | None = None
+    domains: list[Any] | None = None  # YAML reads a name such as 10 or no as something else
     shifts: list[str] | None = None
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     test_fraction: Annotated[float, Above(0, 1, open_end=True)] = 0.2
-    image_size: Annotated[int, Within(1, 4096)] = 84
+    image_size: Annotated[int, Within(2, 4096)] = 84
     features: Features = "log_mel"
     skip_unreadable: bool = False
+    duplicates: Duplicates = "keep"
 
     kind: ClassVar[Kind] = "domain"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        check_choice("source", self.source, ("domain_folders", "spoken_digits", *SOURCES))
         parts = self._parts()
         check_same_classes(parts)
         first = next(iter(parts.values()))
@@ -113,7 +116,12 @@ class DomainIncremental(Parameters):
 
     def _shifts(self) -> dict[str, Pool]:
         shifts = chosen("shifts", self.shifts, SHIFTS)
-        pool = read_source(self.source, self.root)  # type: ignore[arg-type]  # checked above
+        pool = read_source(
+            self.source,  # type: ignore[arg-type]  # checked above
+            self.root,
+            skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
+        )
         train, test = pool.load(pool.train), pool.load(pool.test)
 
         def moved(samples: Samples, shift: str, part: int) -> TensorSamples:
@@ -142,6 +150,7 @@ class DomainIncremental(Parameters):
                 seed=self.seed,
                 image_size=self.image_size,
                 skip_unreadable=self.skip_unreadable,
+                duplicates=self.duplicates,
             )
             parts[name] = dataclasses.replace(
                 pool,
@@ -154,21 +163,21 @@ class DomainIncremental(Parameters):
     def _speakers(self) -> dict[str, Pool]:
         root = needed_root(self.source, self.root)
         pool = sound.read(
-            root, features=self.features, test_fraction=self.test_fraction, seed=self.seed
+            root,
+            features=self.features,
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+            skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
         )
-        # the same files in the same order, with the same split
-        recordings, _ = sound.find_recordings(root)
-        testing = held_out(recordings, "take", self.test_fraction, None, self.seed)
-        speakers = [speaker_of(recording) for recording in recordings]
-        train = [name for row, name in enumerate(speakers) if row not in testing]
-        test = [name for row, name in enumerate(speakers) if row in testing]
+        train, test = list(map(speaker_of, pool.learnt)), list(map(speaker_of, pool.tested))
         return {
             speaker: dataclasses.replace(
                 pool,
                 train=pool.train.select([i for i, name in enumerate(train) if name == speaker]),
                 test=pool.test.select([i for i, name in enumerate(test) if name == speaker]),
             )
-            for speaker in chosen("domains", self.domains, sorted(set(speakers)))
+            for speaker in chosen("domains", self.domains, sorted({*train, *test}))
         }
 
 
@@ -185,7 +194,8 @@ def speaker_of(recording: Recording) -> str:
 def domain_folders(root: str) -> dict[str, Path]:
     """Return the folder of each domain by name; raise `UserError` if there is none.
 
-    Hidden folders, and symbolic links that lead out of `root`, are left out.
+    Hidden folders are left out, and links to `root` or a folder above it. Other symbolic links are
+    followed.
     """
     folder = Path(root).expanduser()
     layout = "it must hold one folder a domain, each with one folder of images a class"
@@ -195,19 +205,22 @@ def domain_folders(root: str) -> dict[str, Path]:
     found = {
         entry.name: entry
         for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".") and entry.resolve().is_relative_to(top)
+        if entry.is_dir()
+        and not entry.name.startswith(".")
+        and not top.is_relative_to(entry.resolve())
     }
     if not found:
         raise UserError(f"root '{root}' has no folder; {layout}")
     return found
 
 
-def chosen(parameter: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+def chosen(parameter: str, given: Sequence[object] | None, known: Sequence[str]) -> list[str]:
     """Return the given names, or all; raise `UserError` for an unknown or repeated name."""
-    if names is None:
+    if given is None:
         return list(known)
-    if not names:
+    if not given:
         raise UserError(f"{parameter} is empty; name at least one, or leave it out for all")
+    names = as_text(parameter, given, known)
     for name in names:
         if name not in known:
             raise UserError(
@@ -215,7 +228,7 @@ def chosen(parameter: str, names: Sequence[str] | None, known: Sequence[str]) ->
             )
         if names.count(name) > 1:
             raise UserError(f"{parameter} names '{name}' twice; name each once")
-    return list(names)
+    return names
 
 
 def check_same_classes(parts: Mapping[str, Pool]) -> None:

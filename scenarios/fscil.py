@@ -87,7 +87,7 @@ class FSCIL(Parameters):
     shot_selection: PublishedOrRandom = "published"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     augmentation: Augmentation = "standard"
-    image_size: Annotated[int, Within(1, 4096)] | None = None
+    image_size: Annotated[int, Within(2, 4096)] | None = None
 
     @property
     def _base_classes(self) -> int:

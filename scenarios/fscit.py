@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import (
     ShotSelection,
     cut_classes,
@@ -119,6 +120,9 @@ class FSCIT(Parameters):
             ignored.
         image_size: height and width of the model's input in pixels.
         augment: crop and flip each training image at random.
+        skip_unreadable: leave out images that cannot be read, for "image_folder" and "resisc45".
+        duplicates: the same picture under several names in such a folder: "keep" (all copies in
+            training or all in test), "drop" (use the first) or "refuse".
     """
 
     dataset: Dataset
@@ -129,12 +133,14 @@ class FSCIT(Parameters):
     shot_selection: ShotSelection = "random"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     shot_list: str | None = None
-    image_size: Annotated[int, Within(1, 4096)] = 224
+    image_size: Annotated[int, Within(2, 4096)] = 224
     augment: bool = True
+    skip_unreadable: bool = False
+    duplicates: Duplicates = "keep"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        pool = _read(self.dataset, self.root)
+        pool = self._read()
         order = range(len(pool.class_names))  # the protocol uses label order, not shuffled
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         shots = self._shots(pool, sessions)
@@ -146,6 +152,36 @@ class FSCIT(Parameters):
             shots=self.shots,
             notes=(*remainder_notes(sessions, self.way), *self._deviations(pool)),
         )
+
+    def _read(self) -> Pool:
+        """Return the data set, with class names in words if it has such names."""
+        dataset, root = self.dataset, self.root
+        if dataset == "omniglot":
+            return _omniglot()
+        if root is None:
+            raise UserError(f"dataset '{dataset}' needs a root; pass the folder of the data set")
+        if dataset == "image_folder" or dataset == "resisc45":
+            return self._folder(root)
+        if dataset == "cifar100":
+            return _named(cifar100.read(root), class_words.words)
+        if dataset == "cub200":
+            return cub200.read(root)
+        if dataset == "mini_imagenet":
+            return mini_imagenet.read(root)
+        return torchvision_sets.read(dataset, root)
+
+    def _folder(self, root: str) -> Pool:
+        nested = Path(root).expanduser() / "NWPU-RESISC45"
+        pool = image_folder.read(
+            str(nested) if self.dataset == "resisc45" and nested.is_dir() else root,
+            test_fraction=torchvision_sets.TEST_FRACTION,
+            skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
+        )
+        if self.dataset == "image_folder":
+            return pool
+        note = torchvision_sets.division_note("resisc45")
+        return _named(replace(pool, notes=(note, *pool.notes)), class_words.words)
 
     def _shots(self, pool: Pool, sessions: Sequence[Sequence[int]]) -> list[list[int]]:
         candidates: Mapping[int, Sequence[int]] = rows_by_class(pool.train.targets)
@@ -213,34 +249,6 @@ def _loader(image_size: int, num_images: int) -> Callable[[Samples], Samples]:
     if num_images * 3 * square.size**2 > image_folder.MEMORY_LIMIT_BYTES:
         return checked
     return lambda samples: image_folder.keep_squares(samples, square)
-
-
-def _read(dataset: Dataset, root: str | None) -> Pool:
-    """Return the data set, with class names in words if it has such names."""
-    if dataset == "omniglot":
-        return _omniglot()
-    if root is None:
-        raise UserError(f"dataset '{dataset}' needs a root; pass the folder of the data set")
-    if dataset == "image_folder":
-        return image_folder.read(root)
-    if dataset == "resisc45":
-        return _resisc45(root)
-    if dataset == "cifar100":
-        return _named(cifar100.read(root), class_words.words)
-    if dataset == "cub200":
-        return _named(cub200.read(root), class_words.words)
-    if dataset == "mini_imagenet":
-        return _named(mini_imagenet.read(root), class_words.synset)
-    return torchvision_sets.read(dataset, root)
-
-
-def _resisc45(root: str) -> Pool:
-    nested = Path(root).expanduser() / "NWPU-RESISC45"
-    pool = image_folder.read(
-        str(nested) if nested.is_dir() else root, test_fraction=torchvision_sets.TEST_FRACTION
-    )
-    note = torchvision_sets.division_note("resisc45")
-    return _named(replace(pool, notes=(note, *pool.notes)), class_words.words)
 
 
 def _named(pool: Pool, say: Callable[[str], str]) -> Pool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import (
     all_rows,
-    check_choice,
     class_order,
     cut_classes,
     remainder_notes,
@@ -16,46 +16,52 @@ from cl_suite.data.cut import (
 )
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers import image_folder
+from cl_suite.data.readers.names import as_text, natural, order_note
 from cl_suite.data.stream import Stream
-from cl_suite.parameters import Above, Parameters, Within
+from cl_suite.parameters import Parameters, Within
 
 
 @dataclass(kw_only=True, eq=False)
 class ImageFolder(Parameters):
     """The classes of a folder of class folders: a base session, then few-shot sessions.
 
-    Other files are skipped and listed in the stream's notes. Deterministic in `seed`.
+    Other files are skipped and listed in the stream's notes. Symbolic links are followed. If the
+    folder holds `train/` and `test/` (or `val/`), each with the class folders, these are the
+    training and the test images. Deterministic in `seed`.
 
     Args:
         root: folder that holds one folder of images a class.
         base_classes: classes of session 0, which has all their training images.
         way: classes of each later session.
         shots: training images of each later class.
-        test_fraction: share of each class's images for testing, between 0 and 1.
-        class_order: order of arrival: "name", "random" (from `seed`), or a list of folder names;
-            folders not in the list are left out.
+        test_fraction: share of each class's images for testing, at least one image; 0 tests on the
+            very images that were learned.
+        class_order: order of arrival: "name" (as text: 1, 10, 2), "natural" (numbers by value),
+            "random" (from `seed`), or a list of folder names; folders not in the list are left out.
         seed: seed of the training/test split, the shots and the random class order.
         image_size: height and width of the model's input in pixels.
         augment: crop and flip each training image at random.
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
+        duplicates: what to do with the same picture under several names: "keep" (all copies in
+            training or all in test), "drop" (use the first) or "refuse".
     """
 
     root: str
     base_classes: Annotated[int, Within(1)]
     way: Annotated[int, Within(1)] = 5
     shots: Annotated[int, Within(1)] = 5
-    test_fraction: Annotated[float, Above(0, 1, open_end=True)] = 0.3
-    class_order: Literal["name", "random"] | list[str] = "name"
+    test_fraction: Annotated[float, Within(0, 1, open_end=True)] = 0.3
+    # a folder may be named 10 or no, which YAML reads as something else than text
+    class_order: Literal["name", "natural", "random"] | list[Any] = "name"
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    image_size: Annotated[int, Within(1, 4096)] = 84
+    image_size: Annotated[int, Within(2, 4096)] = 84
     augment: bool = True
     skip_unreadable: bool = False
+    duplicates: Duplicates = "keep"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
         listed = None if isinstance(self.class_order, str) else self.class_order
-        if isinstance(self.class_order, str):
-            check_choice("class_order", self.class_order, ("name", "random"))
         pool = image_folder.read(
             self.root,
             test_fraction=self.test_fraction,
@@ -63,13 +69,20 @@ class ImageFolder(Parameters):
             image_size=self.image_size,
             augment=self.augment,
             skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
             classes=listed,
         )
         order = self._order(pool, listed)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
         novel = [
-            shot_rows(candidates, classes, shots=self.shots, class_names=pool.class_names)
+            shot_rows(
+                candidates,
+                classes,
+                shots=self.shots,
+                class_names=pool.class_names,
+                tested=() if pool.test is pool.train else pool.test.targets,
+            )
             for classes in sessions[1:]
         ]
         return pool.stream(
@@ -77,11 +90,24 @@ class ImageFolder(Parameters):
             sessions=sessions,
             train_rows=[all_rows(candidates, sessions[0]), *novel],
             shots=self.shots,
-            notes=remainder_notes(sessions, self.way),
+            notes=(*remainder_notes(sessions, self.way), *self._notes(pool)),
         )
 
-    def _order(self, pool: Pool, listed: list[str] | None) -> list[int]:
+    def _notes(self, pool: Pool) -> tuple[str, ...]:
+        order = order_note(pool.class_names) if self.class_order == "name" else ()
+        if pool.test is not pool.train:
+            return order
+        return (
+            *order,
+            "test_fraction is 0: accuracies are on the very images that were learned, not on new "
+            "ones",
+        )
+
+    def _order(self, pool: Pool, listed: list[Any] | None) -> list[int]:
+        names = pool.class_names
         if listed is not None:
-            return [pool.class_names.index(name) for name in listed]
+            return [names.index(name) for name in as_text("class_order", listed, names)]
+        if self.class_order == "natural":
+            return sorted(range(len(names)), key=lambda class_id: natural(names[class_id]))
         kind: Literal["natural", "seeded"] = "natural" if self.class_order == "name" else "seeded"
-        return class_order(len(pool.class_names), kind, self.seed)
+        return class_order(len(names), kind, self.seed)

@@ -14,15 +14,13 @@ Differences from the authors' benchmark:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cl_suite.data import class_images
 from cl_suite.data.few_shot_tasks import (
-    check_draw,
     class_split,
     draw_instance_task,
     noisy_pixels,
@@ -31,54 +29,33 @@ from cl_suite.data.few_shot_tasks import (
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.errors import UserError
-from cl_suite.parameters import Parameters, Within
+from cl_suite.parameters import Within
+from cl_suite.scenarios.few_shot_task import FewShotTask
 
 Corruption = Literal["none", "noise", "occlusion", "square_occlusion"]
 
 
 @dataclass(kw_only=True, eq=False)
-class InstanceTest(Parameters):
+class InstanceTest(FewShotTask):
     """Support sets of single images, each a class, tested on the same images, intact or corrupted.
 
     Args:
-        root: folder of class folders; null for the drawings that come with the package.
         support_sets: support sets in a task; each is a session.
         set_size: images in a support set.
         corruption: corruption of the targets: none, noise (random values replaced), occlusion (a
             black disc) or square_occlusion.
         amount: share of the values that noise replaces; radius of the disc, or half the side of the
             square, as a share of the height.
-        split: part of the classes to draw tasks from; choose settings on validation.
-        task: task number; null for the run's seed.
-        instance_seed: seed of the images and of their corruption.
-        split_seed: seed of the class split, as in the pretraining.
-        image_size: height and width in pixels; drawings have 28.
-        skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
     """
 
-    root: str | None = None
     support_sets: Annotated[int, Within(1)] = 4
     set_size: Annotated[int, Within(1)] = 5
     corruption: Corruption = "none"
     amount: Annotated[float, Within(0, 1)] = 0.1
-    split: Literal["validation", "test"] = "test"
-    task: Annotated[int, Within(0, 2**32 - 1)] | None = None
-    instance_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    split_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    image_size: Annotated[int, Within(1, 4096)] = 84
-    skip_unreadable: bool = False
-
-    drawn_by_seed: ClassVar[str] = "task"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
-        self._check()
-        images = class_images.read(
-            self.root,
-            image_size=self.image_size,
-            augment=False,
-            skip_unreadable=self.skip_unreadable,
-        )
+        images = self._images(augment=False)
         sets = draw_instance_task(
             images.rows,
             class_split(len(images.class_names), self.split, self.split_seed),
@@ -116,8 +93,8 @@ class InstanceTest(Parameters):
         square = self.corruption == "square_occlusion"
         return occluded(image, self.amount, generator, square=square)
 
-    def _check(self) -> None:
-        check_draw(self.split, self.task, self.instance_seed)
+    def check(self) -> None:
+        """Raise `UserError` for an amount that a corruption cannot have."""
         most = 1 if self.corruption in ("none", "noise") else 0.49
         if not 0 <= self.amount <= most:
             raise UserError(

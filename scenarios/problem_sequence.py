@@ -38,9 +38,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_suite.data.cut import check_at_least, check_choice
 from cl_suite.data.holdout import num_held_out
-from cl_suite.data.readers import omniglot
+from cl_suite.data.readers.omniglot import TRAIN_DRAWINGS
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Compose, RandomAffine, ToFloat, Transform
@@ -104,8 +103,8 @@ class ProblemSequence(Parameters):
     plus_items: Annotated[int, Within(2)] = 3000
     minus_items: Annotated[int, Within(2)] = 1000
     few_items: Annotated[int, Within(2)] = 20
-    image_items: Annotated[int, Within(1)] = 800
-    minus_drawings: Annotated[int, Within(1, 20)] = 3
+    image_items: Annotated[int, Within(NUM_CLASSES)] = 800
+    minus_drawings: Annotated[int, Within(1, TRAIN_DRAWINGS - VALIDATION_DRAWINGS)] = 3
     validation_rate: Annotated[float, Within(0, 0.9)] = 0.2
     test_items: Annotated[int, Within(2)] = 600
     augment: bool = True
@@ -148,10 +147,6 @@ class ProblemSequence(Parameters):
         )
 
     def _problems(self, num_domains: int) -> list[Problem]:
-        check_at_least("image_items", self.image_items, NUM_CLASSES)
-        most = omniglot.TRAIN_DRAWINGS - VALIDATION_DRAWINGS
-        if not 1 <= self.minus_drawings <= most:
-            raise UserError(f"minus_drawings must lie in 1 to {most}, got {self.minus_drawings}")
         longest = min(len(self._patterns()) * NUM_MAPS, num_domains)
         fitting = (6, 6) if self.sequence == "S_few" else (4, longest)
         if not fitting[0] <= self.length <= fitting[1]:
@@ -163,8 +158,6 @@ class ProblemSequence(Parameters):
 
     def _patterns(self) -> list[str]:
         chosen: list[str] = list(PATTERNS if self.patterns is None else self.patterns)
-        for name in chosen:
-            check_choice("patterns", name, list(PATTERNS))
         if not chosen or len(set(chosen)) < len(chosen):
             raise UserError(f"patterns must name at least one pattern, each once, got {chosen}")
         return chosen

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import (
     all_rows,
-    check_choice,
     class_order,
     cut_classes,
     remainder_notes,
@@ -20,6 +20,7 @@ from cl_suite.data.cut import (
     shot_rows,
 )
 from cl_suite.data.readers import sound
+from cl_suite.data.readers.names import as_text
 from cl_suite.data.readers.sound import Features
 from cl_suite.data.readers.sound_split import Split
 from cl_suite.data.stream import Modality, Stream
@@ -45,13 +46,15 @@ class SpokenDigits(Parameters):
             file names have no takes, share of each class's files. The data set's standard split
             is 0.1, takes 0 to 4 of 50.
         test_speakers: names of the test speakers; null draws them from `seed`.
-        class_order: order of arrival: "natural" (digits by value, folders by name), "seeded"
+        class_order: order of arrival: "natural" (numbers by value, other folders by name), "seeded"
             (drawn from `seed`), or a list of class names; classes not in the list are left out.
         seed: seed of the shots, the drawn speakers or files, and the seeded order.
         features: "log_mel" for small networks, "waveform" (16 kHz) for wav2vec2.
         seconds: length of every sound.
         augment: add random shifts, noise and masks to the training sounds.
         skip_unreadable: leave out files that cannot be read, instead of stopping at the first.
+        duplicates: what to do with the same sound under several names: "keep" (all copies in
+            training or all in test), "drop" (use the first) or "refuse".
     """
 
     root: str
@@ -60,21 +63,21 @@ class SpokenDigits(Parameters):
     shots: Annotated[int, Within(1)] | None = None
     split: Split = "take"
     test_fraction: Annotated[float, Above(0, 1, open_end=True)] = 0.2
-    test_speakers: list[str] | None = None
-    class_order: Literal["natural", "seeded"] | list[str] = "natural"
+    # a name may be 10 or no, which YAML reads as something else than text
+    test_speakers: list[Any] | None = None
+    class_order: Literal["natural", "seeded"] | list[Any] = "natural"
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     features: Features = "log_mel"
     seconds: Annotated[float, Within(0.05, 60)] = 1.0
     augment: bool = True
     skip_unreadable: bool = False
+    duplicates: Duplicates = "keep"
 
     modality: ClassVar[Modality] = "audio"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if a parameter, folder or file cannot be used."""
         listed = None if isinstance(self.class_order, str) else self.class_order
-        if isinstance(self.class_order, str):
-            check_choice("class_order", self.class_order, ("natural", "seeded"))
         pool = sound.read(
             self.root,
             features=self.features,
@@ -85,6 +88,7 @@ class SpokenDigits(Parameters):
             seconds=self.seconds,
             augment=self.augment,
             skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
             classes=listed,
         )
         sessions = cut_classes(
@@ -105,7 +109,7 @@ class SpokenDigits(Parameters):
     def _order(self, class_names: Sequence[str]) -> list[int]:
         if isinstance(self.class_order, str):
             return class_order(len(class_names), self.class_order, self.seed)
-        return [class_names.index(name) for name in self.class_order]
+        return [class_names.index(n) for n in as_text("class_order", self.class_order, class_names)]
 
     def _novel_rows(
         self,

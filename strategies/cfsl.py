@@ -30,7 +30,7 @@ from typing import Annotated, Any
 
 import torch
 
-from cl_suite.methods.replay.exemplars import Exemplars
+from cl_suite.methods.replay.exemplars import TASK, Exemplars
 from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
 
 
@@ -58,9 +58,11 @@ class CFSLPlugin(StrategyPlugin):
     def before_forward(self, template: Template, **kwargs: Any) -> None:
         if not (num := min(self.replayed, len(self.memory_))):
             return
-        inputs, labels, _ = self.memory_.batch(torch.randperm(len(self.memory_))[:num])
-        # a plain Avalanche batch also has task labels, all of them equal
-        others = [torch.cat([part, part[:1].expand(num)]) for part in template.mbatch[2:]]
+        inputs, labels, extras = self.memory_.batch(torch.randperm(len(self.memory_))[:num])
+        # a batch of task-labelled data ends with the labels; other parts are a wrapper's
+        others = list(template.mbatch[2:])
+        if TASK in extras:
+            others[-1] = torch.cat([others[-1], extras[TASK].to(template.device)])
         template.mbatch = [
             torch.cat([template.mb_x, inputs.to(template.device)]),
             torch.cat([template.mb_y, labels.to(template.device)]),

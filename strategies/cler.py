@@ -49,7 +49,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.data.stream import StreamInfo
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.methods.host import WrappingPlugin
 from cl_suite.methods.pretext.branch import PretextBranch, check_cut
 from cl_suite.methods.pretext.tasks import PretextName, PretextTask, draw_labels, make_tasks
@@ -92,6 +92,10 @@ class CLERPlugin(WrappingPlugin):
         of_host = requirements_of(self.hosted)
         return replace(of_host, batch=replace(of_host.batch, plain=True))
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     def check_host(self, host: Any) -> None:
         needs = requirements_of(host)
         reasons = {
@@ -111,30 +115,47 @@ class CLERPlugin(WrappingPlugin):
         if len(shape) != 3:
             raise UserError(
                 f"cler needs images, but the inputs have shape {tuple(shape)}, like precomputed "
-                "features or raw audio; pass --model.bank false, or choose a scenario of images or "
-                "log-mel maps"
+                f"features or raw audio; pass {option('model.bank', 'false')}, or choose a "
+                "scenario of images or log-mel maps"
             )
+        self._check_images(shape)
+
+    def _check_images(self, shape: Sequence[int]) -> None:
+        """Raise `UserError` if the pretext task does not fit images `(channels, height, width)`."""
         with torch.random.fork_rng(devices=[]):  # the host's random numbers stay as they are
             tasks = self._make_tasks()
         for task in tasks:
             if task.needs_square and shape[1] != shape[2]:
                 raise UserError(
-                    f"--strategy.pretext {self.pretext} needs square images, and these are "
-                    f"{shape[1]} x {shape[2]}; pass vflip, time_jigsaw, time_reversal or "
+                    f"{option('strategy.pretext', self.pretext)} needs square images, and these "
+                    f"are {shape[1]} x {shape[2]}; pass vflip, time_jigsaw, time_reversal or "
                     "band_permutation"
                 )
             if shape[1] < task.smallest[0] or shape[2] < task.smallest[1]:
                 raise UserError(
-                    f"images of {shape[1]} x {shape[2]} cannot be cut into --strategy.patches "
-                    f"{self.patches}; pass fewer"
+                    f"images of {shape[1]} x {shape[2]} cannot be cut into "
+                    f"{option('strategy.patches', self.patches)}; pass fewer"
                 )
+
+    def before_training_exp(self, template: Template, **kwargs: Any) -> None:
+        # in a program nobody has checked the stream; the evaluation transform draws nothing
+        shape = tuple(template.experience.dataset.eval()[0][0].shape)
+        if len(shape) != 3:
+            raise UserError(
+                f"CLERPlugin needs images (channels, height, width), but an input has shape "
+                f"{shape}; give it images, or train with its host, "
+                f"{type(self.hosted).__name__}, alone"
+            )
+        self._check_images(shape)
+        super().before_training_exp(template, **kwargs)
 
     def prepare_model(self, model: nn.Module) -> None:
         super().prepare_model(model)
         if isinstance(model, Classifier) and not has_trained(model.backbone):
             raise UserError(
-                "cler trains the backbone, but nothing of it is trained; pass --model.frozen "
-                "false, --model.trained_blocks null, and a --model.backbone that can learn"
+                "cler trains the backbone, but nothing of it is trained; pass "
+                f"{option('model.frozen', 'false')}, {option('model.trained_blocks', 'null')}, and "
+                f"a {option('model.backbone')} that can learn"
             )
         if self.random_ is not None and hasattr(model, "pretext"):
             return
@@ -147,7 +168,7 @@ class CLERPlugin(WrappingPlugin):
 
     def before_backward(self, template: Template, **kwargs: Any) -> None:
         self._hand_on("before_backward", template, **kwargs)
-        images = template.mb_x if self.has_own_loader else plain_of(template, self)
+        images = template.mb_x if self._has_own_loader else plain_of(template, self)
         if (replayed := getattr(self.hosted, "replayed_plain", lambda: None)()) is not None:
             images = torch.cat([images, replayed.to(images)])
         loss = self.pretext_loss(template.model, images, precision_of(template))

@@ -36,9 +36,9 @@ from typing import Annotated, Any
 from torch import nn
 
 from cl_suite.models.hub.clip import ClipBody
-from cl_suite.plugin import Template, Within
+from cl_suite.plugin import Template, Within, session_classes
 from cl_suite.strategies.cpe_clip import refuse_frozen
-from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body, session_classes
+from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body
 
 ATTENTION = ("q_proj", "k_proj", "v_proj")
 

@@ -70,7 +70,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import batches
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.losses.supcon import supcon
 from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.models.adapters import LoRASettings, adapting, lora_parameters, without_adapters
@@ -154,6 +154,10 @@ class CoACTPlugin(StrategyPlugin):
         """Whether the session under way has a contrastive term."""
         return self.contrastive_weight > 0 and self.tunes_encoder
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         if self.classifier == "dot":
             return DotHead(dim, num_classes)
@@ -162,7 +166,8 @@ class CoACTPlugin(StrategyPlugin):
     def prepare_model(self, model: nn.Module) -> None:
         if isinstance(model, Classifier) and model.backbone.frozen:
             raise UserError(
-                "coact tunes the backbone, which --model.frozen keeps unchanged; pass false"
+                f"coact tunes the backbone, which {option('model.frozen')} keeps unchanged; "
+                "pass false"
             )
         settings = LoRASettings(self.lora_rank, self.lora_alpha, self.lora_dropout)
         adapt(model, settings, None if self.adapt_blocks < 0 else self.adapt_blocks)
@@ -225,7 +230,7 @@ class CoACTPlugin(StrategyPlugin):
         if self.contrasts:
             if template.clock.train_exp_iterations == 0 and self.in_base_session:
                 warn_of_one_view(
-                    template.mb_x, template.mbatch[2], "coact", "pass --model.bank_views"
+                    template.mb_x, template.mbatch[2], "coact", f"pass {option('model.bank_views')}"
                 )
             vectors = [self._student.features, *self._teacher_features(template.mbatch[2])]
             rows = torch.cat([F.normalize(each.float()) for each in vectors])

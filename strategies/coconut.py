@@ -51,13 +51,22 @@ from typing import Annotated, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from cl_suite.errors import option
 from cl_suite.losses.nspt import Anchors, Denominator, multimodal_loss, nspt_loss
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin
 from cl_suite.methods.self_supervised.projections import Projections
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap, classifier_of, feature_function
-from cl_suite.plugin import BatchLayout, Requirements, Template, Within, views_of, warn_of_one_view
-from cl_suite.strategies.zero_shot_clip import clip_body, session_classes, session_names
+from cl_suite.plugin import (
+    BatchLayout,
+    Requirements,
+    Template,
+    Within,
+    session_classes,
+    views_of,
+    warn_of_one_view,
+)
+from cl_suite.strategies.zero_shot_clip import clip_body, session_names
 
 Modality = Literal["label", "view", "text", "none"]
 MultimodalAnchors = Literal["current", "all"]
@@ -119,6 +128,10 @@ class COCONUTPlugin(RehearsalPlugin):
         """A second view, if that is the second modality."""
         views = 2 if self.has_second and self.modality == "view" else 1
         return Requirements(batch=BatchLayout(views=views))
+
+    @property
+    def runs_network(self) -> bool:
+        return True
 
     def prepare_model(self, model: nn.Module) -> None:
         if self.has_second and self.modality == "text":
@@ -250,7 +263,7 @@ def warn_of_frozen(model: nn.Module) -> None:
     """Warn if no feature can change."""
     if isinstance(model, Classifier) and model.backbone.frozen:
         warnings.warn(
-            "coconut acts through the backbone's features; --model.frozen keeps them unchanged, "
-            "so predictions are those of er; pass false, or choose er",
+            f"coconut acts through the backbone's features; {option('model.frozen')} keeps them "
+            "unchanged, so predictions are those of er; pass false, or choose er",
             stacklevel=2,
         )

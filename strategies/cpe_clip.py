@@ -50,11 +50,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from cl_suite.avalanche.loader import batches
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.hub.clip_prompts import PromptMode
-from cl_suite.plugin import Template, Within
-from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body, session_classes
+from cl_suite.plugin import Template, Within, session_classes
+from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body
 
 WARM_UP = (0.001, 0.00298, 0.00496, 0.00694, 0.00892, 0.0109)
 
@@ -167,6 +167,7 @@ def refuse_frozen(model: nn.Module, strategy_name: str) -> None:
     """Raise `UserError` if a classifier's backbone is frozen."""
     if isinstance(model, Classifier) and model.backbone.frozen:
         raise UserError(
-            f"strategy '{strategy_name}' trains within the backbone, which --model.frozen true "
+            f"strategy '{strategy_name}' trains within the backbone, which "
+            f"{option('model.frozen', 'true')} "
             "forbids; leave it out (CLIP's own weights stay unchanged anyway)"
         )

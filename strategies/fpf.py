@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from cl_suite.data.stream import StreamInfo
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.methods.host import WrappingPlugin
 from cl_suite.methods.partial_tuning import (
     Batch,
@@ -92,6 +92,10 @@ class FPFPlugin(WrappingPlugin):
     def check(self) -> None:
         super().check()
         parse_budget(self.buffer)
+
+    @property
+    def runs_network(self) -> bool:
+        return True
 
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
         super().check_stream(info, session_sizes)
@@ -158,7 +162,8 @@ class FPFPlugin(WrappingPlugin):
         except ValueError:
             warnings.warn(
                 "fpf: sessions of one epoch do not show which tensors are sensitive, so nothing is "
-                "tuned; pass --training.incremental_epochs 2, or --strategy.groups bn+fc",
+                f"tuned; pass {option('training.incremental_epochs', '2')}, or "
+                f"{option('strategy.groups', 'bn+fc')}",
                 stacklevel=2,
             )
         else:
@@ -193,8 +198,9 @@ class FPFPlugin(WrappingPlugin):
     def _check_logits(self, logits: Tensor | None) -> None:
         if self.distillation and logits is None:
             raise UserError(
-                f"--strategy.distillation needs logits that the host keeps, and "
-                f"{self.host_name} keeps none; pass --strategy.host der, or choose strategy kfpf"
+                f"{option('strategy.distillation')} needs logits that the host keeps, and "
+                f"{self.host_name} keeps none; pass {option('strategy.host', 'der')}, or choose "
+                "strategy kfpf"
             )
 
     def session_note(self, session: int) -> str:

@@ -74,6 +74,10 @@ class KDReplayPlugin(RehearsalPlugin):
         """The names of the distillation terms."""
         return self.distill.split("+")
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     def before_forward(self, template: Template, **kwargs: Any) -> None:
         self._tap = FeatureTap(template.model)
 

@@ -83,6 +83,10 @@ class KFPFPlugin(StrategyPlugin):
                 "one; choose bn+fc, or the strategy fpf"
             )
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
         check_budget(self.buffer, info.session_classes, session_sizes)
 

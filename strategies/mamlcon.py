@@ -146,6 +146,10 @@ class MAMLConPlugin(StrategyPlugin):
         """Whether there is a template step."""
         return self.templates and self.inner == "all"
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     def extra_epochs(self, session: int) -> int:
         return self.meta_epochs if session == 0 else 0
 

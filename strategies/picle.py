@@ -43,7 +43,7 @@ from torch import nn
 
 from cl_suite.data.holdout import held_out
 from cl_suite.data.stream import StreamInfo
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.methods.modular import layers
 from cl_suite.methods.modular.head import FOREIGN, ModularHead, has_own_head, modular_head
 from cl_suite.methods.modular.layers import Sizes
@@ -98,8 +98,8 @@ class PICLEPlugin(StrategyPlugin):
     )
 
     # neither is saved: a resumed session makes them again and repeats the outcomes to the search
-    searching: PathSearch | None = field(default=None, init=False, repr=False)
-    problem: Problem | None = field(default=None, init=False, repr=False)
+    _searching: PathSearch | None = field(default=None, init=False, repr=False)
+    _problem: Problem | None = field(default=None, init=False, repr=False)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"ledger_": dict(vars(self.ledger_))}
@@ -135,7 +135,7 @@ class PICLEPlugin(StrategyPlugin):
         ):
             raise UserError(
                 "strategy 'picle' learns modules from the images themselves; pass "
-                "--model.backbone identity"
+                f"{option('model.backbone', 'identity')}"
             )
 
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
@@ -143,7 +143,8 @@ class PICLEPlugin(StrategyPlugin):
         if info.input_shape != (images * channels, side, side):
             raise UserError(
                 f"strategy 'picle' needs square images (channels, height, width), got "
-                f"{info.input_shape}; leave out --model.frozen, or choose another image size"
+                f"{info.input_shape}; leave out {option('model.frozen')}, or choose another "
+                "image size"
             )
 
     def kept_data(self) -> tuple[int, int]:
@@ -170,7 +171,7 @@ class PICLEPlugin(StrategyPlugin):
         flat = template.experience.current_experience in (self.flat_sessions or [])
         layout = layout_of(head, train[0], flat=flat)
         head.open_problem(layout)
-        self.searching, self.problem = None, make_problem(head, layout, train, held)
+        self._searching, self._problem = None, make_problem(head, layout, train, held)
         template.adapted_dataset = data.subset(kept)
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
@@ -223,31 +224,31 @@ class PICLEPlugin(StrategyPlugin):
             sum(len(inputs) for inputs in stored),
             sum(inputs.numel() * inputs.element_size() for inputs in stored),
         )
-        self.searching = self.problem = None
+        self._searching = self._problem = None
 
     # --- steps ---
 
     @property
     def _of_session(self) -> Problem:
-        assert self.problem is not None, "a session is under way"
-        return self.problem
+        assert self._problem is not None, "a session is under way"
+        return self._problem
 
     def _next_path(self, head: ModularHead) -> Path | None:
         """Return the path under way, or the next one that has something to train."""
         problem = self._of_session
-        if self.searching is None:
+        if self._searching is None:
             problem.seed = self.seed_
             problem.standalone = lambda: bench_modules(head, self.ledger_.standalone)
-            self.searching = make_search(self.search, problem)
+            self._searching = make_search(self.search, problem)
         known = self.ledger_.known()
-        while (path := self.searching.suggest()) is not None:
+        while (path := self._searching.suggest()) is not None:
             if path not in known:
                 if None in path:
                     break
                 # nothing to train, so it is validated at once
                 known[path] = Outcome(path, *problem.worth(head.modules_of(path, problem.layout)))
                 self.ledger_.note(known[path], {})
-            self.searching.observe(known[path])
+            self._searching.observe(known[path])
         return path
 
     def _look(self, head: ModularHead) -> None:

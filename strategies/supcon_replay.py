@@ -30,7 +30,7 @@ from typing import Annotated, Any
 
 from torch import nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.losses.supcon import supcon_loss
 from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.methods.replay.rehearsal import RehearsalPlugin
@@ -62,13 +62,17 @@ class SupConReplayPlugin(RehearsalPlugin):
         views = 2 if self.contrastive_weight > 0 else 1
         return Requirements(carries_base_state=True, batch=BatchLayout(views=views))
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     def prepare_model(self, model: nn.Module) -> None:
         if not isinstance(model, Classifier):
             return
         if model.backbone.frozen and self.contrastive_weight > 0:
             raise UserError(
-                "supcon_replay trains features, which --model.frozen keeps fixed; pass "
-                "--model.frozen false, or use er"
+                f"supcon_replay trains features, which {option('model.frozen')} keeps fixed; pass "
+                f"{option('model.frozen', 'false')}, or use er"
             )
         if not hasattr(model, "projector"):
             model.projector = make_projector(model.feature_dim, self.projection_dim)
@@ -94,7 +98,9 @@ class SupConReplayPlugin(RehearsalPlugin):
         if self.contrastive_weight > 0:
             first, second = views_of(template, self)
             if template.clock.train_exp_iterations == 0:
-                warn_of_one_view(first, second, "supcon_replay", "pass --model.bank_views")
+                warn_of_one_view(
+                    first, second, "supcon_replay", f"pass {option('model.bank_views')}"
+                )
             projector = self._projector_of(template.model)
             with self._tap.autocast:
                 vectors = [self._tap.features, feature_function(template.model)(second)]

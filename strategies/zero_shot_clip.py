@@ -23,13 +23,14 @@ from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
+from cl_suite.data.readers.class_words import is_code
+from cl_suite.errors import UserError, option
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.heads.text import TextHead
 from cl_suite.models.hub.clip import ClipBody, fill
 from cl_suite.models.hub.clip_files import EXAMPLE
 from cl_suite.models.hub.clip_prompts import TextTokens
-from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, Within, session_classes
 
 
 @dataclass(kw_only=True, eq=False)
@@ -109,7 +110,7 @@ def clip_body(model: nn.Module, strategy_name: str) -> ClipBody:
     if not isinstance(body, ClipBody):
         raise UserError(
             f"strategy '{strategy_name}' needs a CLIP backbone, got {type(body or model).__name__};"
-            f" pass --model.backbone {EXAMPLE}"
+            f" pass {option('model.backbone', EXAMPLE)}"
         )
     return body
 
@@ -123,7 +124,7 @@ def session_names(
         class_names: names by class id; None: the session's own.
 
     Raises:
-        UserError: if a class has no name, or the names are numbers.
+        UserError: if a class has no name, or the names are numbers or codes.
     """
     known: Mapping[int, str]
     if class_names is not None:
@@ -135,12 +136,12 @@ def session_names(
     if missing := [c for c in classes if not names.get(c, "").strip()]:
         raise UserError(
             f"strategy '{strategy_name}' reads class names, but class {missing[0]} has none; "
-            "pass one name per class by --strategy.class_names"
+            f"pass one name per class by {option('strategy.class_names')}"
         )
-    if all(name.strip().isnumeric() for name in names.values()):
+    if all(map(is_code, names.values())):
         raise UserError(
-            f"strategy '{strategy_name}' reads class names, but this session's are numbers "
-            f"('{names[classes[0]]}'); pass words by --strategy.class_names, or choose a "
-            "strategy that needs no names"
+            f"strategy '{strategy_name}' reads class names, but this session's are numbers or "
+            f"codes ('{names[classes[0]]}'); pass words by {option('strategy.class_names')}, or "
+            "choose a strategy that needs no names"
         )
     return names

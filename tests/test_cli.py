@@ -239,7 +239,7 @@ def test_a_seed_in_braces_gives_each_seed_its_own_base(
     assert "share" not in capsys.readouterr().out
     for seed in (0, 1):
         config = yaml.safe_load((here / f"runs/omniglot/teen/seed{seed}/config.yaml").read_text())
-        assert config["start_from"] == f"runs/omniglot/prototype/seed{seed}"
+        assert config["start_from"] == str(here / f"runs/omniglot/prototype/seed{seed}")
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:

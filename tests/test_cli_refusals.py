@@ -149,7 +149,7 @@ def test_a_folder_of_other_settings_is_not_touched(
         ("class_incremental simclr --evaluation.probes []", "so a probe must measure it"),
         ("class_incremental er --strategy.buffer 3", "less than one sample for each of"),
         ("class_incremental cler --strategy.host simclr", "learns no classifier"),
-        ("class_incremental cler --strategy.host nosuch", "strategy 'nosuch' is unknown"),
+        ("class_incremental cler --strategy.host nosuch", "--strategy.host 'nosuch' is unknown"),
         ("class_incremental cler --strategy.host fpf", "is a wrapper itself"),
         ("data_incremental teen", "it learns only from streams of new classes"),
         (

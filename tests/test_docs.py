@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 
 from cl_suite import registry
+from cl_suite.parameters import Within
 from cl_suite.runs.config import build_parser
 from site_writer import arrows, docstrings, entries, measured
 from site_writer.parameters import parameters, table
@@ -26,14 +26,6 @@ SOURCE = re.compile(r"arXiv\s+\d{4}\.\d{4,5}|method of this suite")
 OPTIONS = {"help", "print_config", "start-from", "resume", "seed", "out"}
 
 
-@dataclass(frozen=True)
-class Range:
-    """What marks a closed range."""
-
-    low: float
-    high: float
-
-
 class Method:
     """A method.
 
@@ -43,7 +35,7 @@ class Method:
     """
 
     def __init__(
-        self, rate: Annotated[float, Range(0, 1)] | None, mode: Literal["up", "down"] = "up"
+        self, rate: Annotated[float, Within(0, 1)] | None, mode: Literal["up", "down"] = "up"
     ) -> None: ...
 
 
@@ -109,7 +101,7 @@ def test_prose_shows_angle_brackets_and_code_keeps_them() -> None:
 
 def test_parameters_show_type_default_range_and_meaning() -> None:
     text = table(parameters(Method, {"params": {"mode": "down"}}), "strategy")
-    assert "| `--strategy.rate` | float or null | (required) | 0 to 1 | how fast. |" in text
+    assert "| `--strategy.rate` | float or null | (required) | in [0, 1] | how fast. |" in text
     assert "| `--strategy.mode` | `up`, `down` | `down` |  | which way. |" in text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -186,27 +188,22 @@ def test_a_checkout_uses_its_own_files_beside_an_installed_wheel(
         assert "teen" in call(installed / "python", "-m", "cl_suite.cli", "list", cwd=checkout)
 
 
+def put_into(target: Path, *sources: Path) -> dict[str, str]:
+    """Install packages into a folder as a third party's are; return how programs find them."""
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    call(sys.executable, "-m", "pip", "install", *options, "--target", target, *sources)
+    return {"PYTHONPATH": str(target)}
+
+
 @pytest.mark.slow
 def test_a_third_partys_strategy_and_scenario_run_by_name(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "site"
+    source = tmp_path / "source"
     source.mkdir()
     (source / "pyproject.toml").write_text(PROJECT)
     (source / "third_party.py").write_text(PLUGIN)
     (source / "third_party_scenario.py").write_text(SCENARIO)
-    call(
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        target,
-        source,
-    )
+    path = put_into(tmp_path / "site", source)
     suite = [sys.executable, "-m", "cl_suite.cli"]
-    path = {"PYTHONPATH": str(target)}
     listing = call(*suite, "list", cwd=tmp_path, **path)
     assert "from package third-party" in listing
     out = call(
@@ -214,3 +211,58 @@ def test_a_third_partys_strategy_and_scenario_run_by_name(tmp_path: Path) -> Non
     )
     assert "epochs counted: 6" in out  # one epoch in each of three sessions, two a piece
     assert (tmp_path / "runs/few_characters/counting/seed0/metrics.jsonl").is_file()
+
+
+def own_method(folder: Path, text: str) -> Path:
+    """Return the package of the example, with a method as some document shows it."""
+    source = Path(shutil.copytree(ROOT / "examples/own_method", folder / "own_method"))
+    (source / "mean_method.py").write_text(text)
+    return source
+
+
+def shown_methods() -> dict[str, str]:
+    """Return the text of each method that a reader may paste, by where it stands."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    (in_readme,) = [text for text in blocks if "MeanPlugin" in text]
+    return {
+        "README": in_readme,
+        "example": (ROOT / "examples/own_method/mean_method.py").read_text("utf-8"),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "options"),
+    [
+        ("README", []),
+        # whoever trains on in later sessions must not lose the base classes by it
+        ("example", ["--training.incremental_epochs", "5"]),
+    ],
+)
+def test_a_method_as_it_is_shown_keeps_its_base_classes(
+    where: str, options: list[str], tmp_path: Path
+) -> None:
+    path = put_into(tmp_path / "site", own_method(tmp_path, shown_methods()[where]))
+    words = ["run", "omniglot", "mean_method", "--device", "cpu", *options]
+    call(sys.executable, "-m", "cl_suite.cli", *words, cwd=tmp_path, **path)
+    file = tmp_path / "runs/omniglot/mean_method/seed0/metrics.jsonl"
+    base = [json.loads(line)["base"] for line in file.read_text("utf-8").splitlines()]
+    assert len(base) == 13
+    assert base[0] > 0.5
+    assert base[-1] > 0.8 * base[0]
+
+
+@pytest.mark.slow
+def test_the_authors_tests_of_a_method_pass_beside_an_installed_wheel(
+    wheel: Path, tmp_path: Path
+) -> None:
+    source = own_method(tmp_path, shown_methods()["README"])
+    path = put_into(tmp_path / "site", wheel, source)
+    # the fixture comes by the entry point of the wheel
+    (source / "test_stream.py").write_text(
+        "def test_it_is_tiny(tiny_stream):\n    assert len(tiny_stream.train) == 3\n"
+    )
+    (source / "mean_method.py").unlink()  # the installed one is tested
+    out = call(sys.executable, "-m", "pytest", "-q", "-rs", cwd=source, **path)
+    assert re.search(r"\d\d passed", out)
+    assert "skipped" not in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from cl_suite.parameters import (
     check_given,
     check_parameters,
     check_ranges,
+    meanings_of,
 )
 
 
@@ -233,3 +235,60 @@ def test_ranges_of_a_yaml_file_are_kept_to(given: dict[str, Any], problem: str) 
 @pytest.mark.parametrize("given", [{"rate": 1}, {"rate": [0, 1]}, {"device": None}, {"size": -9}])
 def test_within_the_ranges_of_a_yaml_file_all_is_well(given: dict[str, Any]) -> None:
     check_ranges(Foreign, given, {"rate": (0, 1), "device": (0, 1)})
+
+
+class Parent(Parameters):
+    """A parent.
+
+    Args:
+        rate: how fast.
+        way: up or down, which is said in
+            two lines.
+
+    Raises:
+        UserError: never.
+    """
+
+
+def test_a_docstring_gets_what_base_classes_say_of_their_parameters() -> None:
+    class Child(Parent):
+        """A child.
+
+        Args:
+            rate: how slow.
+
+        Example:
+            >>> 1 + 1
+            2
+        """
+
+    assert inspect.getdoc(Child) == (
+        "A child.\n\nArgs:\n    rate: how slow.\n    way: up or down, which is said in two lines."
+        "\n\nExample:\n    >>> 1 + 1\n    2"
+    )
+
+
+def test_so_does_one_without_arguments_of_its_own() -> None:
+    class Child(Parent):
+        """A child.
+
+        Raises:
+            UserError: always.
+        """
+
+    assert inspect.getdoc(Child) == (
+        "A child.\n\nArgs:\n    rate: how fast.\n    way: up or down, which is said in two lines."
+        "\n\nRaises:\n    UserError: always."
+    )
+    assert meanings_of(Child) == meanings_of(Parent)
+
+
+def test_long_explanations_are_wrapped_and_found_again() -> None:
+    class Wordy(Parameters):
+        __doc__ = f"Wordy.\n\nArgs:\n    rate: {'word ' * 40}end."
+
+    class Child(Wordy):
+        """A child."""
+
+    assert max(map(len, str(Child.__doc__).splitlines())) <= 100
+    assert meanings_of(Child) == meanings_of(Wordy)

@@ -28,6 +28,10 @@ PLATFORM = ("nvidia-", "cuda-", "triton")
 FROM_SOURCE = ("gputil", "ecos")
 
 
+# of the extra `testing`
+ONLY_FOR_AUTHORS = {"pytest"}
+
+
 def imported_names() -> set[str]:
     """Return the top-level names that our code imports, at the top of a file or in a function."""
     names: set[str] = set()
@@ -43,9 +47,19 @@ def imported_names() -> set[str]:
 
 def test_every_imported_library_is_declared() -> None:
     distributions = packages_distributions()
-    for name in imported_names():
+    for name in imported_names() - ONLY_FOR_AUTHORS:
         providers = {canonicalize_name(d) for d in distributions.get(name, [name])}
         assert providers & dependencies().keys(), f"{name} is imported and not declared"
+
+
+def test_pytest_is_imported_by_the_authors_plugin_alone_and_comes_with_an_extra() -> None:
+    users = [
+        p for p in (ROOT / "cl_suite").rglob("*.py") if "import pytest" in p.read_text("utf-8")
+    ]
+    assert users == [ROOT / "cl_suite/testing/pytest_plugin.py"]
+    assert [line.split(">")[0] for line in PROJECT["optional-dependencies"]["testing"]] == [
+        "pytest"
+    ]
 
 
 @pytest.mark.parametrize("name", dependencies())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,53 @@ def test_classes_are_attributes_of_their_package() -> None:
         _ = cl_suite.strategies.Nonsense
 
 
+def test_the_package_of_strategies_lists_its_classes() -> None:
+    import cl_suite.strategies
+
+    assert "COCONUTPlugin" in cl_suite.strategies.__all__
+    assert cl_suite.strategies.__all__ == dir(cl_suite.strategies)
+
+
+def test_a_class_has_one_name_and_its_former_one_leads_to_it() -> None:
+    import cl_suite.strategies
+    from cl_suite.strategies import COCONUTPlugin, CoconutPlugin
+    from cl_suite.strategies.coconut import CoconutPlugin as InItsModule
+
+    assert CoconutPlugin is COCONUTPlugin
+    assert InItsModule is COCONUTPlugin
+    assert "CoconutPlugin" not in cl_suite.strategies.__all__
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"trainig": {"lr": 1}}, "has a section 'trainig'.*did you mean 'training'"),
+        (["training"], "must be a mapping of sections.*got"),
+    ],
+)
+def test_a_recipe_that_nobody_would_read_is_refused(
+    recipe: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cl_suite.plugin import StrategyPlugin
+
+    own = type("Own", (StrategyPlugin,), {"default_config": recipe})
+    monkeypatch.setattr(registry, "entries", lambda kind: {"own": Registered(own)})
+    with pytest.raises(UserError, match=f"default_config of strategy 'own' {message}"):
+        registry.get("strategy", "own")
+
+
+class Registered(registry.Entry):
+    """An entry of a class that lies in no package."""
+
+    def __init__(self, cls: type) -> None:
+        super().__init__("strategy", "own", "own.Own", "", "own")
+        object.__setattr__(self, "cls", cls)
+
+    def load(self) -> type:
+        found: type = self.cls  # type: ignore[attr-defined]
+        return found
+
+
 SECTIONS = {"scenario", "strategy", "model", "training", "evaluation"}
 
 
@@ -53,7 +101,7 @@ SECTIONS = {"scenario", "strategy", "model", "training", "evaluation"}
 def test_a_yaml_file_has_no_key_that_nobody_reads(kind: registry.Kind) -> None:
     for name, entry in registry.entries(kind).items():
         known = {"params", "bounds", "model", "training", "evaluation"}
-        known |= {"for_scenario", "tiny"} if kind == "strategy" else set()
+        known |= {"for_scenario", "tiny", "runs_on"} if kind == "strategy" else {"stream"}
         assert set(entry.settings) <= known, name
         for scenario, settings in entry.settings.get("for_scenario", {}).items():
             assert scenario in registry.entries("scenario"), name

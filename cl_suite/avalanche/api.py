@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_suite.avalanche.internals import SampleTransforms
+from cl_suite.avalanche.internals import SampleTransforms, raw_rows, transform_group
 from cl_suite.data.samples import UNLABELLED, Samples
 from cl_suite.data.transforms import Transform
 
 with warnings.catch_warnings():
     # the import warns if no QP solver is installed; only GEM needs one
     warnings.filterwarnings("ignore", message=".*QP solver.*")
+    import avalanche
     from avalanche.benchmarks import CLScenario, benchmark_from_datasets, with_classes_timeline
     from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
     from avalanche.benchmarks.scenarios.generic_scenario import EagerCLStream
@@ -27,6 +28,7 @@ with warnings.catch_warnings():
     )
     from avalanche.benchmarks.utils.data_attribute import DataAttribute
     from avalanche.benchmarks.utils.flat_data import ConstantSequence
+    from avalanche.benchmarks.utils.transform_groups import TransformGroups
     from avalanche.benchmarks.utils.utils import concat_datasets
     from avalanche.training.plugins import EvaluationPlugin
     from avalanche.training.templates import SupervisedTemplate
@@ -43,20 +45,22 @@ __all__ = [
     "concatenate",
     "dataset",
     "empty_dataset",
+    "joined",
     "lone_experience",
     "quiet",
     "sample_ids",
     "silent_evaluator",
+    "task_labels",
 ]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hide Avalanche's warnings that users of the suite cannot fix: its own deprecations."""
-    show = warnings.showwarning
+    show, library = warnings.showwarning, Path(avalanche.__file__).resolve().parent
 
     def show_others(message: Any, category: Any, filename: str, *rest: Any, **more: Any) -> None:
-        if "avalanche" not in Path(filename).parts:
+        if not Path(filename).resolve().is_relative_to(library):
             show(message, category, filename, *rest, **more)
 
     # Avalanche resets the filters at each of its warnings, so a filter would not work
@@ -78,20 +82,28 @@ def empty_dataset() -> AvalancheDataset[Any]:
 
 
 def dataset(
-    samples: Samples, train: Transform, eval: Transform, ids: Sequence[int]
+    samples: Samples,
+    train: Transform,
+    eval: Transform,
+    ids: Sequence[int],
+    tasks: Sequence[int] | None = None,
 ) -> AvalancheDataset[Any]:
     """Return samples as an Avalanche classification data set.
 
     It has `sample_id` (position in the stream, for checkpoints) and a constant task label that
     stays out of the mini-batch: plugins such as LwF need one, `model(x)` does not.
+
+    Args:
+        tasks: task label of each sample, for the mini-batch too.
     """
     num = len(samples)
+    labels = ConstantSequence(0, num) if tasks is None else list(tasks)
     return TaskAwareSupervisedClassificationDataset(
         [samples],
         transform_groups=SampleTransforms(train, eval),
         data_attributes=[
             DataAttribute(list(samples.targets), "targets"),
-            DataAttribute(ConstantSequence(0, num), "targets_task_labels"),
+            DataAttribute(labels, "targets_task_labels", use_in_getitem=tasks is not None),
             DataAttribute(list(ids), "sample_id"),
         ],
     )
@@ -112,6 +124,26 @@ def concatenate(parts: Sequence[AvalancheDataset[Any]]) -> AvalancheDataset[Any]
     for part in parts[1:]:
         joined = joined.concat(part)
     return joined
+
+
+def joined(data: AvalancheDataset[Any], kept: AvalancheDataset[Any]) -> AvalancheDataset[Any]:
+    """Return a session's data followed by kept samples, in batches that can be collated.
+
+    Class ids of foreign data may be tensors or numpy numbers; here they become ints, like those of
+    the samples kept.
+    """
+    if len(data) and raw_rows(data, [0]) is None:
+        group = transform_group(data)
+        # a layer above the data's own transforms, in both groups
+        ids = TransformGroups({"train": (None, int), "eval": (None, int)}, current_group=group)
+        data = data.__class__([data], transform_groups=ids)
+    return data.concat(kept)
+
+
+def task_labels(data: AvalancheDataset[Any]) -> Sequence[int] | None:
+    """Return the task label of each sample if its items end with one, else None."""
+    found = getattr(data, "_data_attributes", {}).get("targets_task_labels")
+    return found.data if found is not None and found.use_in_getitem else None
 
 
 def benchmark(

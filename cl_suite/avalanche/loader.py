@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import Transform
+from cl_suite.randomness import own_draws
 from cl_suite.requirements import BatchLayout
 
 PLAIN_BATCHES = BatchLayout()  # inputs and class ids alone
@@ -93,11 +95,16 @@ class TensorLoader:
 class _Views(Dataset[Any]):
     """Items `(input, class id, further views..., plain view, place, task label)` of a data set.
 
-    Each view is a separate access, so random transforms draw again.
+    Each view is a separate access with random numbers of its own, which depend only on the pass,
+    the place and the view. The number of workers therefore changes nothing.
+
+    Attributes:
+        seed: of the pass under way.
     """
 
     def __init__(self, dataset: Any, layout: BatchLayout) -> None:
         self.dataset = dataset
+        self.seed = b""
         self.views = layout.views
         self.plain = dataset.eval() if layout.plain else None
         self.rows = layout.rows
@@ -106,26 +113,41 @@ class _Views(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        first, label, *rest = self.dataset[index]
-        others = [self.dataset[index][0] for _ in range(self.views - 1)]
+        with own_draws(self.seed, index, 0):
+            first, label, *rest = self.dataset[index]
+        others = []
+        for view in range(1, self.views):
+            with own_draws(self.seed, index, view):
+                others.append(self.dataset[index][0])
         if self.plain is not None:
-            others.append(self.plain[index][0])
+            with own_draws(self.seed, index, self.views):
+                others.append(self.plain[index][0])
         # a task label stays last, where Avalanche's `mb_task_id` looks for it
         return (first, label, *others, *([index] if self.rows else []), *rest)
 
 
 class FileLoader(DataLoader[Any]):
-    """Batches of data in files, loaded one sample at a time."""
+    """Batches of data in files, loaded one sample at a time.
+
+    Random transforms draw by sample: see `_Views`. The seed of a pass is read from the state of
+    torch's global generator, so no draw is spent on it. A shuffled pass moves that state; passes in
+    order are counted, so they differ too.
+    """
 
     def __init__(self, source: Any, layout: BatchLayout, **options: Any) -> None:
-        several = layout.views > 1 or layout.plain or layout.rows
-        super().__init__(
-            _Views(source, layout) if several else source,
-            collate_fn=getattr(source, "collate_fn", None),
-            **options,
-        )
+        self.views = _Views(source, layout)
+        super().__init__(self.views, collate_fn=getattr(source, "collate_fn", None), **options)
         self.layout = layout
         self.source = source
+        self.passes = 0
+
+    def __iter__(self) -> Any:
+        state = torch.get_rng_state().numpy().tobytes()
+        # before the workers start: each has a copy
+        self.views.seed = hashlib.sha256(state + self.passes.to_bytes(8)).digest()
+        if self.generator is not None:  # unshuffled; a count would not survive a stopped run
+            self.passes += 1
+        return super().__iter__()
 
 
 def batches(

@@ -89,6 +89,20 @@ def unwrap(dataset: Any) -> Unwrapped:
     return Unwrapped(_stack(raw), as_picture, functions[0] if alike else None, targets, dataset)
 
 
+def num_classes_of_origin(parts: Sequence[Unwrapped]) -> int:
+    """Return how many classes the innermost data sets have that experiences were cut from."""
+    from avalanche.benchmarks.utils.flat_data import FlatData
+
+    def leaves(node: Any) -> list[Any]:
+        inner = [node._flat_data] if hasattr(node, "_flat_data") else []
+        inner += node._datasets if isinstance(node, FlatData) else []
+        return [leaf for child in inner for leaf in leaves(child)] if inner else [node]
+
+    origins = {id(leaf): leaf for part in parts for leaf in leaves(part.dataset)}
+    classes = {int(t) for leaf in origins.values() for t in getattr(leaf, "targets", ())}
+    return len(classes)
+
+
 def samples_and_transforms(
     train: Sequence[Unwrapped], test: Sequence[Unwrapped]
 ) -> tuple[list[TensorSamples], list[TensorSamples], Transform, Transform, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import BatchLoader
 
@@ -86,3 +86,9 @@ class Template(Protocol):
     def stop_training(self) -> None:
         """End the session's training before its next batch."""
         ...
+
+
+def needs_task_labels(model: nn.Module) -> bool:
+    """Return whether a network takes task labels too, like Avalanche's `MTSimpleMLP`."""
+    # by name: importing the library takes seconds
+    return any(cls.__name__ == "MultiTaskModule" for cls in type(model).__mro__)

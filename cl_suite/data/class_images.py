@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import rows_by_class
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers import image_folder, omniglot
@@ -45,13 +46,20 @@ class ClassImages:
 
 
 def read(
-    root: str | None, *, image_size: int, augment: bool, skip_unreadable: bool = False
+    root: str | None,
+    *,
+    image_size: int,
+    augment: bool,
+    skip_unreadable: bool = False,
+    duplicates: Duplicates = "drop",
 ) -> ClassImages:
     """Return the drawings that come with the package, or the images of a folder of class folders.
 
     Args:
         root: the folder; None for the drawings, 20 of each of 242 characters.
         image_size: pixels a side of a folder's images; drawings have 28.
+        duplicates: what to do with the same picture under several names, see `without_copies`;
+            tasks draw images at random, so a copy would be learned and tested.
 
     Raises:
         UserError: if the folder or an image cannot be used.
@@ -60,7 +68,12 @@ def read(
         pool = omniglot.read(augment=augment)
     else:
         pool = image_folder.read(
-            root, image_size=image_size, augment=augment, skip_unreadable=skip_unreadable
+            root,
+            test_fraction=0,
+            image_size=image_size,
+            augment=augment,
+            skip_unreadable=skip_unreadable,
+            duplicates=duplicates,
         )
     return ClassImages(
         _joined(pool),
@@ -81,6 +94,9 @@ def _joined(pool: Pool) -> Samples:
         return TensorSamples(inputs, [targets[i] for i in order])
     assert isinstance(train, FileSamples)
     assert isinstance(test, FileSamples)
-    # sorted by name, to undo the reader's own split
-    files = sorted(zip(targets, [*train.paths, *test.paths], strict=True))
+    paths = [*train.paths, *test.paths]
+    if test is train:  # the folder is not divided
+        targets, paths = train.targets, train.paths
+    # sorted by name, to undo the reader's own order
+    files = sorted(zip(targets, paths, strict=True))
     return FileSamples([path for _, path in files], [c for c, _ in files], train.root)

@@ -7,26 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from cl_suite.errors import UserError, suggestion
+from cl_suite.errors import UserError
 
 ClassOrder = Literal["natural", "1993", "seeded"]
-CLASS_ORDERS: tuple[ClassOrder, ...] = ("natural", "1993", "seeded")
 ShotSelection = Literal["first", "random"]
-SHOT_SELECTIONS: tuple[ShotSelection, ...] = ("first", "random")
 
 Sessions = tuple[tuple[int, ...], ...]
-
-
-def check_choice(parameter: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise `UserError` if a parameter's value is not allowed."""
-    if value not in allowed:
-        raise UserError(f"{parameter} cannot be '{value}'{suggestion(str(value), allowed)}")
-
-
-def check_at_least(parameter: str, value: int, lowest: int) -> None:
-    """Raise `UserError` if a count is below its lowest useful value."""
-    if value < lowest:
-        raise UserError(f"{parameter} must be at least {lowest}, got {value}")
 
 
 def class_order(num_classes: int, kind: ClassOrder, seed: int = 0) -> list[int]:
@@ -39,7 +25,6 @@ def class_order(num_classes: int, kind: ClassOrder, seed: int = 0) -> list[int]:
         >>> class_order(100, "1993")[:10]
         [68, 56, 78, 8, 23, 84, 90, 65, 74, 76]
     """
-    check_choice("class_order", kind, CLASS_ORDERS)
     if kind == "natural":
         return list(range(num_classes))
     if kind == "1993":
@@ -54,14 +39,12 @@ def cut_classes(order: Sequence[int], *, base_classes: int, way: int) -> Session
     If `way` does not divide the rest, the last session is smaller; no class is left out.
 
     Raises:
-        UserError: if a size is below 1, or `base_classes` exceeds the number of classes.
+        UserError: if `base_classes` exceeds the number of classes.
 
     Example:
         >>> cut_classes(range(7), base_classes=3, way=3)
         ((0, 1, 2), (3, 4, 5), (6,))
     """
-    check_at_least("way", way, 1)
-    check_at_least("base_classes", base_classes, 1)
     if base_classes > len(order):
         raise UserError(
             f"base_classes is {base_classes}, but there are {len(order)} classes; choose fewer"
@@ -93,12 +76,23 @@ def rows_by_class(targets: Sequence[int]) -> dict[int, list[int]]:
     return rows
 
 
+def _too_few(name: str, found: int, shots: int, num_tested: int) -> str:
+    if not num_tested:
+        return (
+            f"class '{name}' has too few images to learn from, {found} for {shots} shots; choose "
+            "fewer shots or add images"
+        )
+    return (
+        f"class '{name}' has {found + num_tested} images: {num_tested} for testing leave {found} "
+        f"to learn from, too few for {shots} shots; choose fewer shots or a lower "
+        "--scenario.test_fraction (0 tests on the learned images), or add images"
+    )
+
+
 def all_rows(
     candidates: Mapping[int, Sequence[int]], classes: Sequence[int], limit: int | None = None
 ) -> list[int]:
     """Return the rows of these classes, class by class; only the first `limit` of each if given."""
-    if limit is not None:
-        check_at_least("base_shots", limit, 1)
     return [row for c in classes for row in list(candidates.get(c, ()))[:limit]]
 
 
@@ -110,6 +104,7 @@ def shot_rows(
     class_names: Sequence[str],
     selection: ShotSelection = "first",
     seed: int = 0,
+    tested: Sequence[int] = (),
 ) -> list[int]:
     """Return `shots` rows of each class, class by class.
 
@@ -120,19 +115,17 @@ def shot_rows(
         candidates: rows to choose from, by class id.
         classes: class ids.
         class_names: name of each class id, for the message.
+        tested: class ids of the test samples that were taken from the same files, for the message.
 
     Raises:
         UserError: if a class has fewer rows than `shots`.
     """
-    check_choice("shot_selection", selection, SHOT_SELECTIONS)
-    check_at_least("shots", shots, 1)
     chosen: list[int] = []
     for class_id in classes:
         rows = list(candidates.get(class_id, ()))
         if len(rows) < shots:
             raise UserError(
-                f"class '{class_names[class_id]}' has too few images to learn from, {len(rows)} "
-                f"for {shots} shots; choose fewer shots or add images"
+                _too_few(class_names[class_id], len(rows), shots, tested.count(class_id))
             )
         if selection == "random":
             order = np.random.default_rng([seed, class_id]).permutation(len(rows))

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cl_suite.data.cut import check_at_least, check_choice
 from cl_suite.errors import UserError
 
 ClassSplit = Literal["train", "validation", "test"]
@@ -161,13 +160,6 @@ def draw_instance_task(
         )
         for number in range(num_sets)
     ]
-
-
-def check_draw(split: str, task: int | None, instance_seed: int) -> None:
-    """Raise `UserError` if the part, the task number or the instance seed is not valid."""
-    check_choice("split", split, ("validation", "test"))
-    for name, value in (("task", task), ("instance_seed", instance_seed)):
-        check_at_least(name, value or 0, 0)
 
 
 def _check_enough(

@@ -34,7 +34,8 @@ class Pool:
     """A labelled data set with its transforms.
 
     Attributes:
-        train, test: all samples; `targets` are class ids, the indices of `class_names`.
+        train, test: all samples; `targets` are class ids, the indices of `class_names`. If
+            `test` is `train`, a session is tested on the very samples that it has learned.
         class_names: name of each class, in the data set's natural order.
         train_transform, eval_transform: map a raw sample to the model's input.
         load: turns the samples of one session into the form that the session keeps, for instance
@@ -71,7 +72,7 @@ class Pool:
             sessions: class ids of each session.
             train_rows: positions in `train` of each session's training samples.
             test_rows: positions in `test` of each session's test samples; None for all test samples
-                of its classes.
+                of its classes (if `test` is `train`: for those learned).
             kind: what a session brings, see `StreamInfo`.
 
         Raises:
@@ -79,6 +80,8 @@ class Pool:
         """
         test_candidates = rows_by_class(self.test.targets)
         self._check_testable(sessions, test_candidates)
+        if test_rows is None and self.test is self.train:
+            test_rows = train_rows
         if test_rows is None:
             test_rows = [all_rows(test_candidates, classes) for classes in sessions]
         train = [self.load(self.train.select(rows)) for rows in train_rows]

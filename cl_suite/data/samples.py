@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import decode_jpeg
 
+# under their former place too, where programs import them from
+from cl_suite.data.pictures import image_problem as image_problem
+from cl_suite.data.pictures import read_image as read_image
 from cl_suite.errors import UserError
 
 UNLABELLED = -100  # target of a training sample without a label; cross-entropy ignores it
@@ -164,53 +164,3 @@ def _read_plain_jpeg(path: Path) -> Tensor:
     except (OSError, RuntimeError):
         pass  # Pillow reads it, or reports what is wrong with it
     return read_image(path)
-
-
-def read_image(path: Path | BytesIO) -> Tensor:
-    """Return the image as uint8 RGB, `(3, height, width)`.
-
-    Raises:
-        UserError: if the file cannot be read to its end.
-    """
-    try:
-        with Image.open(path) as image:
-            # phones store pictures in the sensor's orientation, with the rotation in a tag
-            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(_unreadable(path, error)) from error
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
-
-
-def image_problem(path: Path) -> str | None:
-    """Return what is wrong with an image file, or None; decode it only if a cheaper check fails.
-
-    A PNG's checksums are verified, and a JPEG that ends with its end-of-image marker is complete.
-    Other files are decoded: a JPEG may have a film or a note after its picture, and the remaining
-    formats have nothing to verify.
-    """
-    try:
-        with Image.open(path) as image:
-            kind = image.format
-            image.verify()
-        whole_jpeg = kind == "JPEG" and b"\xff\xd9" in _tail(path, 4096)
-        if kind != "PNG" and not whole_jpeg:
-            read_image(path)
-    except UserError as error:
-        return str(error)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return _unreadable(path, error)
-    return None
-
-
-def _tail(path: Path, num_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - num_bytes))
-        return file.read()
-
-
-def _unreadable(path: Path | BytesIO, error: Exception) -> str:
-    if isinstance(path, BytesIO):
-        return f"a stored image cannot be read ({error}); its checkpoint is damaged"
-    reason = str(error).replace(str(path), path.name).splitlines()[0] if str(error) else "no reason"
-    return f"image '{path}' cannot be read ({reason}); replace the file or remove it from the data"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from cl_suite.data.cut import check_choice
+from cl_suite.data.copies import Duplicates
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers import cifar100, cub200, image_folder, mini_imagenet, omniglot
 from cl_suite.errors import UserError
@@ -15,24 +15,32 @@ READERS: dict[Source, Callable[[str], Pool]] = {
     "cifar100": cifar100.read,
     "mini_imagenet": mini_imagenet.read,
     "cub200": cub200.read,
-    "image_folder": image_folder.read,
 }
-SOURCES: tuple[Source, ...] = ("omniglot", *READERS)
+SOURCES: tuple[Source, ...] = ("omniglot", *READERS, "image_folder")
 
 
-def read_source(source: Source, root: str | None) -> Pool:
+def read_source(
+    source: Source,
+    root: str | None,
+    *,
+    skip_unreadable: bool = False,
+    duplicates: Duplicates = "keep",
+) -> Pool:
     """Return all samples of a data set, with its usual transforms.
 
     Args:
         root: folder of the data set; not used by "omniglot", which comes with the package.
+        skip_unreadable, duplicates: see `image_folder.read`, the only reader with these choices.
 
     Raises:
-        UserError: for an unknown source, or data that cannot be read.
+        UserError: for data that cannot be read.
     """
-    check_choice("source", source, SOURCES)
     if source == "omniglot":
         return omniglot.read()
-    return READERS[source](needed_root(source, root))
+    folder = needed_root(source, root)
+    if source == "image_folder":
+        return image_folder.read(folder, skip_unreadable=skip_unreadable, duplicates=duplicates)
+    return READERS[source](folder)
 
 
 def needed_root(source: str, root: str | None) -> str:

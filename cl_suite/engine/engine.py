@@ -16,6 +16,7 @@ from torch import Tensor
 from cl_suite.avalanche import api, plugin_state
 from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import Stream
+from cl_suite.engine.evaluation import Predictions, joined
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.measuring import Measuring, measures
 from cl_suite.engine.plugins import make_template
@@ -135,7 +136,7 @@ class Engine:
         the head, evaluation runs only the head. A probe measures a strategy without a classifier
         (see `EvaluationConfig`).
         """
-        return torch.stack(self.evaluate_sessions(session, self.measure)).sum(0)
+        return joined(self.predictions(session, self.measure)).matrix()
 
     def evaluate_sessions(self, session: int, measure: str) -> list[Tensor]:
         """Return a confusion matrix for the test data of each session so far.
@@ -143,7 +144,17 @@ class Engine:
         Args:
             measure: classifier, or a probe: linear or knn.
         """
-        return self.measuring.confusions(session, measure)
+        return [found.matrix() for found in self.predictions(session, measure)]
+
+    def predictions(self, session: int, measure: str) -> list[Predictions]:
+        """Return the predictions for the test data of each session so far.
+
+        They grow with the samples, a confusion matrix with the square of the classes.
+
+        Args:
+            measure: classifier, or a probe: linear or knn.
+        """
+        return self.measuring.predictions(session, measure)
 
     @property
     def shows_labels(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cl_suite.errors import UserError
 
+MOST_NEIGHBOURS = 2**31 - 1
 ProbeName = Literal["linear", "knn"]
 IN_WORDS: dict[str, str] = {
     "classifier": "its classifier",
@@ -55,6 +56,10 @@ class EvaluationConfig:
             raise UserError(f"--evaluation.probes lists one twice: {self.probes}; name each once")
         if self.neighbours < 1:
             raise UserError(f"--evaluation.neighbours must be at least 1, got {self.neighbours}")
+        if self.neighbours > MOST_NEIGHBOURS:
+            raise UserError(
+                f"--evaluation.neighbours must be at most {MOST_NEIGHBOURS}, got {self.neighbours}"
+            )
         if not 0 < self.temperature < math.inf:
             raise UserError(
                 f"--evaluation.temperature must be above 0 and finite, got {self.temperature}"

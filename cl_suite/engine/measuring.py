@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cl_suite.data.samples import UNLABELLED
-from cl_suite.engine.evaluation import confusion_matrix
+from cl_suite.engine.evaluation import Predictions, predictions
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.features.source import FeatureSource
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import evaluating
 from cl_suite.requirements import requirements_of
 
+FILLED = 128  # samples of a joined batch, at least
 Predict = Callable[[Tensor], Tensor]  # from features (batch, dim) to class ids (batch,)
 
 
@@ -40,22 +41,34 @@ class Measuring:
         self.settings = settings
         self.num_classes, self.session_classes = num_classes, session_classes
 
-    def confusions(self, session: int, measure: str) -> list[Tensor]:
-        """Return a confusion matrix for the test data of each session so far.
+    def predictions(self, session: int, measure: str) -> list[Predictions]:
+        """Return the predictions for the test data of each session so far.
 
         Args:
             session: the last session trained on.
             measure: classifier, linear or knn.
         """
         parts = self.features.batches(range(session + 1), "test")
-        if measure == "classifier":
-            with evaluating(self.model):
-                return [self._matrix(self._classify(i), part) for i, part in enumerate(parts)]
-        predict = self._fitted(session, measure)
-        return [self._matrix(predict, part) for part in parts]
+        if measure != "classifier":
+            return self._together(self._fitted(session, measure), parts)
+        with evaluating(self.model):
+            if self.settings.task_known:
+                return [self._of(self._classify(i), part) for i, part in enumerate(parts)]
+            return self._together(self._classify(session), parts)
 
-    def _matrix(self, predict: Predict, batches: Sequence[list[Tensor]]) -> Tensor:
-        return confusion_matrix(predict, batches, self.num_classes, self.features.device)
+    def _of(self, predict: Predict, batches: Iterable[list[Tensor]]) -> Predictions:
+        return predictions(predict, batches, self.num_classes, self.features.device)
+
+    def _together(
+        self, predict: Predict, parts: Sequence[Sequence[list[Tensor]]]
+    ) -> list[Predictions]:
+        """Predict for all sessions at once: many small sessions take no longer than one."""
+        found = self._of(predict, _filled([b for part in parts for b in part], FILLED))
+        sizes = [sum(batch[1].shape[0] for batch in part) for part in parts]
+        pairs = zip(
+            torch.split(found.labels, sizes), torch.split(found.predicted, sizes), strict=True
+        )
+        return [Predictions(labels, predicted, self.num_classes) for labels, predicted in pairs]
 
     def _classify(self, session: int) -> Predict:
         """Return the classifier for this session; if the task is known, among its classes only."""
@@ -89,6 +102,26 @@ class Measuring:
             neighbours=settings.neighbours,
             temperature=settings.temperature,
         )
+
+
+def _filled(batches: Sequence[list[Tensor]], size: int) -> Iterator[list[Tensor]]:
+    """Yield the same samples in fewer batches: small ones are joined until they have this size."""
+    waiting: list[list[Tensor]] = []
+    held = 0
+    for batch in batches:
+        waiting.append(batch)
+        held += batch[1].shape[0]
+        if held >= size:
+            yield _joined(waiting)
+            waiting, held = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: Sequence[list[Tensor]]) -> list[Tensor]:
+    if len(batches) == 1:
+        return batches[0]
+    return [torch.cat([batch[place] for batch in batches]) for place in (0, 1)]
 
 
 def measures(plugin: Any, settings: EvaluationConfig) -> tuple[str, list[str]]:

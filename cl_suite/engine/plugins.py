@@ -8,8 +8,11 @@ holds the stream: they share a `SessionContext`.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,9 +22,10 @@ from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import batches
 from cl_suite.avalanche.template import Template
 from cl_suite.engine.session import BaseArtefact, EpochRecord, SessionContext
+from cl_suite.errors import UserError
 from cl_suite.features.source import FeatureSource, own_session
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.modes import batchnorms
+from cl_suite.models.modes import batchnorms, needs_two_samples
 
 
 class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types there
@@ -44,13 +48,43 @@ class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types 
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         # the session's only loader, in the batch layout that the strategy asks for
-        training = self.context.training
+        training, layout = self.context.training, self.context.requirements.batch
+        if layout.smallest < 2 and self._has_unusable_single(training.batch_size):
+            layout = replace(layout, smallest=2)
         self.dataloader = batches(
             self.adapted_dataset,
             training.batch_size,
             shuffle=True,
             num_workers=training.num_workers,
-            layout=self.context.requirements.batch,
+            layout=layout,
+        )
+
+    def _has_unusable_single(self, batch_size: int) -> bool:
+        """Return whether an epoch ends with a batch of one sample that BatchNorm cannot train on.
+
+        Raises:
+            UserError: if it has no other batches.
+        """
+        context, data = self.context, self.adapted_dataset
+        session = context.state.session
+        last = len(data) % batch_size if batch_size > 1 else 1
+        updates = context.num_epochs(session) and context.training.updates_batchnorm(session)
+        # a method that rewrites rows trains in the base session alone
+        if last != 1 or not updates or (session and context.requirements.rewrites_rows):
+            return False
+        if not needs_two_samples(self.model, data.eval()[0][0][None].to(self.device)):
+            return False
+        if len(data) > 1 and batch_size > 1:
+            return True
+        part = "incremental" if session else "base"
+        cause, remedy = (
+            (f"session {session} has one training sample", "give it more")
+            if len(data) == 1
+            else ("--training.batch_size is 1", "pass at least 2")
+        )
+        raise UserError(
+            f"{cause}, and BatchNorm cannot train on a single value per channel; {remedy}, or pass "
+            f"--training.{part}_batchnorm eval"
         )
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
@@ -164,6 +198,7 @@ class ClosingPlugin:
         self.loss_sum: Tensor | None = None
         self.num_samples = 0
         self.step = 0
+        self.has_diverged = False
 
     def lap(self) -> float:
         """Return the seconds since the last lap."""
@@ -202,6 +237,13 @@ class ClosingPlugin:
         mean_loss = None
         if self.loss_sum is not None:
             mean_loss = float(self.loss_sum) / self.num_samples
+            if not math.isfinite(mean_loss) and not self.has_diverged:
+                self.has_diverged = True
+                warnings.warn(
+                    f"training diverged: the loss is {mean_loss} in epoch {state.epochs_done} of "
+                    f"session {state.session}; lower --training.lr",
+                    stacklevel=1,
+                )
         seconds = self.lap()
         record = EpochRecord(
             session=state.session,

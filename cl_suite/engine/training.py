@@ -12,6 +12,15 @@ from torch import nn
 
 from cl_suite.errors import UserError
 
+MOST = {  # larger numbers than any machine's memory or patience
+    "base_epochs": 10**9,
+    "incremental_epochs": 10**9,
+    "warmup_epochs": 10**9,
+    "batch_size": 2**31 - 1,
+    "eval_batch_size": 2**31 - 1,
+    "num_workers": 1024,
+}
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -74,12 +83,22 @@ class TrainingConfig:
         ):
             if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
                 raise UserError(f"--training.{name} must be 0 or more and finite, got {value}")
+        for name, most in MOST.items():
+            if (value := getattr(self, name)) is not None and value > most:
+                raise UserError(f"--training.{name} must be at most {most}, got {value}")
         for name in ("batch_size", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"--training.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "incremental_lr", "trust_coefficient"):
             if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise UserError(f"--training.{name} must be above 0 and finite, got {value}")
+        if not 0 < self.gamma < math.inf:
+            raise UserError(f"--training.gamma must be above 0 and finite, got {self.gamma}")
+        if wrong := [m for m in self.milestones if not 0 <= m <= MOST["base_epochs"]]:
+            raise UserError(
+                f"--training.milestones must be epochs from 0 to {MOST['base_epochs']}, got "
+                f"{wrong[0]}"
+            )
         if not 0 <= self.momentum < 1:
             raise UserError(f"--training.momentum must lie in [0, 1), got {self.momentum}")
 

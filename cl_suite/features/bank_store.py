@@ -20,16 +20,16 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from cl_suite.errors import UserError
-from cl_suite.models.digest import DIGEST_BYTES
 from cl_suite.models.settings import FeatureDtype
+
+if TYPE_CHECKING:  # `cl-suite bank ls` reads no features, and torch takes seconds to import
+    from torch import Tensor
 
 # numpy has no bfloat16, so these are stored as the integers that hold their bits
 STORED_AS = {"float32": "<f4", "float16": "<f2", "bfloat16": "<i2"}
@@ -65,6 +65,8 @@ class Entry:
 
     def rows(self, rows: npt.NDArray[np.int64]) -> Tensor:
         """Return a copy of these rows, float32 `(num_rows, dim)`."""
+        import torch
+
         values = torch.from_numpy(self.features[rows])
         return (values.view(torch.bfloat16) if self.dtype == "bfloat16" else values).float()
 
@@ -135,6 +137,8 @@ def write_entry(
     try:
         with _said_plainly(folder):
             unfinished.mkdir(parents=True)
+            from cl_suite.models.digest import DIGEST_BYTES
+
             index = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
             np.save(unfinished / INDEX, index, allow_pickle=False)
             dim = _write_features(unfinished / FEATURES, parts, len(digests), dtype)
@@ -206,6 +210,8 @@ def _write_features(path: Path, parts: Iterable[Tensor], num_rows: int, dtype: F
 
 
 def _as_stored(features: Tensor, dtype: FeatureDtype) -> bytes:
+    import torch
+
     values = features.to(getattr(torch, dtype))
     if not torch.isfinite(values).all():
         largest = features.abs().max().item()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cl_suite.avalanche.loader import batches
 from cl_suite.avalanche.template import Template
+from cl_suite.errors import UserError, option
 from cl_suite.features.stats import ClassStats, Covariance, class_stats, unit
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.digest import state_digest
@@ -128,7 +129,9 @@ def session_features(template: Template) -> tuple[Tensor, Tensor]:
     They use the evaluation transform and eval mode; the model's mode is restored. In the suite, one
     pass serves all callers until the backbone changes.
     """
-    return _source(template).features(template.experience.current_experience)
+    features, labels = _source(template).features(template.experience.current_experience)
+    _refuse_infinite(features)
+    return features, labels
 
 
 def session_stats(
@@ -141,7 +144,17 @@ def session_stats(
         kind: second moments to collect in addition to the means.
     """
     session = template.experience.current_experience
-    return _source(template).stats(session, normalize=normalize, kind=kind)
+    stats = _source(template).stats(session, normalize=normalize, kind=kind)
+    _refuse_infinite(stats.total)
+    return stats
+
+
+def _refuse_infinite(values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise UserError(
+            "the network's features are not finite, because training diverged; lower the learning "
+            f"rate ({option('training.lr')})"
+        )
 
 
 def own_session(template: Template) -> FeatureSource:

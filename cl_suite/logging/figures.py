@@ -19,18 +19,26 @@ from numpy.typing import NDArray
 DOTS_PER_INCH = 100
 PLOT_PIXELS = 720  # a picture's matrix is at least this wide, so the text around it fits
 MOST_NAMES = 36  # more class names than this do not fit next to the matrix
+MOST_SESSIONS = 360  # more do not have two pixels each
+MOST_BOUNDARIES = 120  # more lines would hide what is between them
 MOST_VALUES = 16  # more sessions than this leave no room for a number in each cell
 LONGEST_NAME = 18
 
 
 def accuracy_matrix_figure(matrix: NDArray[np.float64]) -> Figure:
-    """Return a picture of the accuracy matrix.
+    """Return a picture of the accuracy matrix; of very many sessions, of every second or third.
 
     Args:
         matrix: fractions, `(num_sessions, num_sessions)`, NaN above the diagonal.
     """
     num_sessions = len(matrix)
-    figure, axes = _square_axes(PLOT_PIXELS, left=90, bottom=70)
+    step = -(-num_sessions // MOST_SESSIONS)
+    # counted from the last session, which is always shown
+    shown = range((num_sessions - 1) % step, num_sessions, step)
+    matrix = matrix[np.ix_(shown, shown)]
+    # a whole number of pixels for each session: otherwise some rows are drawn wider than others
+    pixels = len(shown) * -(-PLOT_PIXELS // len(shown))
+    figure, axes = _square_axes(pixels, left=90, bottom=70)
     image = axes.imshow(100 * matrix, vmin=0, vmax=100, cmap="viridis", interpolation="nearest")
     if num_sessions <= MOST_VALUES:
         for row, column in np.argwhere(~np.isnan(matrix)):
@@ -38,18 +46,20 @@ def accuracy_matrix_figure(matrix: NDArray[np.float64]) -> Figure:
             # white on the dark half of the colours, black on the bright one
             colour = "white" if value < 60 else "black"
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
-    ticks = range(0, num_sessions, 1 + num_sessions // 25)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
+    ticks = range(0, len(shown), 1 + len(shown) // 25)
+    labels = [str(shown[tick]) for tick in ticks]
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels)
     axes.set_xlabel("test images of the classes of session")
     axes.set_ylabel("after session")
-    axes.set_title(f"accuracy after session {num_sessions - 1}, per cent")
+    thinned = f", every {step} sessions" if step > 1 else ""
+    axes.set_title(f"accuracy after session {num_sessions - 1}, per cent{thinned}")
     _colour_bar(figure, axes, image, "accuracy, per cent", range(0, 101, 10))
     return figure
 
 
 def confusion_figure(
-    confusion: NDArray[np.int64], class_names: Sequence[str], session_sizes: Sequence[int]
+    confusion: NDArray[np.int64], class_names: Sequence[str], session_sizes: Sequence[float]
 ) -> Figure:
     """Return a picture of the confusion matrix, each row divided by its sum.
 
@@ -61,7 +71,7 @@ def confusion_figure(
         class_names: one for each row; drawn if there is room.
         session_sizes: number of classes of each session, in the same order; drawn as boundaries.
     """
-    num_classes = len(confusion)
+    num_classes = len(confusion)  # or blocks of classes, if there are many
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     named = num_classes <= MOST_NAMES
     # a whole number of pixels for each class: otherwise some rows are drawn wider than others
@@ -76,7 +86,7 @@ def confusion_figure(
         _name_ticks(axes, class_names)
     else:
         _number_sessions(axes, session_sizes)
-    axes.set_title(f"confusion after session {len(session_sizes) - 1}, {num_classes} classes")
+    axes.set_title(f"confusion after session {len(session_sizes) - 1}, {len(class_names)} classes")
     ticks = (0, 1, 5, 10, 25, 50, 75, 100)
     _colour_bar(figure, axes, image, "share of the class's images, per cent", ticks)
     return figure
@@ -110,7 +120,9 @@ def _colour_bar(
     figure.colorbar(image, cax=bar, ticks=list(ticks), format="%g", label=label)
 
 
-def _draw_boundaries(axes: Axes, session_sizes: Sequence[int]) -> None:
+def _draw_boundaries(axes: Axes, session_sizes: Sequence[float]) -> None:
+    if len(session_sizes) > MOST_BOUNDARIES:
+        return
     for end in np.cumsum(session_sizes)[:-1]:
         axes.axhline(end - 0.5, color="deepskyblue", linewidth=0.6)
         axes.axvline(end - 0.5, color="deepskyblue", linewidth=0.6)
@@ -125,7 +137,7 @@ def _name_ticks(axes: Axes, class_names: Sequence[str]) -> None:
     axes.set_ylabel("true class")
 
 
-def _number_sessions(axes: Axes, session_sizes: Sequence[int]) -> None:
+def _number_sessions(axes: Axes, session_sizes: Sequence[float]) -> None:
     ends = np.cumsum(session_sizes)
     centres = ends - np.asarray(session_sizes) / 2 - 0.5
     every = 1 + len(session_sizes) // 30

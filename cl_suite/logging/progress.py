@@ -16,6 +16,7 @@ from rich.progress import (
 
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.session import EpochRecord
+from cl_suite.logging.time_left import TimeLeft, in_words
 from cl_suite.runs.folder import SessionRecord
 from cl_suite.runs.listener import Listener, WatchedRun
 
@@ -40,13 +41,15 @@ class ConsoleProgress(Listener):
 
     def says(self, text: str) -> None:
         # above the bar if there is one; names of files may have brackets
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def starts(self, run: WatchedRun) -> None:
         self.run = run
+        self.time_left = TimeLeft(run.session_epochs, run.session_sizes)
 
     def session_starts(self, session: int, num_epochs: int, epochs_done: int) -> None:
         self.num_epochs, self.epochs_at_start = num_epochs, epochs_done
+        self.time_left.session_starts(session)
         self.started = self.last_line = time.monotonic()
         if not self.console.is_terminal or num_epochs == epochs_done:
             return
@@ -80,7 +83,7 @@ class ConsoleProgress(Listener):
             if now - self.last_line >= SECONDS_BETWEEN_LINES:
                 self.last_line = now
                 left = (now - self.started) / done * (total - done)
-                self.says(f"features of {done:,}/{total:,} images, {left:.0f} s left")
+                self.says(f"features of {done:,}/{total:,} images, {in_words(left)} left")
             return
         if self.bar is None:
             self.bar = Progress(
@@ -104,8 +107,10 @@ class ConsoleProgress(Listener):
     def epoch(self, record: EpochRecord) -> None:
         rate = record.num_samples / record.seconds if record.seconds > 0 else 0.0
         loss = "  -  " if record.loss is None else f"{record.loss:.3f}"
+        self.time_left.epoch(record.session, record.seconds)
         detail = f"loss {loss}  {rate:,.0f} images/s"
         if self.bar is not None and self.task is not None:
+            detail += self._left_of_run(record)
             self.bar.update(self.task, completed=record.epoch + 1, detail=detail)
             return
         now = time.monotonic()
@@ -116,11 +121,18 @@ class ConsoleProgress(Listener):
             left = pace * (self.num_epochs - done)
             self.says(
                 f"session {record.session}: epoch {done}/{self.num_epochs}  {detail}  "
-                f"{left:.0f} s left"
+                f"{in_words(left)} left{self._left_of_run(record)}"
             )
+
+    def _left_of_run(self, record: EpochRecord) -> str:
+        """Return the run's remaining time in words, if it has further sessions."""
+        left = self.time_left.seconds_left(record.session, record.epoch + 1)
+        is_last = record.session == self.run.info.num_sessions - 1
+        return "" if left is None or is_last else f"  (run: about {in_words(left)})"
 
     def session_ends(self, session: int) -> None:
         self.stops()
+        self.time_left.session_ends()
         self._print_figures(self.run.log.records[session])
         for name, log in self.run.probes.items():
             accuracy = _percent(log.records[session].accuracy)

@@ -6,7 +6,6 @@ import math
 import time
 from typing import Any
 
-import numpy as np
 import yaml
 
 from cl_suite.data.stream import StreamInfo
@@ -16,9 +15,9 @@ from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.metrics.headline import headline
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.runs.config import RunConfig
+from cl_suite.runs.confusion_file import stored_confusion
 from cl_suite.runs.flat import flatten
 from cl_suite.runs.listener import Listener, WatchedRun
-from cl_suite.storage import checkpoint
 
 SECONDS_BETWEEN_PICTURES = 5.0
 
@@ -44,8 +43,6 @@ class RunDashboard(Listener):
 
     def session_ends(self, session: int) -> None:
         run, info = self.run, self.run.info
-        # a session's confusion matrix is stored in the folder
-        confusion = checkpoint.load(run.folder.confusion_file(session))["confusion"]
         last = session == info.num_sessions - 1
         # a run of short sessions would spend most of its time on drawing
         drawn = last or time.monotonic() - self.last_picture > SECONDS_BETWEEN_PICTURES
@@ -55,7 +52,7 @@ class RunDashboard(Listener):
         self.dashboard.session(
             run.log.records[session],
             run.log.hits.until(session),
-            confusion[np.ix_(seen, seen)],
+            stored_confusion(run.folder, session, seen) if drawn else None,
             [info.class_names[c] for c in seen],
             _arrivals(info, session),
             pictures=drawn,

@@ -115,7 +115,8 @@ class Dashboard:
             record: the figures.
             hits: hits of this session and the earlier ones.
             confusion: images of class `i` predicted as class `j`, `(num_seen, num_seen)`, classes
-                in order of arrival; None leaves the picture out.
+                in order of arrival, or fewer rows that each hold several of them; None leaves the
+                picture out.
             class_names: names of the classes seen, in the same order.
             session_classes: class ids of each session so far.
             pictures: whether to draw the two matrices, which takes longer than all the rest.
@@ -137,7 +138,8 @@ class Dashboard:
             picture = to_image(accuracy_matrix_figure(matrix))
             self._picture("matrix/accuracy", picture, record.session)
             if confusion is not None:
-                sizes = [len(classes) for classes in session_classes]
+                in_a_row = len(class_names) / len(confusion)
+                sizes = [len(classes) / in_a_row for classes in session_classes]
                 picture = to_image(confusion_figure(confusion, class_names, sizes))
                 self._picture("matrix/confusion", picture, record.session)
 

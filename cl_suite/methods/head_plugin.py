@@ -36,6 +36,10 @@ class HeadPlugin(StrategyPlugin):
     # the row of a class is computed once
     requirements = Requirements(rewrites_rows=True, kinds=("class",))
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         """Compute head rows from the session's training data; return the session's classes.
 

@@ -30,15 +30,12 @@ class WrappingPlugin(StrategyPlugin):
         host: name of a registered strategy, with the parameters of its YAML file; in Python also
             a plugin.
         host_params: parameters of the host that replace those of its YAML file.
-
-    Attributes:
-        has_own_loader: whether the session's batches come from a loader that the host made.
     """
 
     host: Any
     host_params: dict[str, Any] | None = None
     host_: Any = field(default=None, init=False, repr=False)  # made at first use
-    has_own_loader = False
+    _has_own_loader = False  # whether the session's batches come from a loader that the host made
 
     @property
     def requirements(self) -> Requirements:  # type: ignore[override]  # depends on the host
@@ -124,10 +121,10 @@ class WrappingPlugin(StrategyPlugin):
         before = template.dataloader
         self._hand_on("before_training_exp", template, **kwargs)
         asked = requirements_of(self.hosted).batch
-        self.has_own_loader = template.dataloader is not before and not serves(
+        self._has_own_loader = template.dataloader is not before and not serves(
             template.dataloader, template.adapted_dataset, asked
         )
-        if not self.has_own_loader:
+        if not self._has_own_loader:
             super().before_training_exp(template, **kwargs)
 
     def before_eval_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
@@ -153,6 +150,8 @@ def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
             )
         made = host
     else:
+        if host not in (known := registry.entries("strategy")):
+            raise UserError(f"host '{host}' is unknown{suggestion(host, known)}")
         entry = registry.get("strategy", host)
         made_of = entry.load()
         _check_parameters(host, made_of, parameters)

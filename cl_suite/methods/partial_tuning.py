@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal, get_args
 
@@ -81,7 +82,8 @@ def tune(
     """Take SGD steps on some tensors of a network.
 
     The rate falls to zero along a cosine. BatchNorm layers with a named tensor are in train mode,
-    so their statistics follow the samples. The rest of the network is in eval mode.
+    so their statistics follow the samples. The rest of the network is in eval mode. Steps end if
+    the loss is not finite.
 
     Args:
         names: names of tensors in the network's state, running statistics included.
@@ -101,6 +103,14 @@ def tune(
             loss = F.cross_entropy(logits, labels)
             if distillation and kept is not None:
                 loss = loss + distillation * logit_distance(logits, kept)
+            if not loss.isfinite():
+                if step:  # else the session's own training diverged, and said so
+                    warnings.warn(
+                        f"fine-tuning diverged in step {step} at learning rate {lr:g} and stops; "
+                        "lower it",
+                        stacklevel=2,
+                    )
+                break
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # no types there
             optimizer.step()

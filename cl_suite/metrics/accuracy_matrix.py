@@ -78,12 +78,25 @@ def accuracy_matrix(hits: Hits, *, allow_future: bool = False) -> tuple[FloatArr
         (array([[0.9, nan],
                [0.8, 0.6]]), array([10,  5]))
     """
-    sessions = np.arange(hits.num_sessions)
-    belongs = (hits.session_of_class[:, None] == sessions).astype(np.int64)  # (classes, sessions)
-    num_images = hits.counts @ belongs
-    session_hits = (hits.hits @ belongs).astype(np.float64)
+    num_images = _session_sums(hits.counts[None], hits.session_of_class, hits.num_sessions)[0]
+    session_hits = _session_sums(hits.hits, hits.session_of_class, hits.num_sessions).astype(
+        np.float64
+    )
     matrix = np.full(session_hits.shape, np.nan)
     np.divide(session_hits, num_images, out=matrix, where=num_images > 0)
     if not allow_future:
         matrix[np.triu_indices(hits.num_sessions, k=1)] = np.nan
     return matrix, num_images
+
+
+def _session_sums(values: IntArray, session_of_class: IntArray, num_sessions: int) -> IntArray:
+    """Return the sums of `(rows, classes)` over each session's classes, `(rows, sessions)`.
+
+    By running sums over the classes in order of their sessions: a matrix product with the table of
+    sessions and classes would grow with the product of both.
+    """
+    order = np.argsort(session_of_class, kind="stable")
+    ends = np.searchsorted(session_of_class[order], np.arange(-1, num_sessions), side="right")
+    sums = np.zeros((len(values), len(order) + 1), dtype=np.int64)
+    np.cumsum(values[:, order], axis=1, out=sums[:, 1:])
+    return np.diff(sums[:, ends], axis=1)

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError
 from cl_suite.models.stages import cut
 
+ALL_LINEAR = "all-linear"  # peft's word
+
 
 @dataclass(frozen=True)
 class LoRASettings:
@@ -28,10 +30,11 @@ class LoRASettings:
         rank: rank of the update.
         alpha: scale of the update: it is multiplied by `alpha / rank`.
         dropout: rate of dropout on the adapter's input while training.
-        targets: name patterns (`*` and `?`) of layers in the body. None depends on the network:
-            query and value projections of a vision transformer, else convolutions (not grouped
-            ones), else linear layers.
-        exclude: name patterns of layers that never get an adapter.
+        targets: layers in the body, by the end of a name as in peft (qkv for blocks.0.attn.qkv) or
+            by a pattern of the whole name (`*` and `?`); all-linear names every linear layer. None
+            depends on the network: query and value projections of a vision transformer, else
+            convolutions (not grouped ones), else linear layers.
+        exclude: layers that never get an adapter, named in the same way.
         start: first block that gets adapters, as in a slice: -6 is the sixth from the end.
         stop: first block after them, as in a slice.
         rslora: scale by `alpha / sqrt(rank)` instead (Kalajdzievski, 2023, arXiv 2312.03732).
@@ -189,7 +192,8 @@ def _split_and_choose(body: nn.Module, settings: LoRASettings) -> list[str]:
         asked = "the default" if settings.targets is None else f"targets {list(settings.targets)}"
         raise UserError(
             f"{type(body).__name__} has no layer for an adapter ({asked}; blocks {list(blocks)} "
-            f"of {stages.num_blocks}); name linear or convolutional layers, or choose other blocks"
+            f"of {stages.num_blocks}); name linear or convolutional "
+            f"layers{_examples(layers, parts)}, or choose other blocks"
         )
     for name in sorted({parts[part] for part in wanted if part in parts}):
         body.set_submodule(name, SplitQKV(layers[name]))  # type: ignore[arg-type]  # a module
@@ -204,14 +208,31 @@ def _wanted(
             return [part for part in parts if not part.endswith(".k")]
         convolutions = [n for n, layer in layers.items() if isinstance(layer, nn.Conv2d)]
         return convolutions or list(layers)
-    whole = [name for name in layers if _fits(name, targets)]
+    every_linear = ALL_LINEAR in targets
+    whole = [
+        name
+        for name, layer in layers.items()
+        if _fits(name, targets) or (every_linear and isinstance(layer, nn.Linear))
+    ]
     return whole + [
         part for part, fused in parts.items() if _fits(part, targets) and fused not in whole
     ]
 
 
+def _examples(layers: Mapping[str, nn.Module], parts: Mapping[str, str]) -> str:
+    """Return words on how the layers' names look; "" if there are no layers."""
+    first_of_end: dict[str, str] = {}
+    for name in [*layers, *parts]:
+        first_of_end.setdefault(name.rpartition(".")[2], name)
+    names = " or ".join(f"'{name}'" for name in list(first_of_end.values())[:2])
+    return f" such as {names}, by the end of a name or by a pattern with *" if names else ""
+
+
 def _fits(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or f".{name}".endswith(f".{pattern}")
+        for pattern in patterns
+    )
 
 
 def _is_fused(body: nn.Module, name: str) -> bool:

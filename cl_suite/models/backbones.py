@@ -195,16 +195,35 @@ def _take_size(body: nn.Module, input_shape: tuple[int, ...]) -> None:
             body.set_input_size(input_shape[1:])  # type: ignore[operator]  # a module's attribute
 
 
+def check_timm_name(name: str) -> None:
+    """Raise `UserError` if timm has no network of this name, or no weights of its tag."""
+    import timm
+
+    if name.startswith("hf-hub:"):
+        return
+    hint = "see `cl-suite list backbones`"
+    if not timm.is_model(name):
+        known = [*OWN_BACKBONES, *timm.list_models()]
+        if near := difflib.get_close_matches(name, known, n=1):
+            hint = f"did you mean '{near[0]}'?"
+        raise UserError(f"backbone '{name}' is unknown; {hint}")
+    network, _, tag = name.partition(".")
+    tagged = timm.list_models(f"{network}.*", pretrained=True)
+    if tag and name not in tagged:
+        near = difflib.get_close_matches(name, tagged, n=1)
+        if near or tagged:
+            hint = f"did you mean '{(near or tagged)[0]}'?"
+        raise UserError(
+            f"backbone '{name}' is unknown: '{network}' has no published weights '{tag}'; {hint}"
+        )
+
+
 def _timm_model(
     name: str, in_channels: int, pretrained: bool, arguments: dict[str, Any]
 ) -> nn.Module:
     import timm
 
-    if not timm.is_model(name.removeprefix("hf-hub:")):
-        known = [*OWN_BACKBONES, *timm.list_models()]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "see `cl-suite list backbones`"
-        raise UserError(f"backbone '{name}' is unknown; {hint}")
+    check_timm_name(name)
     try:
         model: nn.Module = timm.create_model(
             name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **arguments
@@ -216,9 +235,12 @@ def _timm_model(
                 f"backbone '{name}' cannot be made with --model.backbone_args {arguments} "
                 f"({error}); correct them or leave them out"
             ) from error
-        if not pretrained:
-            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not pretrained:
+            raise UserError(
+                f"backbone '{name}' cannot be made ({reason}); choose another, see `cl-suite list "
+                "backbones`"
+            ) from error
         raise UserError(
             f"the published weights of backbone '{name}' could not be downloaded ({reason}); pass "
             "a file with --model.weights FILE.safetensors, or --model.pretrained false"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -25,3 +26,29 @@ def batchnorms(module: nn.Module) -> list[nn.Module]:
     from torch.nn.modules.batchnorm import _BatchNorm
 
     return [part for part in module.modules() if isinstance(part, _BatchNorm)]
+
+
+@torch.no_grad()
+def needs_two_samples(model: nn.Module, x: Tensor) -> bool:
+    """Return whether a BatchNorm layer cannot train on a batch of one sample `x` `(1, ...)`.
+
+    Such a layer sees one value per channel, as on maps of 1 x 1, and a variance needs two.
+    """
+    modes = {part: part.training for part in model.modules()}
+    model.train()  # a frozen part stays in eval mode
+    training = [layer for layer in batchnorms(model) if layer.training]
+    for part, mode in modes.items():
+        part.training = mode
+    single: list[bool] = []
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        single.append(inputs[0].numel() == inputs[0].shape[1])
+
+    handles = [layer.register_forward_pre_hook(look) for layer in training]
+    try:
+        with evaluating(model):
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return any(single)

@@ -20,6 +20,7 @@ from cl_suite.data.transforms import (
     Transform,
 )
 from cl_suite.errors import UserError
+from cl_suite.models.backbones import CLIP, WAV2VEC2, check_timm_name
 from cl_suite.models.networks import OWN_BACKBONES
 
 
@@ -81,15 +82,16 @@ def backbone_preprocessing(
         weights: a CLIP model's folder.
         image_size: input size, if not the one it was trained with.
     """
-    if name in OWN_BACKBONES:
+    if name in OWN_BACKBONES or name.startswith(WAV2VEC2):
         return None
-    if name.startswith("clip:"):
+    if name.startswith(CLIP):
         from cl_suite.models.hub.clip import clip_preprocessing
 
         size, mean, std, mode = clip_preprocessing(name, weights)
     else:
         import timm
 
+        check_timm_name(name)
         if (config := timm.get_pretrained_cfg(name)) is None:
             return None
         size, mean, std, mode = config.input_size[1], config.mean, config.std, config.interpolation

@@ -11,6 +11,8 @@ from cl_suite.errors import UserError
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 PreprocessingChoice = Literal["auto", "backbone", "scenario"]
 View = Literal["flip", "corners"]
+MOST_PIXELS = 8192  # a side
+MOST_RANKS = 2**16
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class ModelConfig:
             trained; 0: no adapters.
         lora_alpha: adapters are scaled by alpha / rank.
         lora_dropout: dropout on the adapters' input.
-        lora_targets: name patterns of the layers that get an adapter; null: attention's query and
-            value, else convolutions, else linear layers. trained_blocks limits them to the last
-            blocks.
+        lora_targets: layers that get an adapter, by the end of a name (qkv), by a pattern of the
+            whole name (*.qkv), or all-linear; null: attention's query and value, else
+            convolutions, else linear layers. trained_blocks limits them to the last blocks.
         preprocessing: scenario, backbone (the input size, mean and std it was trained with), or
             auto: the backbone's if it starts from published weights, a run's own if it starts from
             that run.
@@ -83,6 +85,15 @@ class ModelConfig:
             raise UserError(f"--model.image_size must be at least 1, got {self.image_size}")
         if self.lora_rank < 0:
             raise UserError(f"--model.lora_rank must be 0 or more, got {self.lora_rank}")
+        for name, most in (("image_size", MOST_PIXELS), ("lora_rank", MOST_RANKS)):
+            if (getattr(self, name) or 0) > most:
+                raise UserError(f"--model.{name} must be at most {most}, got {getattr(self, name)}")
+        if not 0 < self.lora_alpha < math.inf:
+            raise UserError(f"--model.lora_alpha must be above 0 and finite, got {self.lora_alpha}")
+        if not 0 <= self.lora_dropout < 1:
+            raise UserError(f"--model.lora_dropout must lie in [0, 1), got {self.lora_dropout}")
+        if self.trained_blocks is not None and self.trained_blocks < 0:
+            raise UserError(f"--model.trained_blocks must be 0 or more, got {self.trained_blocks}")
         if self.frozen and (self.lora_rank or self.trained_blocks):
             raise UserError(
                 "--model.frozen trains no part of the backbone, so it contradicts "

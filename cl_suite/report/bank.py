@@ -5,41 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from cl_suite.features import bank_store
+from cl_suite.report.console import plain_console, print_columns
 
 
 def print_bank(console: Console | None = None) -> None:
     """Print the entries of the feature bank, largest first, and their total size."""
-    console = console or Console()
+    console = console or plain_console()
     folder = bank_store.default_folder()
     found = bank_store.entries(folder)
     if found:
-        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-        for title in ("entry", "images", "numbers each", "type", "size"):
-            left = title in ("entry", "type")
-            table.add_column(title, justify="left" if left else "right", no_wrap=True)
-        for entry in found:
-            table.add_row(
+        titles = ("entry", "type", "images", "numbers each", "size")
+        rows = [
+            (
                 entry.name,
+                entry.dtype or "damaged",
                 f"{entry.num_images:,}",
                 f"{entry.dim:,}",
-                entry.dtype or "damaged",
                 readable(entry.num_bytes),
             )
-        console.print(table)
+            for entry in found
+        ]
+        print_columns(console, titles, rows, right="images,numbers each,size")
         console.print()
         for entry in found:
-            console.print(
-                f"{entry.name}: {entry.key.get('preprocessing', 'damaged')}",
-                highlight=False,
-                soft_wrap=True,
-                style="dim",
-            )
+            made = entry.key.get("preprocessing", "damaged")
+            console.print(f"{entry.name}: {made}", soft_wrap=True, style="dim")
     total = readable(sum(entry.num_bytes for entry in found))
     count = f"{len(found)} {'entry' if len(found) == 1 else 'entries'}"
-    console.print(f"{count}, {total}, in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{count}, {total}, in {folder}", soft_wrap=True)
 
 
 def clear_bank(names: Sequence[str], console: Console | None = None) -> None:
@@ -48,10 +43,10 @@ def clear_bank(names: Sequence[str], console: Console | None = None) -> None:
     Raises:
         UserError: if a name has no entry.
     """
-    console = console or Console()
+    console = console or plain_console()
     folder = bank_store.default_folder()
     freed = bank_store.clear(folder, names or None)
-    console.print(f"{readable(freed)} freed in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{readable(freed)} freed in {folder}", soft_wrap=True)
 
 
 def readable(num_bytes: int) -> str:

@@ -1,11 +1,12 @@
-"""The command `cl-suite list`; only its list of pairs imports torch and Avalanche."""
+"""The command `cl-suite list`; it imports neither torch nor Avalanche."""
 
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from cl_suite import registry
+from cl_suite.report.console import plain_console, print_columns
+from cl_suite.report.pairs import pairs
 
 BACKBONES = {
     "conv4": "four convolution blocks of 64 channels, for 28 x 28 images (111,936 parameters)",
@@ -20,7 +21,7 @@ BACKBONES = {
 
 def print_lists(kind: str | None) -> None:
     """Print scenarios, strategies, backbones, or all three."""
-    console = Console()
+    console = plain_console()
     if kind in (None, "scenarios"):
         _print(console, "scenarios", _entries("scenario"))
     if kind in (None, "strategies"):
@@ -31,19 +32,15 @@ def print_lists(kind: str | None) -> None:
 
 def print_pairs() -> None:
     """Print for each strategy the scenarios that it runs on, and why not on the others."""
-    # requirements are known once a class is imported, which takes seconds
-    from cl_suite.report.pairs import pairs
-
-    console = Console()
-    table = Table("strategy", "scenarios", box=None, pad_edge=False, header_style="bold")
+    rows = []
     for name, reasons in pairs().items():
         by_reason: dict[str, list[str]] = {}
         for scenario, reason in reasons.items():
             if reason is not None:
                 by_reason.setdefault(reason, []).append(scenario)
         without = [f"not {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
-        table.add_row(name, "; ".join(["all", *without]) if without else "all")
-    console.print(table)
+        rows.append((name, "; ".join(["all", *without])))
+    print_columns(plain_console(), ("strategy", "scenarios"), rows)
 
 
 def _entries(kind: registry.Kind) -> dict[str, str]:
@@ -54,8 +51,5 @@ def _entries(kind: registry.Kind) -> dict[str, str]:
 
 
 def _print(console: Console, title: str, rows: dict[str, str]) -> None:
-    table = Table(title, "", box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name, summary in rows.items():
-        table.add_row(name, summary)
-    console.print(table)
+    print_columns(console, (title, ""), list(rows.items()))
     console.print()

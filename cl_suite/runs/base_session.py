@@ -59,7 +59,7 @@ def load_base(config: RunConfig, stream: Stream, backbone: Backbone) -> BaseArte
             f"--start-from '{folder.path}' has no finished base session; pass a run "
             "folder such as runs/omniglot/teen/seed0"
         )
-    tree = checkpoint.load(folder.base_file)
+    tree = _read(folder)
     for key, value in base_identity(config, stream, backbone).items():
         if tree["identity"].get(key) != value:
             raise UserError(
@@ -67,8 +67,38 @@ def load_base(config: RunConfig, stream: Stream, backbone: Backbone) -> BaseArte
                 f"{_short(tree['identity'].get(key))}, but this run has {_short(value)}; start "
                 "from a run that agrees, or train the base session here"
             )
-    stats = None if tree["stats"] is None else ClassStats.from_state_dict(tree["stats"])
+    try:
+        stats = None if tree["stats"] is None else ClassStats.from_state_dict(tree["stats"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _unusable(folder, f"its class statistics: {error}") from error
     return BaseArtefact(tree["model"], stats)
+
+
+def drop_damaged_base(folder: RunFolder) -> str | None:
+    """Delete a damaged base session of a resumed run and return why it was damaged."""
+    if not folder.base_file.exists():
+        return None
+    try:
+        _read(folder)
+    except UserError as error:
+        folder.base_file.unlink(missing_ok=True)
+        return str(error)
+    return None
+
+
+def _read(folder: RunFolder) -> dict[str, Any]:
+    tree = checkpoint.load(folder.base_file)
+    for key, kind in (("identity", dict), ("model", dict), ("stats", (dict, type(None)))):
+        if key not in tree or not isinstance(tree[key], kind):
+            raise _unusable(folder, f"its '{key}' is missing or of another kind")
+    return tree
+
+
+def _unusable(folder: RunFolder, reason: str) -> UserError:
+    return UserError(
+        f"the base session of run '{folder.path}' cannot be used ({reason}); it comes from another "
+        "version of the suite, or was edited"
+    )
 
 
 def _structure(backbone: Backbone) -> str:

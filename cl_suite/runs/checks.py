@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
+from cl_suite.data.readers.class_words import is_code
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.requirements import requirements_of, unmet
+from cl_suite.requirements import requirements_of, unmet, unmet_by_scenario
 from cl_suite.runs.config import RunConfig, RunOptions
-from cl_suite.runs.flat import flatten
 from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.reading import read_text
+from cl_suite.runs.same_settings import differences
+from cl_suite.runs.saved_model import weights_behind
 
 
 def check_pair(config: RunConfig) -> None:
-    """Raise `UserError` for settings that the strategy cannot use."""
-    if (problem := unmet(requirements_of(config.strategy), config)) is not None:
+    """Raise `UserError` for settings or a kind of scenario that the strategy cannot use."""
+    required = requirements_of(config.strategy)
+    if (problem := unmet(required, config) or unmet_by_scenario(required, config)) is not None:
         raise UserError(problem)
 
 
@@ -27,17 +29,17 @@ def drawn_by_seed(config: RunConfig) -> str | None:
 
 
 def check_names(config: RunConfig, info: StreamInfo) -> None:
-    """Raise `UserError` if a strategy reads class names but a session's names are numbers."""
+    """Raise `UserError` if a strategy reads class names but a session's names are codes."""
     strategy = config.strategy
     if not requirements_of(strategy).text_tower or getattr(strategy, "class_names", None):
         return
     for session, classes in enumerate(info.session_classes):
         names = [info.class_names[c].strip() for c in classes]
-        if all(name.isnumeric() or not name for name in names):
+        if all(map(is_code, names)):
             raise UserError(
                 f"strategy '{config.strategy_name}' reads class names, but those of session "
-                f"{session} are numbers ('{names[0]}'); pass words by --strategy.class_names, or "
-                "choose a strategy that needs no names"
+                f"{session} are numbers or codes ('{names[0]}'); pass words by "
+                "--strategy.class_names, or choose a strategy that needs no names"
             )
 
 
@@ -53,22 +55,25 @@ def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) ->
     Raises:
         UserError: if it holds a run with other settings, or an unfinished one without `--resume`.
     """
-    if config.start_from and Path(config.start_from).resolve() == folder.path.resolve():
-        raise UserError(
-            f"--start-from '{config.start_from}' is this run; pass another, or another --out"
-        )
+    _check_own_input(folder, config)
     if options.overwrite and options.resume:
         raise UserError("--resume and --overwrite contradict each other; pass only one of them")
     if options.overwrite or not folder.config_file.exists():
         return True
-    if folder.config_file.read_text("utf-8") != config.text:
+    found = differences(read_text(folder.config_file), config)
+    if real := [each for each in found if not each.is_place]:
         raise UserError(
-            f"run folder '{folder.path}' holds a run with other settings "
-            f"({_difference(folder.config_file.read_text('utf-8'), config.text)}); "
+            f"run folder '{folder.path}' holds a run with other settings ({real[0]}); "
             "choose another --out, or pass --overwrite"
         )
+    if found and not options.resume:
+        raise UserError(
+            f"run folder '{folder.path}' holds a run whose data lie elsewhere ({found[0]}); pass "
+            "--resume if they are the same data, choose another --out, or pass --overwrite"
+        )
     if folder.read_run_info().get("finished"):
-        return False
+        # if its data have moved, their fingerprint is compared first
+        return bool(found)
     if not options.resume:
         raise UserError(
             f"run folder '{folder.path}' holds an unfinished run; pass --resume to "
@@ -77,10 +82,48 @@ def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) ->
     return True
 
 
-def _difference(old: str, new: str) -> str:
-    a, b = yaml.safe_load(old) or {}, yaml.safe_load(new) or {}
-    flat_a, flat_b = flatten(a), flatten(b)
-    for key in {**flat_b, **flat_a}:
-        if flat_a.get(key) != flat_b.get(key):
-            return f"{key}: {flat_a.get(key)} there, {flat_b.get(key)} here"
-    return "written differently"
+def is_finished(folder: RunFolder, info: StreamInfo, weights: str | None) -> bool:
+    """Return whether the folder's run is finished.
+
+    Args:
+        info, weights: this run's stream, and the digest of its backbone's weights.
+
+    Raises:
+        UserError: if that run had other data or weights.
+    """
+    content = folder.read_run_info()
+    stream, known = content.get("stream"), content.get("backbone_weights")
+    data = stream.get("fingerprint") if isinstance(stream, dict) else None
+    if data and data != info.fingerprint:
+        raise changed_data(folder)
+    if known is not None and known != weights:
+        raise UserError(
+            f"run '{folder.path}' started from other backbone weights (digest {str(known)[:12]} "
+            f"there, {str(weights)[:12]} here); put the old file back, or start afresh with "
+            "--overwrite"
+        )
+    return bool(content.get("finished"))
+
+
+def changed_data(folder: RunFolder) -> UserError:
+    """Return the error for a resumed run whose data are not those that it started with."""
+    return UserError(
+        f"the data of run '{folder.path}' has changed since it was stopped; put the old data "
+        "back, or start afresh with --overwrite"
+    )
+
+
+def _check_own_input(folder: RunFolder, config: RunConfig) -> None:
+    """Raise `UserError` if the run would start from itself, or from a run that rests on it."""
+    own = folder.path.resolve()
+    if config.start_from and Path(config.start_from).expanduser().resolve() == own:
+        raise UserError(
+            f"--start-from '{config.start_from}' is this run; pass another, or another --out"
+        )
+    for path in weights_behind(config.model):
+        resolved = path.resolve()
+        if resolved == own or own in resolved.parents:
+            raise UserError(
+                f"--model.weights '{config.model.weights}' rests on the folder of this very run, "
+                f"'{folder.path}', which would be replaced; pass another --out"
+            )

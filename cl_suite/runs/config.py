@@ -6,6 +6,7 @@ this scenario, a file passed by `--config`, options.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +14,24 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_dumper
 
 from cl_suite import registry
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.errors import UserError, suggestion
+from cl_suite.errors import UserError
 from cl_suite.models.settings import ModelConfig
 from cl_suite.parameters import check_given, check_ranges
+from cl_suite.runs.arguments import SECTIONS, refuse_unknown, with_all_seeds
+from cl_suite.runs.help_text import help_text
 from cl_suite.runs.parse_errors import clear_errors
 
-SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
+# settings that name a file or folder that a run reads
+_PLACE = re.compile(
+    r"scenario\.(.*\.)?(.+_)?(root|folder|dir|path|file|list)|model\.weights|start_from"
+)
+
+LONGEST_REASON = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -57,52 +65,45 @@ class RunOptions:
     overwrite: bool
 
 
+def is_place(key: str, value: object) -> bool:
+    """Return whether a setting names a file or folder that a run reads."""
+    return isinstance(value, str) and _PLACE.fullmatch(key) is not None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that jsonargparse would read back as a number, such as a folder named 1e5."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"), list("-+0123456789")
+)
+
+
+def _dump(content: Any) -> str:
+    text: str = yaml.dump(
+        content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False
+    )
+    return text
+
+
+set_dumper("yaml", _dump)
+
+
 class _Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse is read as untyped
+    pair: tuple[registry.Entry, registry.Entry]
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise ValueError(message) from ex
 
-
-def names_in(arguments: Sequence[str]) -> tuple[str, str]:
-    """Return the scenario and strategy that the file passed by `--config` names.
-
-    Raises:
-        UserError: if no file is passed, or it lacks the names.
-    """
-    path = _option(arguments, "--config")
-    if path is None:
-        raise UserError(
-            "name a scenario and a strategy, as in `cl-suite run omniglot teen`, or "
-            "pass --config FILE; `cl-suite list` shows the names"
-        )
-    content = read_yaml(Path(path))
-    try:
-        return str(content["scenario_name"]), str(content["strategy_name"])
-    except KeyError as error:
-        raise UserError(
-            f"config file '{path}' has no {error}; name the scenario and the strategy "
-            "on the command line"
-        ) from error
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML mapping from a file; raise `UserError` if it holds none."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"config file '{path}' cannot be read ({reason})") from error
-    if not isinstance(content, dict):
-        raise UserError(
-            f"config file '{path}' must be a mapping of settings, such as "
-            "`cl-suite run omniglot teen --print_config` prints"
-        )
-    return content
+    def format_help(self) -> str:
+        return help_text(self, *self.pair)
 
 
 def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> ArgumentParser:
     """Return the parser of a pair: options from the constructors, defaults from the YAML files."""
     prog = f"cl-suite run {scenario.name} {strategy.name}"
     parser = _Parser(prog=prog, exit_on_error=False)
+    parser.pair = scenario, strategy
     parser.add_argument("--config", action="config", help="YAML file of settings")
     parser.add_argument(
         "--scenario_name", default=scenario.name, help="as named on the command line"
@@ -110,7 +111,13 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
     parser.add_argument(
         "--strategy_name", default=strategy.name, help="as named on the command line"
     )
-    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run for each seed")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        nargs="+",
+        default=[0],
+        help="one run for each seed; 0-4 is 0 1 2 3 4 (default: 0)",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
     parser.add_argument(
         "--start_from",
@@ -122,7 +129,7 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
     )
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
-    parser.add_argument("--overwrite", action="store_true", help="delete the run folder's files")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     parser.add_class_arguments(scenario.load(), "scenario", fail_untyped=False)
     parser.add_class_arguments(strategy.load(), "strategy", fail_untyped=False)
     parser.add_class_arguments(ModelConfig, "model")
@@ -147,10 +154,10 @@ def resolve(
         UserError: for an unknown, missing, ill-typed or out-of-range parameter.
     """
     parser = build_parser(scenario, strategy)
-    known = set(parser.get_defaults().keys(branches=True))
-    _refuse_unknown(arguments, known)
+    arguments = with_all_seeds(arguments)
+    refuse_unknown(arguments, set(parser.get_defaults().keys(branches=True)))
     with clear_errors():
-        settings = parser.parse_args(list(arguments))
+        settings = parser.parse_args(arguments)
     for kind, entry in (("scenario", scenario), ("strategy", strategy)):
         if (named := settings[f"{kind}_name"]) != entry.name:
             raise UserError(
@@ -188,6 +195,7 @@ def _one(
         # a class of another library has no annotations of ours; its YAML file states ranges
         check_ranges(entry.load(), given, entry.settings.get("bounds", {}), f"--{kind}.")
     whole = resolved.clone()
+    _make_places_absolute(resolved)
     for key in ("config", "out", "resume", "overwrite"):
         resolved.pop(key, None)
     with clear_errors():
@@ -213,6 +221,13 @@ def _one(
     return config
 
 
+def _make_places_absolute(resolved: Namespace) -> None:
+    """Write relative paths in full, so a run's settings repeat it from any folder."""
+    for key, value in list(resolved.items(branches=False)):
+        if is_place(key, value) and not os.path.isabs(value) and os.path.exists(value):
+            resolved[key] = os.path.abspath(value)
+
+
 def _defaults(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tuple[str, Any, str]]:
     own_strategy = strategy.settings.get("for_scenario", {}).get(scenario.name, {})
     layers: list[tuple[Mapping[str, Any], str]] = [
@@ -226,54 +241,6 @@ def _defaults(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tu
                 yield f"{section}.{key}", value, origin
 
 
-def _refuse_unknown(arguments: Sequence[str], known: set[str]) -> None:
-    """Raise `UserError` for an unknown option, with the nearest name, before the parser does."""
-    options = [a.split("=")[0][2:] for a in arguments if re.match(r"--[A-Za-z]", a)]
-    path = _option(arguments, "--config")
-    content = read_yaml(Path(path)) if path is not None else {}
-    for section in SECTIONS:
-        if not isinstance(content.get(section, {}), dict):
-            raise UserError(f"config file '{path}': '{section}' must be a mapping of parameters")
-    in_file = list(_keys(content))
-    extra = {"help", "print_config", "start-from", "config", *SECTIONS}
-    for key, given in [(o, f"--{o}") for o in options] + [
-        (k, f"'{k}' in the file") for k in in_file
-    ]:
-        key = key.removesuffix("+")
-        # below a typed value (a dict, a class with its arguments) the parser itself decides
-        if key in known | extra or any(
-            key.startswith(f"{k}.") and k not in SECTIONS for k in known
-        ):
-            continue
-        raise UserError(f"parameter {given} is unknown{_nearest(key, known)}")
-
-
-def _nearest(key: str, known: set[str]) -> str:
-    section, _, name = key.rpartition(".")
-    if section not in SECTIONS:
-        return suggestion(key, [k for k in known if k not in SECTIONS])
-    # only the section's names: the common prefix would make everything look similar
-    names = [k.removeprefix(f"{section}.") for k in known if k.startswith(f"{section}.")]
-    return suggestion(name, names, cutoff=0.45)
-
-
-def _keys(content: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in content.items():
-        if key in SECTIONS and isinstance(value, dict):
-            yield from (f"{key}.{inner}" for inner in value)
-        else:
-            yield str(key)
-
-
-def _option(arguments: Sequence[str], name: str) -> str | None:
-    for position, argument in enumerate(arguments):
-        if argument == name and position + 1 < len(arguments):
-            return arguments[position + 1]
-        if argument.startswith(f"{name}="):
-            return argument.split("=", 1)[1]
-    return None
-
-
 def _device(name: str) -> str:
     import torch
 
@@ -284,7 +251,9 @@ def _device(name: str) -> str:
             raise RuntimeError("it holds no values")
         torch.zeros(1, device=name)
     except Exception as error:
-        # each backend raises its own errors
-        reason = str(error).splitlines()[0]
+        # each backend raises its own errors; some list every device that there could be
+        reason = re.split(r"[.;:] |\n", str(error))[0].rstrip(".")
+        if len(reason) > LONGEST_REASON or "aten::" in reason:
+            reason = "this machine or this build of torch has none"
         raise UserError(f"--device {name} cannot be used ({reason}); use cpu or auto") from error
     return name

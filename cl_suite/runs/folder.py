@@ -6,19 +6,27 @@ import dataclasses
 import io
 import json
 import math
-import os
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, os_refusal
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+from cl_suite.runs.reading import (
+    checked_record,
+    damaged,
+    dynamics_record,
+    read_json,
+    read_lines,
+    read_text,
+    read_yaml,
+)
 from cl_suite.storage.files import atomic_write, make_folder
 
 HIT_ARRAYS = ("hits", "counts", "session_of_class")
@@ -122,13 +130,6 @@ class RunFolder:
         """Create the folder; raise `UserError` if that is not possible."""
         make_folder(self.path)
 
-    def delete(self) -> None:
-        """Remove the folder; it is moved aside first, so nobody finds half of it."""
-        if self.path.exists():
-            aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.deleted")
-            os.replace(self.path, aside)
-            shutil.rmtree(aside)
-
     @property
     def model_file(self) -> Path:
         """The finished classifier."""
@@ -139,6 +140,13 @@ class RunFolder:
         """Whether a run has been started here."""
         started = self.run_info_file.is_file() or self.metrics_file.is_file()
         return self.config_file.is_file() and started
+
+    def write_run_info(self, content: dict[str, Any]) -> None:
+        """Write versions, machine and times."""
+        text = json.dumps(content, indent=2)
+        # one line per session, not one per class
+        text = re.sub(r"\[[\d,\s]+\]", lambda found: " ".join(found[0].split()), text)
+        atomic_write(self.run_info_file, text.encode())
 
     def write_metrics(self, records: Sequence[SessionRecord]) -> None:
         """Write the sessions' figures, whole or not at all."""
@@ -163,18 +171,12 @@ class RunFolder:
                 f"run '{self.path}' has not recorded how its parameters move; repeat it with "
                 "--evaluation.dynamics true"
             )
-        found = []
-        for number, line in enumerate(_read_text(path).splitlines(), start=1):
-            try:
-                found.append(_dynamics_record(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
-                raise _damaged(path, f"line {number}: {error!r}") from error
-        return found
+        return read_lines(path, dynamics_record)
 
     def write_hits(self, hits: Hits) -> None:
         """Write the hits, and the accuracy matrix that follows from them."""
         arrays, matrix = io.BytesIO(), io.BytesIO()
-        np.savez(
+        np.savez_compressed(
             arrays,
             hits=hits.hits.astype(np.int64),
             counts=hits.counts.astype(np.int64),
@@ -186,43 +188,33 @@ class RunFolder:
 
     def read_metrics(self) -> list[SessionRecord]:
         """Return the figures of the sessions done; raise `UserError` if they cannot be read."""
-        path, records = self.metrics_file, []
-        for number, line in enumerate(_read_text(path).splitlines(), start=1):
-            try:
-                records.append(_record(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise _damaged(path, f"line {number}: {error}") from error
-        return records
+        return read_lines(
+            self.metrics_file,
+            lambda content, position: SessionRecord(**checked_record(content, position)),
+        )
 
     def read_hits(self) -> Hits:
         """Return the hits of the sessions done; raise `UserError` if they cannot be read."""
         path = self.hits_file
-        if not path.is_file():
-            raise _missing(path)
         try:
+            if not path.exists():
+                read_text(path)  # says so
             with np.load(path, allow_pickle=False) as arrays:
-                return Hits(*(arrays[name].astype(np.int64) for name in HIT_ARRAYS))
+                return Hits(*(_whole(arrays[name]) for name in HIT_ARRAYS))
+        except UserError:
+            raise
+        except OSError as error:
+            raise UserError(os_refusal(error, path, "read")) from error
         except Exception as error:  # a damaged archive fails in more ways than can be listed
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
 
     def read_config(self) -> dict[str, Any]:
         """Return the resolved settings; raise `UserError` if they cannot be read."""
-        # yaml is slow to import, and only those who read settings need it
-        import yaml
-
-        try:
-            content = yaml.safe_load(_read_text(self.config_file))
-        except yaml.YAMLError as error:
-            raise _damaged(self.config_file, str(error)) from error
-        return _mapping(self.config_file, content)
+        return read_yaml(self.config_file)
 
     def read_run_info(self) -> dict[str, Any]:
         """Return versions, machine and times; raise `UserError` if they cannot be read."""
-        try:
-            content = json.loads(_read_text(self.run_info_file))
-        except ValueError as error:
-            raise _damaged(self.run_info_file, str(error)) from error
-        return _mapping(self.run_info_file, content)
+        return read_json(self.run_info_file)
 
 
 def find_runs(paths: Iterable[Path]) -> list[RunFolder]:
@@ -245,22 +237,10 @@ def find_runs(paths: Iterable[Path]) -> list[RunFolder]:
     return list(found.values())
 
 
-def _record(content: dict[str, Any]) -> SessionRecord:
-    record = SessionRecord(**content)
-    for name, value in content.items():
-        may_be_undefined = name not in ("session", "seconds_train", "seconds_eval", "seen_classes")
-        if not (isinstance(value, (int, float)) or (value is None and may_be_undefined)):
-            raise ValueError(f"{name} must be a number, got {value!r}")
-    return record
-
-
-def _dynamics_record(content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "session": int(content["session"]),
-        "epoch": int(content["epoch"]),
-        "sizes": {str(k): int(v) for k, v in content["sizes"].items()},
-        "changes": {str(k): float(v) for k, v in content["changes"].items()},
-    }
+def _whole(array: NDArray[Any]) -> NDArray[np.int64]:
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"hits must be whole numbers, got {array.dtype}")
+    return array.astype(np.int64)
 
 
 def _defined(value: float) -> float | None:
@@ -276,31 +256,3 @@ def _runs_below(path: Path) -> list[RunFolder]:
 def _natural_order(path: Path) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise _missing(path)
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _mapping(path: Path, content: object) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise _damaged(path, "it is not a mapping")
-    return content
-
-
-def _missing(path: Path) -> UserError:
-    return UserError(
-        f"'{path}' does not exist; no session of this run is finished, or somebody deleted the file"
-    )
-
-
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"'{path}' cannot be read ({' '.join(reason.split())}); repeat the run with "
-        "--overwrite, or leave it out"
-    )

@@ -6,21 +6,29 @@ import platform
 import resource
 import sys
 import time
+import uuid
 from importlib import metadata
 from typing import Any
 
 import torch
 
-from cl_suite.data.stream import Stream
+from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.models.classifier import Classifier
 
 
-def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
-    """Return the contents of run.json before the first session."""
+def run_info(stream: Stream, model: Classifier, images: StreamInfo) -> dict[str, Any]:
+    """Return the contents of run.json before the first session.
+
+    Args:
+        stream: what the strategy learns from.
+        images: facts about the stream before any feature bank; their fingerprint is the stream's
+            identity, so runs with and without the bank compare.
+    """
     names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "peft", "numpy")
     trained, total = model.num_parameters()
     return {
         "finished": False,
+        "id": uuid.uuid4().hex,
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in names},
         "machine": {
@@ -31,7 +39,7 @@ def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "stream": {
-            "fingerprint": stream.info.fingerprint,
+            "fingerprint": images.fingerprint,
             "session_classes": [list(classes) for classes in stream.info.session_classes],
             "shots": stream.info.shots,
             "way": stream.info.way,
@@ -41,13 +49,6 @@ def run_info(stream: Stream, model: Classifier) -> dict[str, Any]:
         "backbone_trainable_parameters": trained,
         "backbone_weights": model.backbone.weights,
     }
-
-
-def parameters_line(model: Classifier) -> str:
-    """Return a sentence on how much of the backbone is trained."""
-    trained, total = model.num_parameters()
-    share = f", {100 * trained / total:.3g} %" if total else ""
-    return f"backbone: {trained:,} of {total:,} parameters are trained{share}"
 
 
 def peak_memory() -> int:

@@ -25,6 +25,7 @@ class WatchedRun:
         log: figures of the sessions measured so far.
         probes: figures of additional probes, by name.
         epochs: records of the epochs trained so far.
+        session_epochs, session_sizes: epochs and training samples of each session.
     """
 
     folder: RunFolder
@@ -33,6 +34,8 @@ class WatchedRun:
     log: MeasureLog
     probes: Mapping[str, MeasureLog] = field(default_factory=dict)
     epochs: Sequence[EpochRecord] = ()
+    session_epochs: Sequence[int] = ()
+    session_sizes: Sequence[int] = ()
 
 
 class Listener:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from cl_suite.data.stream import Stream
+from cl_suite.engine.evaluation import Predictions, joined
 from cl_suite.metrics.accuracy_matrix import Hits, IntArray
 from cl_suite.runs.folder import RunFolder, SessionRecord, session_record
 
@@ -18,6 +18,7 @@ class MeasureLog:
     """Hits and figures of one measure: the classifier, or a probe.
 
     Each column of the hits is a class; if classes recur in a stream, a class of one session.
+    Columns of classes that are in no session are left out of the checkpoint.
 
     Args:
         folder: folder of metrics.jsonl, hits.npz and accuracy_matrix.npy.
@@ -27,29 +28,33 @@ class MeasureLog:
         self.folder = folder
         self.info = stream.info
         self.counts, self.session_of_column = _columns(stream)
-        self.rows = np.zeros((0, len(self.counts)), dtype=np.int64)
+        self.columns = np.flatnonzero(self.session_of_column >= 0)
+        self.rows = np.zeros((0, len(self.columns)), dtype=np.int64)
         self.records: list[SessionRecord] = []
 
     @property
     def hits(self) -> Hits:
         """The hits and counts of the sessions done."""
-        return Hits(self.rows, self.counts, self.session_of_column)
+        rows = np.zeros((len(self.rows), len(self.counts)), dtype=np.int64)
+        rows[:, self.columns] = self.rows
+        return Hits(rows, self.counts, self.session_of_column)
 
-    def add(self, session: int, confusions: Sequence[Tensor], *, train: float, eval: float) -> None:
-        """Record a session's confusion matrices, one per session so far, and write the files.
+    def add(self, session: int, found: Sequence[Predictions], *, train: float, eval: float) -> None:
+        """Record the predictions for each session so far, and write the files.
 
         Args:
             train, eval: duration in seconds.
         """
-        diagonals = [confusion.diagonal().numpy() for confusion in confusions]
         if self.info.kind == "class":
-            row = np.sum(diagonals, axis=0)
+            row = joined(found).hits().numpy()
         else:
             row = np.zeros(len(self.counts), dtype=np.int64)
-            row[: self.info.num_classes * len(diagonals)] = np.concatenate(diagonals)
-        self.rows = np.concatenate([self.rows, row[None].astype(np.int64)])
+            hits = np.concatenate([each.hits().numpy() for each in found])
+            row[: len(hits)] = hits
+        self.rows = np.concatenate([self.rows, row[None, self.columns].astype(np.int64)])
+        hits_so_far = self.hits
         record = session_record(
-            self.hits,
+            hits_so_far,
             session,
             seconds_train=train,
             seconds_eval=eval,
@@ -58,7 +63,7 @@ class MeasureLog:
         self.records.append(record)
         self.folder.make()
         self.folder.write_metrics(self.records)
-        self.folder.write_hits(self.hits)
+        self.folder.write_hits(hits_so_far)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all measurements, for a checkpoint."""
@@ -66,7 +71,9 @@ class MeasureLog:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.rows = state["hits"]
+        rows = state["hits"]
+        # older checkpoints hold every column
+        self.rows = rows if rows.shape[1] == len(self.columns) else rows[:, self.columns]
         self.records = [SessionRecord(**record) for record in state["records"]]
 
 

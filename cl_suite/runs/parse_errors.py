@@ -19,6 +19,7 @@ _KINDS = {  # by the parser's names; `cl_suite.parameters` uses the same words
     "Sequence": "a list",
     "NoneType": "null",
 }
+LONGEST_SHOWN = 80  # characters of a value in a message
 _VALUES = {"None": "null", "True": "true", "False": "false"}
 
 
@@ -34,6 +35,8 @@ def clear_errors() -> Iterator[None]:
         if end.code not in (0, None):
             raise UserError("the command line cannot be understood") from end
         raise
+    except RecursionError as error:
+        raise UserError("a value is nested too deeply; pass a simpler one") from error
     except Exception as error:
         text = " ".join(str(error).split())
         if found := re.match(r'Parser key "([^"]+)"(?: element \d+)?: (.*)', text):
@@ -57,6 +60,8 @@ def _in_words(reason: str) -> str:
     words = [_kind_in_words(member.strip()) for member in members]
     words.sort(key=lambda kind: kind.startswith("a list"))  # its items come last
     value = _VALUES.get(value, value)
+    if len(value) > LONGEST_SHOWN:
+        value = f"{value[:LONGEST_SHOWN]}..."
     return f"must be {' or '.join(words)}, got {value if value[:1] in '[{' else repr(value)}"
 
 

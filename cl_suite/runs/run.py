@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
-import re
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from cl_suite.avalanche.plugin_state import UnsaveableError
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.engine.engine import Engine
+from cl_suite.engine.evaluation import joined
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.session import BaseArtefact, EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.models.dynamics import Dynamics
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.runs.assemble import build_model, build_stream
-from cl_suite.runs.base_session import base_identity, load_base, save_base
+from cl_suite.runs.base_session import (
+    base_identity,
+    drop_damaged_base,
+    load_base,
+    save_base,
+)
 from cl_suite.runs.checks import (
+    changed_data,
     check_names,
     check_pair,
     check_stream,
     drawn_by_seed,
+    is_finished,
     prepare_folder,
 )
 from cl_suite.runs.config import RunConfig, RunOptions
+from cl_suite.runs.confusion_file import store_confusion
+from cl_suite.runs.finished import finished_line, run_folder
 from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.info import parameters_line, peak_memory, run_info
+from cl_suite.runs.forecast import Pace, training_line, training_notes
+from cl_suite.runs.info import peak_memory, run_info
 from cl_suite.runs.listener import Listener, Listeners, WatchedRun
+from cl_suite.runs.lock import Ownership, locked
 from cl_suite.runs.measure_log import MeasureLog
+from cl_suite.runs.refusals import has_diverged, plain_divergence, plain_refusals
+from cl_suite.runs.replacing import discard_old, put_back, recover, set_aside
+from cl_suite.runs.same_settings import differences
 from cl_suite.runs.saved_model import save_model
 from cl_suite.storage import checkpoint
 from cl_suite.storage.files import atomic_write
@@ -76,7 +90,7 @@ class Run:
             config.strategy,
             config.training,
             device=config.device,
-            on_batch=listener.batch,
+            on_batch=self._after_batch,
             on_epoch=self._after_epoch,
             start=load_base(config, stream, model.backbone) if config.start_from else None,
             evaluation=config.evaluation,
@@ -85,34 +99,66 @@ class Run:
         self.log = MeasureLog(folder, stream)
         self.probes = {name: MeasureLog(folder.probe(name), stream) for name in self.engine.probes}
         self.dynamics = Dynamics(model) if config.evaluation.dynamics else None
-        self.run_info = run_info(self.stream, model) | {
+        self.run_info = run_info(self.stream, model, images.info) | {
             "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.probes),
             "drawn_by_seed": drawn_by_seed(config),
         }
-        self.resumable, self.diverged = True, False
-        if options.resume and not options.overwrite and folder.checkpoint_file.exists():
+        self.resumable, self.diverged, self.replaces = True, False, False
+        self.pace = Pace()
+        self.finished = options.resume and folder.config_file.exists()
+        if self.finished:
+            self.finished = is_finished(folder, self.stream.info, model.backbone.weights)
+        if options.resume and not self.finished and folder.checkpoint_file.exists():
             self._load()
 
     def go(self) -> None:
-        """Run the remaining sessions."""
+        """Run the remaining sessions; a run that this one replaces comes back if it fails early."""
+        if self.finished:
+            self.listener.says(finished_line(self.folder))
+            return
         if self.options.overwrite:
             # only now, after all checks
-            self.folder.delete()
+            set_aside(self.folder)
+            self.replaces = True
+        try:
+            self._start()
+            for session in range(len(self.log.records), self.stream.info.num_sessions):
+                with plain_divergence(self.engine.model, self.config.strategy_name):
+                    self._session(session)
+            self._finish()
+        except BaseException:
+            if self.replaces:
+                put_back(self.folder)
+            raise
+
+    def _start(self) -> None:
         self._write_start()
+        self.owner = Ownership(self.folder, self.config.text, self.run_info["id"])
         self.listener.starts(
             WatchedRun(
-                self.folder, self.config, self.stream.info, self.log, self.probes, self.epochs
+                self.folder,
+                self.config,
+                self.stream.info,
+                self.log,
+                self.probes,
+                self.epochs,
+                session_epochs=[self.engine.num_epochs(s) for s in range(len(self.stream.train))],
+                session_sizes=[len(samples) for samples in self.stream.train],
             )
         )
         for note in self.stream.info.notes:
             self.listener.says(f"note: {note}")
-        self.listener.says(parameters_line(self.engine.model))
+        if (digest := self.engine.model.backbone.weights) is not None:
+            source = self.config.model.weights or f"published for '{self.config.model.backbone}'"
+            self.listener.says(f"backbone weights: {source}, digest {digest[:12]}")
+        self.listener.says(training_line(self.engine))
+        for note in training_notes(self.engine):
+            self.listener.says(note)
         if (measured_by := self.run_info["measured_by"]) != IN_WORDS["classifier"]:
             self.listener.says(f"note: accuracies are those of {measured_by}")
-        for session in range(len(self.log.records), self.stream.info.num_sessions):
-            self._session(session)
-        self._finish()
+        if self.log.records and (damage := drop_damaged_base(self.folder)) is not None:
+            self.listener.says(f"note: {damage}; it is deleted, so no run can --start-from it")
 
     def _session(self, session: int) -> None:
         state = self.engine.state
@@ -120,7 +166,11 @@ class Run:
             done = state.epochs_done if state.session == session else 0
             epochs = self.engine.num_epochs(session)
             self.listener.session_starts(session, epochs, done)
+            self.pace.starts()
             self.engine.train_session(session)
+            self.owner.check()
+            if not self.diverged and has_diverged(self.engine.model):
+                self._say_diverged(f"weights are not finite after session {session}")
             if session == 0 and self.engine.artefact is not None:
                 self._save_base(self.engine.artefact)
             if self.dynamics is not None:
@@ -131,16 +181,16 @@ class Run:
 
     def _measure(self, session: int) -> None:
         start = time.perf_counter()
-        confusions = self.engine.evaluate_sessions(session, self.engine.measure)
+        found = self.engine.predictions(session, self.engine.measure)
         seconds, trained = time.perf_counter() - start, self.engine.state.seconds
+        self.owner.check()
         # one file per session: the dashboard's pictures are drawn again after a resume
-        confusion = {"confusion": torch.stack(confusions).sum(0).numpy()}
-        checkpoint.save(self.folder.confusion_file(session), confusion)
-        self.log.add(session, confusions, train=trained, eval=seconds)
+        store_confusion(self.folder, session, joined(found))
+        self.log.add(session, found, train=trained, eval=seconds)
         for name, log in self.probes.items():
             start = time.perf_counter()
-            confusions = self.engine.evaluate_sessions(session, name)
-            log.add(session, confusions, train=trained, eval=time.perf_counter() - start)
+            found = self.engine.predictions(session, name)
+            log.add(session, found, train=trained, eval=time.perf_counter() - start)
         if self.dynamics is not None:
             self.folder.write_dynamics(self.dynamics.records)
         self.listener.session_ends(session)
@@ -170,17 +220,26 @@ class Run:
         if self.dynamics is not None:
             self.dynamics.epoch(record.session, record.epoch)
         if record.loss is not None and not math.isfinite(record.loss) and not self.diverged:
-            self.diverged = True
-            self.listener.says(
-                f"note: the loss is {record.loss} in session {record.session}, epoch "
-                f"{record.epoch + 1}: training has diverged; lower --training.lr"
+            self._say_diverged(
+                f"loss is {record.loss} in session {record.session}, epoch {record.epoch + 1}"
             )
         self.listener.epoch(record)
         self._save()
 
+    def _after_batch(self, session: int, epoch: int, step: int, num_steps: int) -> None:
+        self.listener.batch(session, epoch, step, num_steps)
+        epochs = self.engine.num_epochs(session)
+        if (text := self.pace.step(epoch, step, num_steps, epochs)) is not None:
+            self.listener.says(text)
+
+    def _say_diverged(self, what: str) -> None:
+        self.diverged = True
+        self.listener.says(f"note: the {what}: training has diverged; lower --training.lr")
+
     # --- files on disk ---
 
     def _save(self) -> None:
+        self.owner.check()
         if not self.resumable:
             return
         try:
@@ -202,20 +261,38 @@ class Run:
             "dynamics": self.dynamics.records if self.dynamics is not None else [],
         }
         checkpoint.save(self.folder.checkpoint_file, tree)
+        self._stand_alone()
+
+    def _stand_alone(self) -> None:
+        """Delete the run that this one replaces: this one can go on by itself now."""
+        if self.replaces:
+            self.replaces = False
+            discard_old(self.folder)
 
     def _load(self) -> None:
         tree = checkpoint.load(self.folder.checkpoint_file, self.config.device)
-        if tree["config"] != self.config.text:
+        try:
+            self._take(tree)
+        except UserError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"the checkpoint of run '{self.folder.path}' belongs to other settings; start "
-                "afresh with --overwrite"
+                f"the checkpoint of run '{self.folder.path}' does not fit this run ({reason}); it "
+                "comes from another version of the suite; start afresh with --overwrite"
+            ) from error
+
+    def _take(self, tree: dict[str, Any]) -> None:
+        found = differences(tree["config"], self.config)
+        if any(not each.is_place for each in found):
+            raise UserError(
+                f"the checkpoint of run '{self.folder.path}' belongs to other settings "
+                f"({found[0]}); start afresh with --overwrite"
             )
         if tree["fingerprint"] != self.stream.info.fingerprint:
-            raise UserError(
-                f"the data of run '{self.folder.path}' has changed since it was stopped; put the "
-                "old data back, or start afresh with --overwrite"
-            )
+            raise changed_data(self.folder)
         self.epochs = [EpochRecord(**record) for record in tree["epochs"]]
+        self.diverged = any(r.loss is not None and not math.isfinite(r.loss) for r in self.epochs)
         self.log.load_state_dict(tree["measured"])
         for name, log in self.probes.items():
             log.load_state_dict(tree["probes"][name])
@@ -230,16 +307,11 @@ class Run:
     def _write_start(self) -> None:
         self.folder.make()
         # the settings last: a folder that has them has all the rest
-        self._write_run_info()
+        self.folder.write_run_info(self.run_info)
         atomic_write(self.folder.config_file, self.config.text.encode())
 
-    def _write_run_info(self) -> None:
-        text = json.dumps(self.run_info, indent=2)
-        # one line per session, not one per class
-        text = re.sub(r"\[[\d,\s]+\]", lambda found: " ".join(found[0].split()), text)
-        atomic_write(self.folder.run_info_file, text.encode())
-
     def _finish(self) -> None:
+        self.owner.check()
         save_model(self.folder, self.config, self.engine.model, self.image_info)
         self.listener.ends(self.engine.model.head)
         self.run_info |= {
@@ -248,7 +320,8 @@ class Run:
             "seconds_eval": sum(r.seconds_eval for r in self.log.records),
             "peak_memory_bytes": peak_memory(),
         }
-        self._write_run_info()
+        self.folder.write_run_info(self.run_info)
+        self._stand_alone()
 
 
 def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = ()) -> RunFolder:
@@ -260,14 +333,17 @@ def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = 
     Raises:
         UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.
     """
-    name, listener = f"seed{config.seed}", Listeners(listeners)
-    folder = RunFolder(options.out / config.scenario_name / config.strategy_name / name)
+    folder, listener = run_folder(config, options), Listeners(listeners)
     try:
-        check_pair(config)
-        if prepare_folder(folder, config, options):
-            Run(config, folder, options, listener).go()
-        else:
-            listener.says(f"run '{folder.path}' is finished already; nothing to do")
+        with plain_refusals():
+            check_pair(config)
+            with locked(folder.path) as is_locked:
+                if is_locked:
+                    recover(folder)
+                if prepare_folder(folder, config, options):
+                    Run(config, folder, options, listener).go()
+                else:
+                    listener.says(finished_line(folder))
     finally:
         listener.stops()
     return folder

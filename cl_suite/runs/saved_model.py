@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from cl_suite import registry
+from cl_suite import __version__, registry
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import CLIP, WAV2VEC2
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
+from cl_suite.parameters import check_parameters
 from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
@@ -52,7 +53,8 @@ def save_model(
     settings = yaml.safe_load(config.text)
     tree = {
         "model": classifier.trained_state(),
-        "settings": dataclasses.asdict(config.model),
+        # with paths in full: the model is loaded from any folder
+        "settings": dataclasses.asdict(config.model) | {"weights": settings["model"]["weights"]},
         "strategy": {"name": config.strategy_name, "parameters": settings.get("strategy") or {}},
         "backbone weights": classifier.backbone.weights,
         "class_names": list(info.class_names),
@@ -81,19 +83,30 @@ def load_model(
     """
     if not isinstance(folder, RunFolder):
         folder = RunFolder(Path(folder))
-    if not folder.model_file.exists():
-        raise UserError(f"run '{folder.path}' has no finished model; continue it with --resume")
-    tree = checkpoint.load(folder.model_file)
+    return _load(folder, weights, device, ())
+
+
+def _load(
+    folder: RunFolder, weights: str | None, device: torch.device | str, above: tuple[Path, ...]
+) -> SavedModel:
+    """Return a model that may rest on another run's; `above` are the runs that rest on this one."""
+    own = folder.path.resolve()
+    if own in above:
+        raise UserError(
+            f"the model of run '{folder.path}' starts from weights that rest on this run itself; "
+            "repeat one of these runs with other --model.weights"
+        )
+    tree = _read(folder)
     settings = dict(tree["settings"])
     if weights is not None:
         settings["weights"] = weights
-    model = ModelConfig(**settings)
+    model = _settings(folder, settings)
     classifier = build_classifier(
         model,
         tuple(tree["input_shape"]),
         len(tree["class_names"]),
         _strategy(tree["strategy"]),
-        start=starting_state(model),
+        start=_start(model, (*above, own)),
     )
     _check_weights(folder.path, tree["backbone weights"], classifier, settings)
     try:
@@ -119,6 +132,39 @@ def starting_state(settings: ModelConfig) -> Mapping[str, Tensor] | None:
     Raises:
         UserError: if the folder holds no finished run.
     """
+    return _start(settings, ())
+
+
+def prepares_as_backbone(settings: ModelConfig) -> bool:
+    """Return whether images are prepared as in the backbone's training, if that is known."""
+    for model in _models_behind(settings):
+        if model.preprocessing != "auto":
+            return model.preprocessing == "backbone"
+        path = _run_path(model)
+        if path is None or not RunFolder(path).model_file.is_file():
+            return model.pretrained or model.weights is not None
+    return True
+
+
+def weights_behind(settings: ModelConfig) -> Iterator[Path]:
+    """Yield the file or run that the weights come from, the one behind that run, and so on."""
+    for model in _models_behind(settings):
+        if model.weights is not None:
+            yield Path(model.weights).expanduser()
+
+
+def _models_behind(settings: ModelConfig) -> Iterator[ModelConfig]:
+    seen: set[Path] = set()
+    while True:
+        yield settings
+        path = _run_path(settings)
+        if path is None or path.resolve() in seen or not RunFolder(path).model_file.is_file():
+            return
+        seen.add(path.resolve())
+        settings = _settings(RunFolder(path), _read(RunFolder(path))["settings"])
+
+
+def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tensor] | None:
     path = _run_path(settings)
     if path is None:
         return None
@@ -128,17 +174,62 @@ def starting_state(settings: ModelConfig) -> Mapping[str, Tensor] | None:
             f"weights folder '{path}' is not a run folder; pass one such as "
             "runs/omniglot/teen/seed0, or a .safetensors file"
         )
-    return load_model(folder).classifier.backbone.body.state_dict()
+    return _load(folder, None, "cpu", above).classifier.backbone.body.state_dict()
 
 
-def prepares_as_backbone(settings: ModelConfig) -> bool:
-    """Return whether images are prepared as in the backbone's training, if that is known."""
-    if settings.preprocessing != "auto":
-        return settings.preprocessing == "backbone"
-    path = _run_path(settings)
-    if path is not None and (folder := RunFolder(path)).model_file.is_file():
-        return prepares_as_backbone(ModelConfig(**checkpoint.load(folder.model_file)["settings"]))
-    return settings.pretrained or settings.weights is not None
+_KINDS: dict[str, type | tuple[type, ...]] = {  # of a model file
+    "model": dict,
+    "settings": dict,
+    "strategy": dict,
+    "backbone weights": (str, type(None)),
+    "class_names": list,
+    "input_shape": list,
+    "preprocessing": str,
+}
+
+
+def _read(folder: RunFolder) -> dict[str, Any]:
+    """Return the content of a model file, with every entry of the right kind."""
+    if not folder.model_file.exists():
+        raise UserError(f"run '{folder.path}' has no finished model; continue it with --resume")
+    tree = checkpoint.load(folder.model_file)
+    for key, kind in _KINDS.items():
+        if not isinstance(tree.get(key), kind):
+            raise _other_version(folder, f"its '{key}' is missing or of another kind")
+    shape, strategy = tree["input_shape"], tree["strategy"]
+    if not shape or not all(type(side) is int and side > 0 for side in shape):
+        raise _other_version(folder, f"its input shape is {shape}")
+    if not all(isinstance(name, str) for name in tree["class_names"]):
+        raise _other_version(folder, "its class names are no texts")
+    if not isinstance(strategy.get("name"), str) or not isinstance(
+        strategy.get("parameters"), dict
+    ):
+        raise _other_version(folder, "its 'strategy' is missing or of another kind")
+    if not all(isinstance(tensor, Tensor) for tensor in tree["model"].values()):
+        raise _other_version(folder, "its 'model' holds no tensors")
+    return tree
+
+
+def _settings(folder: RunFolder, settings: Mapping[str, Any]) -> ModelConfig:
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    if unknown := sorted(set(map(str, settings)) - known):
+        raise UserError(
+            f"the model of run '{folder.path}' has setting '{unknown[0]}', which this version "
+            f"({__version__}) does not know; it comes from a newer version of cl-suite, so update "
+            "cl-suite"
+        )
+    try:
+        check_parameters(ModelConfig, settings)
+        return ModelConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise _other_version(folder, str(error)) from error
+
+
+def _other_version(folder: RunFolder, reason: str) -> UserError:
+    return UserError(
+        f"the model of run '{folder.path}' cannot be used ({reason}); it comes from another "
+        "version of the suite, or was edited"
+    )
 
 
 def _run_path(settings: ModelConfig) -> Path | None:

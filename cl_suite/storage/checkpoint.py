@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, os_refusal
 from cl_suite.storage.files import atomic_write, make_folder
 
 FORMAT = "cl-suite-1"
@@ -47,22 +47,31 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise UserError(f"checkpoint '{path}' does not exist")
     try:
+        if not path.is_file():
+            what = "is a folder, not a file" if path.exists() else "does not exist"
+            raise UserError(f"checkpoint '{path}' {what}")
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = json.loads((file.metadata() or {}).get("cl_suite", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.get("format") != FORMAT:
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise UserError(
                 f"checkpoint '{path}' is from another version; delete its run folder and start the "
                 "run again"
             )
         if header["digest"] != _digest(header["tree"], tensors):
             raise UserError(_damaged(path, "its digest does not match"))
-        tree: dict[str, Any] = _unflatten(json.loads(header["tree"]), tensors)
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(_damaged(path, str(error))) from error
+        tree = _unflatten(json.loads(header["tree"]), tensors)
+        if not isinstance(tree, dict):
+            raise TypeError("it holds no mapping")
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(os_refusal(error, path, "read")) from error
+    except RecursionError as error:
+        raise UserError(_damaged(path, "it is nested too deeply")) from error
+    except (SafetensorError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(_damaged(path, " ".join(str(error).split()))) from error
     return tree
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import threading
 from pathlib import Path
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, os_refusal
+
+MOST_LEVELS = 40
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -48,11 +49,15 @@ def make_folder(path: Path) -> None:
 
 def write_error(path: Path, error: OSError) -> UserError:
     """Return the error for a file that could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"the disk is full while writing '{path}'; free some space and resume with --resume"
-        )
-    return UserError(
-        f"'{path}' cannot be written ({error.strerror or error}); check that its "
-        "folder exists and that you may write to it"
-    )
+    return UserError(os_refusal(error, path, "written"))
+
+
+def too_deep(content: object, most: int = MOST_LEVELS) -> bool:
+    """Return whether nested mappings and lists have more levels than any file of ours.
+
+    A YAML file can even hold a list that contains itself.
+    """
+    if not isinstance(content, (dict, list)):
+        return False
+    inner = content.values() if isinstance(content, dict) else content
+    return most == 0 or any(too_deep(value, most - 1) for value in inner)

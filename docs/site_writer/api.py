@@ -22,6 +22,7 @@ PARTS = (
     "cl_suite.methods",
     "cl_suite.engine",
     "cl_suite.runs.saved_model",
+    "cl_suite.testing",
 )
 
 

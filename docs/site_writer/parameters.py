@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cl_suite.parameters import Within
 from site_writer.docstrings import arguments, escaped
 
 
@@ -46,7 +46,7 @@ def parameters(cls: type, settings: Mapping[str, Any]) -> list[Parameter]:
         hint = hints.get(name, parameter.annotation)
         allowed = _ranges(hint)
         if name in bounds:
-            allowed = [_interval(*bounds[name])]
+            allowed = [Within(*bounds[name]).words]
         if name in chosen:
             allowed = [", ".join(f"`{word}`" for word in chosen[name])]
         default = ours.get(name, parameter.default)
@@ -124,9 +124,7 @@ def _meanings(cls: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         for owner in (each, each.__dict__.get("__init__")):
-            for name, meaning in arguments(getattr(owner, "__doc__", None) or "").items():
-                refers = meaning.startswith(("see `", "as of `")) and name in found
-                found[name] = found[name] if refers else meaning
+            found |= arguments(getattr(owner, "__doc__", None) or "")
     return found
 
 
@@ -134,20 +132,11 @@ def _ranges(hint: Any) -> list[str]:
     found = []
     if typing.get_origin(hint) is typing.Annotated:
         _, *marks = typing.get_args(hint)
-        for mark in marks:
-            low, high = getattr(mark, "low", -math.inf), getattr(mark, "high", math.inf)
-            strict = type(mark).__name__ == "Above"
-            found.append(f"above {low:g}" if strict else _interval(low, high))
+        found += [mark.words for mark in marks if hasattr(mark, "words")]
     for each in typing.get_args(hint):
         if typing.get_origin(hint) is not typing.Literal:
             found += _ranges(each)
     return found
-
-
-def _interval(low: float, high: float) -> str:
-    if high == math.inf:
-        return f"at least {low:g}"
-    return f"at most {high:g}" if low == -math.inf else f"{low:g} to {high:g}"
 
 
 def _cell(text: str) -> str:

@@ -10,15 +10,17 @@ session, not in episodes.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
+from cl_suite.methods.head_plugin import HeadPlugin
+from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.parameters import Within
-from cl_suite.plugin import StrategyPlugin, Template, session_stats
+from cl_suite.plugin import Template, session_stats
 from cl_suite.requirements import Requirements
 
 
 @dataclass(kw_only=True, eq=False)
-class MeanPlugin(StrategyPlugin):
+class MeanPlugin(HeadPlugin):
     """Class means as prototypes; the network is trained in the base session alone.
 
     Args:
@@ -31,10 +33,11 @@ class MeanPlugin(StrategyPlugin):
     requirements = Requirements(head="cosine", kinds=("class",))
     default_config = {"training": {"base_epochs": 10, "incremental_epochs": 0}}
 
-    def after_training_exp(self, template: Template, **kwargs: Any) -> None:
+    def learn(self, template: Template, head: ClassHead) -> list[int]:  # after each session
         stats = session_stats(template)  # of this session's training data
-        template.model.head.set_rows(stats.classes, self.scale * stats.mean)
+        head.set_rows(stats.classes, self.scale * stats.mean)
         self.num_learned_ += len(stats.classes)
+        return stats.classes
 
     def session_note(self, session: int) -> str:
         return f"{self.num_learned_} class means"

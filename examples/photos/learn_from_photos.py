@@ -21,6 +21,7 @@ from cl_suite.runs.saved_model import load_model
 from cl_suite.scenarios import ImageFolder
 
 COLOURS = ("red", "green", "blue", "gold")
+PICTURES = (".jpg", ".jpeg", ".png")
 IMAGE_SIZE = 28
 
 
@@ -79,5 +80,5 @@ if __name__ == "__main__":
         if given.folder is None:
             draw_pictures(folder)
         finished = learn(folder, given.base_classes, given.out)
-        one = min(path for path in folder.rglob("*") if path.is_file())
+        one = min(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
         print(f"{one.parent.name}/{one.name}:", name_of(one, folder, given.base_classes, finished))

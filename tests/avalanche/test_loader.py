@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -180,3 +181,64 @@ def test_a_sessions_loader_is_made_once(
         made.clear()
         engine.train_session(session)
         assert made == [requirements_of(plugin).batch]
+
+
+def passes(monkeypatch: pytest.MonkeyPatch, workers: int, *, shuffle: bool) -> list[list[Tensor]]:
+    """Return two passes of random views, each as its batches' views side by side."""
+    monkeypatch.setattr("cl_suite.avalanche.internals.resolve", lambda data: None)
+    torch.manual_seed(0)
+    layout = BatchLayout(views=2)
+    items: Any = Items()
+    loader = batches(items, 2, shuffle=shuffle, num_workers=workers, layout=layout)
+    return [[torch.cat([b[0], b[2]], 1) for b in loader] for _ in range(2)]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_no_draw(
+    monkeypatch: pytest.MonkeyPatch, workers: int, shuffle: bool
+) -> None:
+    alone = passes(monkeypatch, 0, shuffle=shuffle)
+    found = passes(monkeypatch, workers, shuffle=shuffle)
+    for expected, own in zip(alone, found, strict=True):
+        assert torch.cat(own).equal(torch.cat(expected))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_passes_in_order_draw_anew(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    first, second = passes(monkeypatch, workers, shuffle=False)
+    assert not torch.cat(first).equal(torch.cat(second))
+
+
+def test_draws_by_sample_leave_the_global_generators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cl_suite.avalanche.internals.resolve", lambda data: None)
+    items: Any = Items()
+    loader = batches(items, 2)
+    before = torch.get_rng_state()
+    list(loader)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_a_new_loader_repeats_a_shuffled_pass_from_the_same_random_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cl_suite.avalanche.internals.resolve", lambda data: None)
+    items: Any = Items()
+    loader = batches(items, 2, shuffle=True)
+    list(loader)
+    state = torch.get_rng_state()
+    second = torch.cat([batch[0] for batch in loader])
+    torch.set_rng_state(state)  # as a resumed run does
+    again = torch.cat([batch[0] for batch in batches(items, 2, shuffle=True)])
+    assert again.equal(second)
+
+
+def test_warnings_of_our_own_avalanche_folder_are_shown() -> None:
+    from avalanche.training import templates
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        with api.quiet():
+            for file, text in ((templates.__file__, "theirs"), (api.__file__, "ours")):
+                warnings.warn_explicit(text, UserWarning, str(file), 1)
+    assert [str(each.message) for each in found] == ["ours"]

@@ -79,7 +79,7 @@ def test_24_bits_are_scaled_to_one(tmp_path: Path) -> None:
 def test_channels_are_averaged(tmp_path: Path) -> None:
     stereo = np.array([[16384, 0], [-16384, -16384]], dtype=np.int16)
     wavfile.write(tmp_path / "a.wav", 8000, stereo)
-    assert read_wav(tmp_path / "a.wav").mono().tolist() == [0.25, -0.5]
+    assert read_wav(tmp_path / "a.wav").mono()[0].tolist() == [0.25, -0.5]
 
 
 def spoiled(tmp_path: Path, kind: str) -> Path:

@@ -297,8 +297,3 @@ def test_a_foreign_checksum_of_the_flowers_is_told(
     monkeypatch.setattr(torchvision.datasets.flowers102, "check_integrity", lambda *_: False)
     with pytest.raises(UserError, match=r"Flowers102 cannot read .*Dataset not found or corrupted"):
         read("oxford_flowers", own("oxford_flowers", tmp_path))
-
-
-def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(UserError, match="dataset cannot be 'food'; did you mean 'food101'"):
-        torchvision_sets.read("food", "x")  # type: ignore[arg-type]

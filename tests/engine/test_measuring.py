@@ -16,6 +16,7 @@ from cl_suite.data.samples import UNLABELLED, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.engine.engine import Engine
+from cl_suite.engine.evaluation import Predictions
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
@@ -218,14 +219,14 @@ def test_each_domain_has_its_column_in_the_accuracy_matrix(tmp_path: Path) -> No
     log = MeasureLog(RunFolder(tmp_path), stream)
     for session in range(2):
         run.train_session(session)
-        confusions = run.evaluate_sessions(session, run.measure)
-        assert len(confusions) == session + 1
-        log.add(session, confusions, train=0.0, eval=0.0)
+        found = run.predictions(session, run.measure)
+        assert len(found) == session + 1
+        log.add(session, found, train=0.0, eval=0.0)
     assert run.model.head.classes == [0, 1, 2]
     matrix, num_images = accuracy_matrix(log.hits)
     assert num_images.tolist() == [12, 12]
     for session in range(2):
-        assert matrix[1, session] == int(confusions[session].diagonal().sum()) / 12
+        assert matrix[1, session] == int(found[session].hits().sum()) / 12
     assert matrix[1, 1] > 0.9  # the domain that was taught last
     assert np.isnan(matrix[0, 1])
     assert log.records[1].seen_classes == 3
@@ -239,17 +240,18 @@ def test_a_stream_of_new_classes_has_a_column_a_class(tmp_path: Path) -> None:
     assert log.session_of_column.tolist() == [0, 1, 0, 2, 2, 0, 1, 0]
     run = engine(stream, StrategyPlugin())
     run.train_session(0)
-    log.add(0, run.evaluate_sessions(0, "classifier"), train=0.0, eval=0.0)
+    log.add(0, run.predictions(0, "classifier"), train=0.0, eval=0.0)
     assert log.hits.hits[0].tolist() == run.evaluate(0).diagonal().tolist()
 
 
 def test_a_log_survives_a_stop(tmp_path: Path) -> None:
     stream = domains()
     log, other = (MeasureLog(RunFolder(tmp_path / name), stream) for name in "ab")
-    log.add(0, [torch.eye(3, dtype=torch.int64)], train=1.0, eval=2.0)
+    right = Predictions(torch.arange(3), torch.arange(3), 3)
+    log.add(0, [right], train=1.0, eval=2.0)
     other.load_state_dict(log.state_dict())
     for each in (log, other):
-        each.add(1, [torch.eye(3, dtype=torch.int64)] * 2, train=1.0, eval=2.0)
+        each.add(1, [right] * 2, train=1.0, eval=2.0)
     assert (log.hits.hits == other.hits.hits).all()
     assert log.records == other.records
 

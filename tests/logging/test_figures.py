@@ -83,3 +83,29 @@ def test_pyplot_is_not_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("num_sessions", "shown"), [(13, 13), (290, 290), (1000, 334)])
+def test_each_session_of_the_accuracy_matrix_has_whole_pixels_up_to_a_cap(
+    num_sessions: int, shown: int
+) -> None:
+    figure = accuracy_matrix_figure(lower_triangle(num_sessions))
+    axes = figure.axes[0]
+    assert axes.images[0].get_array().shape == (shown, shown)
+    width = axes.get_window_extent().width
+    assert width / shown == pytest.approx(round(width / shown))
+    assert to_image(figure).shape[0] < 1300
+
+
+def test_a_thinned_accuracy_matrix_keeps_the_last_session_and_true_numbers() -> None:
+    matrix = lower_triangle(1000)
+    matrix[999, 0] = 0.25
+    axes = accuracy_matrix_figure(matrix).axes[0]
+    assert axes.images[0].get_array()[-1, 0] == 25
+    assert axes.get_yticklabels()[1].get_text() == str(14 * 3)
+    assert "every 3 sessions" in axes.get_title()
+
+
+def test_boundaries_of_very_many_sessions_are_not_drawn() -> None:
+    figure = confusion_figure(np.eye(300, dtype=np.int64), [""] * 300, 300 * [1])
+    assert not figure.axes[0].lines

@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.dashboards import write_dashboard
+
+from cl_suite.report.console import dashboard_lines
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +86,15 @@ def test_scalars_are_shown(page: Any, address: str) -> None:
     for tag in ("accuracy/all", "accuracy/base", "accuracy/new", "accuracy/harmonic"):
         find(page, tag)
     find(page, "demo/teen/seed0")
+
+
+def test_the_address_that_is_printed_has_smoothing_off(page: Any, address: str) -> None:
+    printed = dashboard_lines(Path("runs")).rpartition("localhost:6006/")[2]
+    page.goto(f"{address}{printed}")
+    page.reload()
+    smoothing = page.locator(".scalars-smoothing input[type=number]")
+    smoothing.first.wait_for()
+    assert smoothing.first.input_value() == "0"
 
 
 def test_charts_of_several_curves_are_shown(page: Any, address: str) -> None:

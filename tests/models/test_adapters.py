@@ -183,3 +183,29 @@ def test_no_layer_to_adapt_is_refused_with_a_remedy() -> None:
         add_lora(small_vit(), LoRASettings(targets=("*.nothing",)))
     with pytest.raises(UserError, match="rank of an adapter must be at least 1, got 0"):
         add_lora(small_vit(), LoRASettings(rank=0))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("qkv", ["blocks.3.attn.qkv"]),
+        ("attn.qkv", ["blocks.3.attn.qkv"]),
+        ("k", ["blocks.3.attn.qkv.k"]),
+        ("kv", None),
+    ],
+)
+def test_a_target_is_the_end_of_a_name_as_in_peft(target: str, expected: list[str] | None) -> None:
+    body = small_vit()
+    if expected is None:
+        with pytest.raises(UserError, match=r"'blocks\.3\.attn\.qkv' or 'blocks\.3\.attn\.proj'"):
+            add_lora(body, LoRASettings(start=3, targets=(target,)))
+    else:
+        add_lora(body, LoRASettings(start=3, targets=(target,)))
+        assert targets_of(body) == expected
+
+
+def test_all_linear_names_every_linear_layer() -> None:
+    body = small_vit()
+    add_lora(body, LoRASettings(start=3, targets=("all-linear",)))
+    names = ["attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2"]
+    assert targets_of(body) == [f"blocks.3.{name}" for name in names]

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import create_backbone
 from cl_suite.models.classifier import build_classifier
+from cl_suite.models.preprocessing import backbone_preprocessing
 from cl_suite.models.settings import ModelConfig
 
 
@@ -84,3 +85,46 @@ def test_weights_that_cannot_be_had_say_how_to_pass_a_file(
 def test_an_own_backbone_has_no_published_weights() -> None:
     with pytest.raises(UserError, match="no published weights"):
         create_backbone("conv4", (1, 28, 28), pretrained=True)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_tag_that_timm_does_not_have_is_refused_with_one_that_it_has(pretrained: bool) -> None:
+    with pytest.raises(UserError, match=r"'resnet18' has no published weights 'nope'.*'resnet18\."):
+        create_backbone("resnet18.nope", (3, 32, 32), pretrained=pretrained)
+    with pytest.raises(UserError, match="has no published weights 'nope'"):
+        backbone_preprocessing("resnet18.nope")
+
+
+def test_a_tag_that_timm_has_makes_the_network() -> None:
+    assert create_backbone("resnet18.a1_in1k", (3, 32, 32)).dim == 512
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip:/no/such/folder",
+        "clip:./nothere",
+        "clip:a/b/c",
+        "clip:~/nothere",
+        "clip:",
+        "wav2vec2:../x",
+    ],
+)
+def test_a_published_models_folder_that_is_not_there_is_told(name: str) -> None:
+    with pytest.raises(UserError, match=r"folder '.*' does not exist; pass a folder with config"):
+        create_backbone(name, (3, 32, 32), pretrained=True)
+    if name.startswith("clip:"):
+        with pytest.raises(UserError, match="does not exist"):
+            backbone_preprocessing(name)
+
+
+def test_weights_of_a_clip_that_are_no_folder_are_told_before_preprocessing() -> None:
+    with pytest.raises(UserError, match=r"weights '/no/such' of backbone .* is not a folder"):
+        backbone_preprocessing("clip:openai/clip-vit-base-patch16", weights="/no/such")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 3000])
+def test_a_damaged_description_of_preprocessing_is_told(content: str, tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"preprocessor_config\.json' of CLIP model"):
+        backbone_preprocessing(f"clip:{tmp_path}")

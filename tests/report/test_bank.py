@@ -65,6 +65,20 @@ def test_a_frozen_run_fills_the_bank_and_another_one_reads_it(
     assert bank_store.entries(bank_store.default_folder()) == []
 
 
+def test_runs_with_and_without_the_bank_share_a_table(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = [word for word in RUN if word not in ("--model.frozen", "true")]
+    assert main(RUN) == 0
+    assert main([*trained, "--out", "trained"]) == 0
+    capsys.readouterr()
+    assert main(["show", "runs", "trained"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("seeds average") == 1
+    assert "data=" not in shown
+    assert "prototype #2" in shown
+
+
 def test_clearing_an_unknown_entry_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bank", "clear", "nonsense-1"]) == 2
     assert "has no entry 'nonsense-1'; see `cl-suite bank ls`" in capsys.readouterr().err

@@ -188,3 +188,25 @@ def test_importing_the_scenarios_does_not_import_avalanche() -> None:
         "cl_suite.scenarios.class_incremental; sys.exit('avalanche' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def uneven(num_experiences: int) -> Any:
+    from avalanche.benchmarks import class_incremental_benchmark
+    from avalanche.benchmarks.utils import as_classification_dataset
+
+    rows = as_classification_dataset(Rows(list(range(10))))
+    return class_incremental_benchmark(
+        {"train": rows, "test": rows}, num_experiences=num_experiences
+    )
+
+
+def test_classes_that_avalanche_leaves_out_are_counted() -> None:
+    stream = AvalancheBenchmark(factory=f"{HERE}.uneven", arguments={"num_experiences": 3}).build()
+    assert sum(map(len, stream.info.session_classes)) == 9
+    assert "has 10 classes, its 3 sessions have 9: Avalanche leaves out" in stream.info.notes[-1]
+
+
+def test_a_benchmark_with_all_classes_has_no_such_note() -> None:
+    factory = f"{HERE}.uneven"
+    stream = AvalancheBenchmark(factory=factory, arguments={"num_experiences": 5}).build()
+    assert stream.info.notes == ()

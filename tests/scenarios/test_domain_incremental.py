@@ -108,13 +108,17 @@ def test_domain_folders_come_in_the_order_given_and_others_are_left_out(
     assert [int(inputs(train)[0, 0].max()) // 80 for train in stream.train] == [2, 0]
 
 
-def test_what_is_no_domain_folder_is_passed_by(domains_root: Path, tmp_path: Path) -> None:
+def test_what_is_no_domain_folder_is_passed_by_and_links_are_followed(
+    domains_root: Path, tmp_path: Path
+) -> None:
     (domains_root / "photo_train.txt").touch()
     (domains_root / ".cache").mkdir()
     elsewhere = tmp_path.parent / f"{tmp_path.name}_elsewhere"
     shutil.copytree(domains_root / "photo", elsewhere)
     (domains_root / "linked").symlink_to(elsewhere)
-    assert folders(domains_root).info.num_sessions == 3
+    (domains_root / "above").symlink_to(domains_root)
+    assert "above" not in folders(domains_root).info.notes[-1]
+    assert "linked" in folders(domains_root).info.notes[-1]
 
 
 def test_a_note_names_its_domain(domains_root: Path) -> None:
@@ -189,8 +193,8 @@ def test_an_unknown_domain_is_refused_with_a_suggestion(
 
 
 def test_domains_of_other_classes_are_refused(domains_root: Path) -> None:
-    write_image(domains_root / "quick" / "extra" / "0.png")
-    write_image(domains_root / "quick" / "extra" / "1.png")
+    write_image(domains_root / "quick" / "extra" / "0.png", 201)
+    write_image(domains_root / "quick" / "extra" / "1.png", 202)
     with pytest.raises(
         UserError, match="domain 'photo' lacks class 'extra', which domain 'quick' has; all domains"
     ):

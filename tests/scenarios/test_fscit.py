@@ -330,7 +330,7 @@ def test_resisc45s_root_may_be_its_own_folder(image_sets_root: Path) -> None:
             {"dataset": "omniglot", "shot_seed": -1},
             r"shot_seed must be in \[0, 4294967295\], got -1",
         ),
-        ({"dataset": "omniglot", "image_size": 0}, r"image_size must be in \[1, 4096\], got 0"),
+        ({"dataset": "omniglot", "image_size": 0}, r"image_size must be in \[2, 4096\], got 0"),
         (
             {"dataset": "omniglot", "shot_selection": "last"},
             "shot_selection must be one of first, random, got 'last'",

@@ -113,18 +113,33 @@ def test_endings_count_in_any_case(picture_folder: Path) -> None:
     assert build(picture_folder).info.notes == ()
 
 
-def test_links_out_of_the_folder_are_skipped(
+def test_links_are_followed_but_not_in_a_circle_or_to_nowhere(
     picture_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
-    Image.new("RGB", (9, 9)).save(outside / "secret.png")
-    (picture_folder / "kind0" / "link.png").symlink_to(outside / "secret.png")
+    for index in range(10):
+        Image.new("RGB", (9, 9), (200, 0, index)).save(outside / f"{index}.png")
     (picture_folder / "linked").symlink_to(outside)
+    (picture_folder / "above").symlink_to(picture_folder)
+    (picture_folder / "ring").symlink_to(picture_folder / "ring")
+    (picture_folder / "kind0" / "gone.png").symlink_to(outside / "missing.png")
     stream = build(picture_folder)
-    assert "linked" not in stream.info.class_names
-    assert stream.info.notes == (
-        "skipped 2 entries: leads out of the folder (kind0/link.png, linked)",
+    assert stream.info.class_names[-1] == "linked"
+    assert stream.train[3].targets.count(7) == 3
+    assert stream.info.notes[:2] == (
+        "skipped 1 entry: a link to a folder above it (above)",
+        "skipped 2 entries: a link that leads nowhere (kind0/gone.png, ring)",
     )
+
+
+def test_a_folder_of_links_alone_is_a_folder_of_classes(
+    picture_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    links = tmp_path_factory.mktemp("links")
+    for name in ("kind1", "kind4"):
+        (links / name).symlink_to(picture_folder / name)
+    info = build(links, base_classes=1, way=1).info
+    assert (info.class_names, info.notes) == (("kind1", "kind4"), ())
 
 
 def test_an_unreadable_image_is_named(picture_folder: Path) -> None:
@@ -154,12 +169,14 @@ def test_transforms_give_the_asked_size(picture_folder: Path) -> None:
     ("parameters", "sentence"),
     [
         ({"base_classes": 8}, "base_classes is 8, but there are 7 classes; choose fewer"),
-        ({"shots": 8}, "'kind3' has too few images to learn from, 7 for 8 shots"),
+        ({"shots": 8}, "'kind3' has 10 images: 3 for testing leave 7 to learn from, too few for 8"),
         ({"way": 0}, "way must be at least 1, got 0"),
-        ({"test_fraction": 0.0}, r"test_fraction must be in \(0, 1\), got 0.0"),
-        ({"test_fraction": 1.0}, r"test_fraction must be in \(0, 1\), got 1.0"),
-        ({"image_size": 0}, r"image_size must be in \[1, 4096\], got 0"),
-        ({"class_order": "names"}, "class_order must be one of name, random, got 'names'"),
+        ({"test_fraction": -0.1}, r"test_fraction must be in \[0, 1\), got -0.1"),
+        ({"test_fraction": 1.0}, r"test_fraction must be in \[0, 1\), got 1.0"),
+        ({"seed": -1}, r"seed must be in \[0, 4294967295\], got -1"),
+        ({"image_size": 100_000}, r"image_size must be in \[2, 4096\], got 100000"),
+        ({"image_size": 0}, r"image_size must be in \[2, 4096\], got 0"),
+        ({"class_order": "names"}, "class_order must be one of name, natural, random, got 'names'"),
         (
             {"class_order": ["kid1"]},
             "'kid1', which is not a folder with images; did you mean 'kind1'",
@@ -177,7 +194,7 @@ def test_a_bad_parameter_is_refused(
 def test_a_class_of_one_image_is_refused(picture_folder: Path) -> None:
     (picture_folder / "lone").mkdir()
     Image.new("RGB", (9, 9)).save(picture_folder / "lone" / "only.png")
-    with pytest.raises(UserError, match="'lone' has 1 readable image; a class needs at least two"):
+    with pytest.raises(UserError, match="'lone' has 1 usable image; a class needs at least two"):
         build(picture_folder)
 
 

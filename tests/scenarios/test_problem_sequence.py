@@ -235,7 +235,7 @@ def test_the_patterns_can_be_chosen() -> None:
         ),
         ({"patterns": []}, "patterns must name at least one pattern, each once"),
         ({"few_items": 1}, "few_items must be at least 2, got 1"),
-        ({"minus_drawings": 9}, "minus_drawings must lie in 1 to 8, got 9"),
+        ({"minus_drawings": 9}, r"minus_drawings must be in \[1, 8\], got 9"),
         ({"validation_rate": 1.0}, r"validation_rate must be in \[0, 0.9\], got 1.0"),
         ({"image_items": 7}, "image_items must be at least 8, got 7"),
     ],

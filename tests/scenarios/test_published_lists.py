@@ -166,7 +166,7 @@ def test_constructor_only_stores(scenario: Any) -> None:
             {"augmentation": "strong"},
             "augmentation must be one of standard, autoaugment, got 'strong'",
         ),
-        ({"image_size": 0}, r"image_size must be in \[1, 4096\], or null, got 0"),
+        ({"image_size": 0}, r"image_size must be in \[2, 4096\], or null, got 0"),
         ({"shot_selection": "random", "shots": 9}, "too few images to learn from"),
         ({"base_shots": 0}, "base_shots must be at least 1, or null, got 0"),
     ],

@@ -11,6 +11,7 @@ from helpers.tiny_sounds import SPEAKERS, tone, write_digits, write_wav, write_w
 
 from cl_suite import registry
 from cl_suite.data.readers import sound
+from cl_suite.data.readers.recordings import find_recordings
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
@@ -48,7 +49,7 @@ def test_digits_have_words_for_names_and_come_in_their_order(spoken_root: Path) 
 
 
 def test_the_first_takes_of_every_speaker_are_for_testing(spoken_root: Path) -> None:
-    recordings, _ = sound.find_recordings(str(spoken_root))
+    recordings, _ = find_recordings(str(spoken_root))
     test = sound.held_out(recordings, "take", 0.4, None, 0)
     assert {recordings[row].take for row in test} == {0, 1}
     assert len(test) == 4 * 3 * 2
@@ -57,7 +58,7 @@ def test_the_first_takes_of_every_speaker_are_for_testing(spoken_root: Path) -> 
 
 
 def test_speakers_of_the_test_are_never_learned_from(spoken_root: Path) -> None:
-    recordings, _ = sound.find_recordings(str(spoken_root))
+    recordings, _ = find_recordings(str(spoken_root))
     chosen = set()
     for seed in range(8):
         test = sound.held_out(recordings, "speaker", 0.3, None, seed)
@@ -94,7 +95,7 @@ def test_a_speaker_takes_are_counted_as_numbers(own_root: Path) -> None:
         for speaker in SPEAKERS:
             for take in range(5, 12):
                 write_wav(own_root / f"{digit}_{speaker}_{take}.wav", tone(300))
-    recordings, _ = sound.find_recordings(str(own_root))
+    recordings, _ = find_recordings(str(own_root))
     assert [one.take for one in recordings[:12]] == list(range(12))
 
 
@@ -120,9 +121,10 @@ def test_class_folders_named_by_digits_have_words_for_names(tmp_path: Path) -> N
 
 
 def test_a_speaker_stands_before_the_first_underscore_in_a_class_folder(tmp_path: Path) -> None:
-    for word in ("bed", "cat"):
-        for speaker in ("0a7c2a8d", "ffd2ba2f"):
-            write_wav(tmp_path / word / f"{speaker}_nohash_0.wav", tone(440))
+    for number, word in enumerate(("bed", "cat")):
+        for voice, speaker in enumerate(("0a7c2a8d", "ffd2ba2f")):
+            sound = tone(440, seed=10 * number + voice)
+            write_wav(tmp_path / word / f"{speaker}_nohash_0.wav", sound)
     stream = build(tmp_path, split="speaker", test_speakers=["ffd2ba2f"])
     assert [len(s) for s in (*stream.train, *stream.test)] == [2, 2]
 
@@ -164,7 +166,7 @@ def test_only_training_sounds_are_augmented(spoken_root: Path) -> None:
 
 def test_other_rates_are_resampled_and_said_once(own_root: Path) -> None:
     for take, rate in ((1, 16_000), (2, 44_100), (3, 16_000)):
-        write_wav(own_root / f"0_ada_{take}.wav", tone(300, rate=rate), rate)
+        write_wav(own_root / f"0_ada_{take}.wav", tone(300, rate=rate, seed=take), rate)
     stream = build(own_root)
     assert stream.info.notes == ("resampled 3 recordings from 16000 Hz, 44100 Hz to 8000 Hz",)
     spectrum = torch.fft.rfft(inputs(stream)[1].float()).abs()[0]
@@ -209,12 +211,18 @@ def test_what_is_no_recording_is_skipped_and_said(own_root: Path, tmp_path: Path
     )
 
 
-def test_a_link_out_of_the_folder_is_not_followed(
+def test_links_to_recordings_and_to_class_folders_are_followed(
     own_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    outside = write_wav(tmp_path_factory.mktemp("elsewhere") / "a.wav", tone(300))
+    outside = write_wav(tmp_path_factory.mktemp("elsewhere") / "a.wav", tone(300, seed=99))
     (own_root / "0_ada_9.wav").symlink_to(outside)
-    assert build(own_root).info.notes == ("skipped 1 entry: leads out of the folder (0_ada_9.wav)",)
+    info = build(own_root).info
+    assert info.notes == ()
+    assert info.fingerprint != build(own_root, test_fraction=0.4).info.fingerprint
+    words, links = write_words(tmp_path_factory.mktemp("words")), tmp_path_factory.mktemp("links")
+    for word in ("bed", "tree"):
+        (links / word).symlink_to(words / word)
+    assert build(links, base_classes=1, way=1).info.class_names == ("bed", "tree")
 
 
 @pytest.mark.parametrize(
@@ -285,6 +293,7 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(own_root: Path) -> None
 def test_a_class_of_one_file_is_refused(tmp_path: Path) -> None:
     write_words(tmp_path)
     write_words(tmp_path, ("lone",), files=1)
+    write_wav(tmp_path / "lone" / "0.wav", tone(700))
     with pytest.raises(UserError, match="'lone' has no recording to learn from"):
         build(tmp_path)
 

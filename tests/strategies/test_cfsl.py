@@ -166,28 +166,3 @@ def test_a_saved_memory_comes_back_whole() -> None:
         if isinstance(mine, Tensor):
             assert isinstance(theirs, Tensor)
             assert mine.equal(theirs)
-
-
-def test_a_plain_avalanche_batch_keeps_its_task_labels_aligned() -> None:
-    class Template:
-        device = torch.device("cpu")
-
-        def __init__(self, mbatch: list[Tensor]) -> None:
-            self.mbatch = mbatch
-
-        @property
-        def mb_x(self) -> Tensor:
-            return self.mbatch[0]
-
-        @property
-        def mb_y(self) -> Tensor:
-            return self.mbatch[1]
-
-    plugin = CFSLPlugin()
-    engine = engine_with(plugin)
-    engine.train_session(0)
-    x = torch.zeros(3, 1, 28, 28)
-    template = Template([x, torch.tensor([5, 6, 7]), torch.zeros(3, dtype=torch.long)])
-    plugin.before_forward(template)
-    assert [len(part) for part in template.mbatch] == [8, 8, 8]
-    assert template.mb_y[:3].tolist() == [5, 6, 7]

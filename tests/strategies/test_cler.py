@@ -431,7 +431,7 @@ def test_bfloat16_reaches_the_pretext_pass() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"host": "er_acee"}, "strategy 'er_acee' is unknown; did you mean 'er_ace'"),
+        ({"host": "er_acee"}, "host 'er_acee' is unknown; did you mean 'er_ace'"),
         (
             {"host": "replay", "host_params": {"mem_sizes": 5}},
             "host_params.mem_sizes of host 'replay' is unknown; did you mean 'mem_size'",
@@ -468,9 +468,9 @@ def test_a_host_without_a_classifier_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "identity"}, "nothing of it is trained; pass --model.frozen false"),
+        ({"backbone": "identity"}, "nothing of it is trained; pass model.frozen=False"),
         ({"backbone": "resnet20", "frozen": True}, "nothing of it is trained"),
-        ({"backbone": "convnext_atto"}, "has 1 blocks.*pass --strategy.branch features"),
+        ({"backbone": "convnext_atto"}, "has 1 blocks.*pass branch='features'"),
         ({"backbone": "conv4", "trained_blocks": 1}, "nothing below the last 1 blocks"),
     ],
 )
@@ -494,11 +494,11 @@ def test_a_backbone_that_is_not_cut_can_be_taught_from_its_features() -> None:
     [
         ((64,), {}, r"inputs have shape \(64,\)"),
         ((1, 16000), {}, r"inputs have shape \(1, 16000\)"),
-        ((1, 40, 60), {}, "jigsaw needs square images, and these are 40 x 60"),
-        ((1, 40, 60), {"pretext": "jig_rot"}, "jig_rot needs square images"),
+        ((1, 40, 60), {}, "jigsaw' needs square images, and these are 40 x 60"),
+        ((1, 40, 60), {"pretext": "jig_rot"}, "jig_rot' needs square images"),
         ((1, 40, 60), {"pretext": "time_jigsaw"}, None),
         ((1, 40, 60), {"pretext": "vflip"}, None),
-        ((1, 2, 2), {"patches": 9}, "2 x 2 cannot be cut into --strategy.patches 9"),
+        ((1, 2, 2), {"patches": 9}, "2 x 2 cannot be cut into patches=9"),
     ],
 )
 def test_inputs_that_the_task_is_not_for_are_refused(

@@ -326,7 +326,7 @@ def test_parameters_out_of_range_are_refused(
 
 
 def test_a_backbone_asked_to_stay_frozen_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"--model\.frozen true forbids"):
+    with pytest.raises(UserError, match=r"model\.frozen=True forbids"):
         clip_engine(folder, CPECLIPPlugin(), frozen=True)
 
 

@@ -227,7 +227,7 @@ def test_held_out_samples_are_not_trained_on() -> None:
     class Watch:
         def before_training_epoch(self, template: Any, **kwargs: Any) -> None:
             seen.append(len(template.adapted_dataset))
-            assert len(engine.plugin.problem.held_inputs) == 12
+            assert len(engine.plugin._problem.held_inputs) == 12
 
     engine.template.plugins.append(Watch())
     engine.train_session(0)
@@ -251,7 +251,7 @@ def test_a_flat_session_takes_layers_of_its_own() -> None:
 
 
 def test_another_backbone_is_refused() -> None:
-    with pytest.raises(UserError, match=r"pass --model\.backbone identity"):
+    with pytest.raises(UserError, match=r"pass model\.backbone='identity'"):
         build_classifier(ModelConfig(backbone="conv4"), (1, 64, 64), 4, PICLEPlugin())
 
 

@@ -188,7 +188,7 @@ def test_views_that_are_the_same_are_warned_of() -> None:
 
 def test_a_frozen_backbone_is_refused() -> None:
     stream = make_stream()
-    with pytest.raises(UserError, match=r"--model\.frozen keeps .* false, or use er"):
+    with pytest.raises(UserError, match=r"model\.frozen keeps .*=False, or use er"):
         build_classifier(
             ModelConfig(frozen=True), stream.info.input_shape, 8, SupConReplayPlugin(buffer=12)
         )

@@ -105,7 +105,9 @@ def test_names_come_from_the_session_or_the_parameter() -> None:
         ({1: "oak"}, None, "class 4 has none"),
         ({1: "oak", 4: " "}, None, "class 4 has none"),
         (None, ["oak"], "class 1 has none"),
-        ({1: "1", 4: "17"}, None, r"names, but this session's are numbers \('1'\)"),
+        ({1: "1", 4: "17"}, None, r"names, but this session's are numbers or codes \('1'\)"),
+        ({1: "n01532829", 4: "n01558993"}, None, r"numbers or codes \('n01532829'\)"),
+        ({1: "001.Bird_A", 4: "002.Bird_B"}, None, r"numbers or codes \('001.Bird_A'\)"),
     ],
 )
 def test_missing_names_and_numbers_are_refused(
@@ -119,7 +121,7 @@ def test_numbers_for_names_are_refused_before_any_training(folder: Path) -> None
     stream = colour_stream(names=[str(i) for i in range(8)])
     engine = clip_engine(folder, ZeroShotCLIPPlugin(), stream)
     engine.on_batch = lambda *_: pytest.fail("a step was trained")
-    with pytest.raises(UserError, match=r"pass words by --strategy\.class_names"):
+    with pytest.raises(UserError, match=r"pass words by class_names"):
         engine.train_session(0)
 
 
@@ -128,7 +130,7 @@ def test_a_network_without_a_text_tower_is_refused(network: str) -> None:
     model = (
         nn.Linear(2, 2) if network == "foreign" else build_classifier(ModelConfig(), (1, 16, 16))
     )
-    with pytest.raises(UserError, match=r"needs a CLIP backbone, got .*--model\.backbone clip:"):
+    with pytest.raises(UserError, match=r"needs a CLIP backbone, got .*model\.backbone='clip:"):
         ZeroShotCLIPPlugin().prepare_model(model)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cl_suite.data.pool import Pool
-from cl_suite.data.readers.folders import Augmentation, check_options, data_folder
+from cl_suite.data.readers.folders import Augmentation, data_folder
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import (
     AutoAugment,
@@ -35,7 +35,6 @@ def read(root: str, *, image_size: int = 32, augmentation: Augmentation = "stand
     Raises:
         UserError: if files are missing or are not the original files.
     """
-    check_options(augmentation, image_size)
     folder = data_folder(root, "CIFAR-100", LAYOUT, SOURCE)
     train, test = _archive(str(folder), train=True), _archive(str(folder), train=False)
     policy = (AutoAugment("cifar10"), Cutout(16)) if augmentation == "autoaugment" else ()

@@ -135,6 +135,17 @@ def words(name: str) -> str:
     return re.sub(r"^\d+\.", "", name).replace("_", " ").strip().lower()
 
 
+def is_code(name: str) -> bool:
+    """Return whether a class name is a number, a WordNet number or begins with a number.
+
+    Example:
+        >>> [is_code(name) for name in ("17", "n01532829", "001.Bird_A", "crow", "3d printer")]
+        [True, True, True, False, False]
+    """
+    name = name.strip()
+    return not name or name.isnumeric() or re.match(r"n\d{8}$|\d+[._]", name) is not None
+
+
 def spaced(name: str) -> str:
     """Return a CamelCase name as separate words in lower case.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cl_suite.data.pool import Pool, checked
+from cl_suite.data.readers.class_words import words
 from cl_suite.data.readers.folders import (
     IMAGENET_FLOAT,
     Augmentation,
-    check_options,
     data_folder,
     inside,
 )
@@ -34,7 +34,7 @@ FOLDER = "CUB_200_2011"
 
 
 def read(root: str, *, image_size: int = 224, augmentation: Augmentation = "standard") -> Pool:
-    """Return the photos in the data set's own split; class id = its number - 1.
+    """Return the photos in the data set's own split; class id = its number - 1, named in words.
 
     `root` is the folder `CUB_200_2011` or its parent. The photos stay files and are decoded on
     access.
@@ -42,7 +42,6 @@ def read(root: str, *, image_size: int = 224, augmentation: Augmentation = "stan
     Raises:
         UserError: if the layout is wrong, or the files contradict each other.
     """
-    check_options(augmentation, image_size)
     nested = Path(root).expanduser() / FOLDER
     folder = data_folder(
         str(nested) if nested.is_dir() else root, "CUB-200", LAYOUT, "the CUB-200-2011 page"
@@ -65,7 +64,7 @@ def read(root: str, *, image_size: int = 224, augmentation: Augmentation = "stan
     return Pool(
         train=samples(train),
         test=samples(test),
-        class_names=tuple(classes.values()),
+        class_names=tuple(map(words, classes.values())),
         train_transform=Compose((Resize(larger), *policy, *crop)),
         eval_transform=Compose((ResizeCenterCrop(larger, image_size), IMAGENET_FLOAT)),
         load=checked,

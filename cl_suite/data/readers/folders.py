@@ -1,4 +1,4 @@
-"""Helpers shared by the readers of data sets on disk: checks of options, root folder and paths."""
+"""Helpers shared by the readers of data sets on disk: checks of root folder and paths."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from cl_suite.data.cut import check_at_least, check_choice
 from cl_suite.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ToFloat
 from cl_suite.errors import UserError
 
 Augmentation = Literal["standard", "autoaugment"]
-AUGMENTATIONS: tuple[Augmentation, ...] = ("standard", "autoaugment")
 
 IMAGENET_FLOAT = ToFloat(IMAGENET_MEAN, IMAGENET_STD)
-
-
-def check_options(augmentation: str, image_size: int) -> None:
-    """Raise `UserError` for an unknown augmentation or an image size below one pixel."""
-    check_choice("augmentation", augmentation, AUGMENTATIONS)
-    check_at_least("image_size", image_size, 1)
 
 
 def data_folder(root: str, title: str, expected: Sequence[str], source: str) -> Path:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cl_suite.data.pool import Pool, decoded
 from cl_suite.data.readers import published
+from cl_suite.data.readers.class_words import synset
 from cl_suite.data.readers.folders import (
     IMAGENET_FLOAT,
     Augmentation,
-    check_options,
     data_folder,
     inside,
 )
@@ -29,10 +29,16 @@ from cl_suite.data.transforms import (
 from cl_suite.errors import UserError
 
 LAYOUT = ("images/", "split/train.csv", "split/test.csv")
+REMEDY = (
+    "use the split of few-shot class-incremental learning, which belongs to CEC's "
+    "data/index_list/mini_imagenet, not the 64/16/20 split of few-shot learning"
+)
 
 
 def read(root: str, *, image_size: int = 84, augmentation: Augmentation = "standard") -> Pool:
     """Return the images that the split files list; class ids follow `split/train.csv`.
+
+    Classes are named by the words of their WordNet numbers.
 
     With "autoaugment" the ImageNet policy is applied to the whole image, before the random crop
     (TEEN and LIMIT apply it to the crop).
@@ -40,7 +46,6 @@ def read(root: str, *, image_size: int = 84, augmentation: Augmentation = "stand
     Raises:
         UserError: if the layout is wrong, or the split files contradict each other.
     """
-    check_options(augmentation, image_size)
     folder = data_folder(root, "miniImageNet", LAYOUT, "the CEC repository's data link")
     train, test = _rows(folder, "train"), _rows(folder, "test")
     _check_split(train, test)
@@ -53,7 +58,7 @@ def read(root: str, *, image_size: int = 84, augmentation: Augmentation = "stand
     return Pool(
         train=_samples(folder, train, names),
         test=_samples(folder, test, names),
-        class_names=names,
+        class_names=tuple(map(synset, names)),
         train_transform=Compose((*policy, *crop)),
         eval_transform=Compose((centre, IMAGENET_FLOAT)),
         load=decoded,
@@ -69,7 +74,7 @@ def _rows(folder: Path, part: str) -> list[tuple[str, str]]:
             raise UserError(f"'{path}' must begin with the line 'filename,label'")
         rows = [(row["filename"], row["label"]) for row in reader]
     if not rows:
-        raise UserError(f"'{path}' lists no images; use the original split files")
+        raise UserError(f"'{path}' lists no images; {REMEDY}")
     if incomplete := [row for row in rows if not (row[0] and row[1])]:
         raise UserError(f"'{path}' has a line without a file name or label: {incomplete[0]}")
     return rows
@@ -79,8 +84,7 @@ def _check_split(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str
     labels = {label for _, label in train}
     if unknown := {label for _, label in test} - labels:
         raise UserError(
-            f"split/test.csv has class '{min(unknown)}', but split/train.csv does not; "
-            "use the original split files"
+            f"split/test.csv has class '{min(unknown)}', but split/train.csv does not; {REMEDY}"
         )
     if both := {name for name, _ in train} & {name for name, _ in test}:
         raise UserError(f"'{min(both)}' is in split/train.csv and in split/test.csv; remove one")
@@ -90,7 +94,7 @@ def _check_split(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str
         if prefix != label and prefix in labels:
             raise UserError(
                 f"the split files label '{name}' as '{label}', but its name says '{prefix}'; "
-                "use the original split files"
+                f"{REMEDY}"
             )
 
 
@@ -102,7 +106,7 @@ def _check_labels(train: Sequence[tuple[str, str]]) -> None:
         if label != path.parent.name:
             raise UserError(
                 f"split/train.csv labels '{path.name}' as '{label}', but the published list "
-                f"({listed.file}) as '{path.parent.name}'; use the original split files"
+                f"({listed.file}) as '{path.parent.name}'; {REMEDY}"
             )
 
 

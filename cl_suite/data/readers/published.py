@@ -77,7 +77,8 @@ def rows_of_shots(
             raise UserError(
                 f"the labels of the data set do not fit the published lists: class {class_id} has "
                 f"{len(chosen)} shots in session {session_of[class_id]}, but the protocol has "
-                f"{shots} in session {session}; use the original split files"
+                f"{shots} in session {session}; use the data and split that belong to the lists, "
+                "CEC's data/index_list"
             )
     return rows
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from cl_suite.data.readers.names import as_text
 from cl_suite.errors import UserError, suggestion
 
 Split = Literal["take", "speaker"]
-SPLITS: tuple[Split, ...] = ("take", "speaker")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def held_out(
     recordings: Sequence[Recording],
     split: Split,
     test_fraction: float,
-    test_speakers: Sequence[str] | None,
+    test_speakers: Sequence[object] | None,
     seed: int,
 ) -> set[int]:
     """Return the rows of the test recordings.
@@ -38,8 +38,6 @@ def held_out(
     from `seed`. "take" tests on the first `test_fraction` of the takes of every speaker. If file
     names have no take numbers, it draws that share of each class's files from `seed`.
     """
-    if not 0 < test_fraction < 1:
-        raise UserError(f"test_fraction must lie between 0 and 1, got {test_fraction}")
     if test_speakers is not None and split != "speaker":
         raise UserError("test_speakers needs split 'speaker'; pass --scenario.split speaker")
     if split == "speaker":
@@ -62,7 +60,7 @@ def held_out(
 def _speakers(
     recordings: Sequence[Recording],
     test_fraction: float,
-    listed: Sequence[str] | None,
+    given: Sequence[object] | None,
     seed: int,
 ) -> list[str]:
     for one in recordings:
@@ -77,9 +75,10 @@ def _speakers(
             f"the only speaker is '{known[0]}'; the split by speaker needs two or more, so pass "
             "--scenario.split take"
         )
-    if listed is None:
+    if given is None:
         order = np.random.default_rng(seed).permutation(len(known))
         return [known[i] for i in order[: _share(len(known), test_fraction)]]
+    listed = as_text("test_speakers", given, known)
     for name in listed:
         if name not in known:
             raise UserError(
@@ -90,7 +89,7 @@ def _speakers(
             f"test_speakers names {len(set(listed))} of {len(known)} speakers; name at least "
             "one and leave at least one to learn from"
         )
-    return list(listed)
+    return listed
 
 
 def _share(num: int, fraction: float) -> int:

@@ -22,9 +22,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cl_suite.data.cut import check_choice, rows_by_class
+from cl_suite.data.cut import rows_by_class
 from cl_suite.data.pool import Pool, checked, decoded
-from cl_suite.data.readers import image_folder
+from cl_suite.data.readers.class_folders import find_images
 from cl_suite.data.readers.class_words import TRAFFIC_SIGNS, VOC_CLASSES, words
 from cl_suite.data.readers.folders import IMAGENET_FLOAT, data_folder, inside
 from cl_suite.data.readers.torchvision_layouts import SOURCES, Options, Source
@@ -88,7 +88,6 @@ def read(dataset: TorchvisionSet, root: str) -> Pool:
     Raises:
         UserError: if the layout is wrong, or the files contradict each other.
     """
-    check_choice("dataset", dataset, ("caltech101", *SOURCES))
     found = _caltech101(root) if dataset == "caltech101" else _found(dataset, root)
     train, test, notes = found.train, found.test, found.notes
     if test is None:
@@ -169,7 +168,7 @@ def divide(whole: Part) -> tuple[Part, Part]:
 def _caltech101(root: str) -> Found:
     layout = f"{CALTECH}/"
     folder = data_folder(root, "caltech101", (layout,), "torchvision's Caltech101")
-    findings = image_folder.find_images(folder / CALTECH, layout)
+    findings = find_images(folder / CALTECH, layout)
     classes = tuple(findings.images)
     pairs = [(path, c) for c, name in enumerate(classes) for path in findings.images[name]]
     part = Part([path for path, _ in pairs], [c for _, c in pairs], classes)

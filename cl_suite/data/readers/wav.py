@@ -18,6 +18,8 @@ from cl_suite.errors import UserError
 
 Waveform = NDArray[np.float32]
 
+QUIET = 1 / 256  # peak below which 16 bits would leave fewer than 8 bits of a sound
+CANCELLED = 0.1  # of the power that the mean of unrelated channels keeps
 RATES = (1_000, 768_000)  # in Hz; other rates in a header mean that it is damaged
 
 
@@ -27,16 +29,26 @@ class Sound:
 
     Attributes:
         rate: samples a second of each channel.
-        samples: `(length, channels)`, in [-1, 1] for integer samples of any width.
+        samples: `(length, channels)`, in [-1, 1].
+        gain: factor on the file's samples; 1 except for sounds too quiet for 16 bits, and for
+            floats beyond [-1, 1].
     """
 
     rate: int
     samples: Waveform
+    gain: float = 1.0
 
-    def mono(self) -> Waveform:
-        """Return the mean of the channels, `(length,)`."""
+    def mono(self) -> tuple[Waveform, bool]:
+        """Return one channel `(length,)`, and whether the channels cancel each other.
+
+        It is the mean of the channels or, if they cancel each other, the loudest one.
+        """
         mean: Waveform = self.samples.mean(axis=1)
-        return mean
+        power = np.square(self.samples, dtype=np.float64).mean(axis=0)
+        left = CANCELLED * power.sum() / len(power) ** 2
+        if float(np.square(mean, dtype=np.float64).mean()) >= left:
+            return mean, False
+        return self.samples[:, int(power.argmax())].copy(), True
 
 
 def read_wav(path: Path) -> Sound:
@@ -133,4 +145,17 @@ def _sound(rate: int, samples: NDArray[np.generic]) -> Sound:
         scaled = channels.astype(np.float64)
     if not np.isfinite(scaled).all():
         raise ValueError("it holds values that are not finite")
-    return Sound(int(rate), scaled.astype(np.float32))
+    gain = 1.0 if samples.dtype in (np.uint8, np.int16) else _gain(scaled)
+    return Sound(int(rate), (scaled * gain).astype(np.float32), gain)
+
+
+def _gain(samples: NDArray[np.float64]) -> float:
+    """Return the power of two that brings a sound into the range of 16 bits, 1 if it fits.
+
+    A power of two changes no digit of a float. Loudness drops out of the features.
+    """
+    peak = float(np.abs(samples).max())
+    whole = samples * 32768
+    if peak > 1 or (0 < peak < QUIET and not np.array_equal(whole, np.rint(whole))):
+        return float(2.0 ** -math.ceil(math.log2(peak)))
+    return 1.0

@@ -103,7 +103,8 @@ class MetaEpisodeLoader:
 def read_rows(dataset: Any, rows: Tensor) -> Tensor:
     """Return samples `(len(rows), ...)` of an Avalanche data set, with its transforms applied."""
     loader = batches(dataset.subset(rows.tolist()), len(rows), layout=BatchLayout(rows=True))
-    inputs, _, places = next(iter(loader))
+    batch = next(iter(loader))
+    inputs, places = batch[0], batch[2]
     return inputs[places.argsort()]
 
 

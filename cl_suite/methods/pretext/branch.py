@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.methods.pretext.tasks import PretextTask
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
@@ -94,13 +94,14 @@ def check_cut(body: nn.Module, num_blocks: int) -> None:
     if num_blocks >= stages.num_blocks:
         raise UserError(
             f"the backbone has {stages.num_blocks} blocks, so it would share none with a branch of "
-            f"{num_blocks}; pass --strategy.branch features, or choose another backbone"
+            f"{num_blocks}; pass {option('strategy.branch', 'features')}, or choose another "
+            "backbone"
         )
     trained = [name for name, p in body.named_parameters() if p.requires_grad]
     if not any(_is_shared(stages, name, num_blocks) for name in trained):
         raise UserError(
             f"nothing below the last {num_blocks} blocks of the backbone is trained, so a pretext "
-            "task would have no effect; raise --model.trained_blocks"
+            f"task would have no effect; raise {option('model.trained_blocks')}"
         )
 
 

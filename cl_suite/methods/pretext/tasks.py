@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 PretextName = Literal[
     "jigsaw", "rotation", "jig_rot", "vflip", "time_jigsaw", "time_reversal", "band_permutation"
@@ -143,8 +143,8 @@ class Jigsaw(Puzzle):
         side = math.isqrt(max(patches, 0))
         if side < 2 or side * side != patches:
             raise UserError(
-                f"--strategy.patches must be the square of a number from 2 on, got {patches}; "
-                "pass 4 or 9"
+                f"{option('strategy.patches')} must be the square of a number from 2 on, got "
+                f"{patches}; pass 4 or 9"
             )
         super().__init__(side, side, identity=identity)
 
@@ -157,7 +157,7 @@ class Rotation(PretextTask):
     def __init__(self, angles: int) -> None:
         super().__init__()
         if angles not in ANGLES:
-            raise UserError(f"--strategy.angles must be 2, 4 or 8, got {angles}")
+            raise UserError(f"{option('strategy.angles')} must be 2, 4 or 8, got {angles}")
         self.num_labels = angles
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -187,10 +187,10 @@ def make_tasks(name: PretextName, *, patches: int = 4, angles: int = 4) -> list[
     """
     if name not in get_args(PretextName):
         known = ", ".join(get_args(PretextName))
-        raise UserError(f"--strategy.pretext '{name}' is unknown; known: {known}")
+        raise UserError(f"{option('strategy.pretext')} '{name}' is unknown; known: {known}")
     if name in ("time_jigsaw", "band_permutation"):
         if patches < 2:
-            raise UserError(f"--strategy.patches must be at least 2, got {patches}")
+            raise UserError(f"{option('strategy.patches')} must be at least 2, got {patches}")
         return [Puzzle(1, patches) if name == "time_jigsaw" else Puzzle(patches, 1)]
     if name == "jig_rot":
         return [Jigsaw(patches, identity=False), Rotation(angles)]

@@ -28,13 +28,16 @@ class Budget:
     def quota(self, num_seen: int, num_classes: int, fixed_classes: int | None = None) -> int:
         """Return the limit for each class, in samples or bytes.
 
+        A share of the samples seen is at least one sample for each class: a session of few images
+        would otherwise have none.
+
         Args:
             num_seen: training samples seen so far.
             num_classes: classes seen so far.
             fixed_classes: final number of classes; None to share among the classes seen so far.
 
         Raises:
-            UserError: if that is less than one sample, or more than `fixed_classes` were seen.
+            UserError: if a number is less than one sample, or more than `fixed_classes` were seen.
         """
         if fixed_classes is not None and num_classes > fixed_classes:
             raise UserError(
@@ -43,6 +46,8 @@ class Budget:
             )
         shares = fixed_classes or num_classes
         total = self.total(num_seen)
+        if total < shares and self.unit == "share":
+            return 1
         if total < shares:
             what = "byte" if self.unit == "bytes" else "sample"
             raise self.too_small(f"{total} {what}{'s' * (total != 1)}", shares)

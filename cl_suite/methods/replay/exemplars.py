@@ -24,14 +24,16 @@ Group = Literal["train", "eval"]
 Transforms = tuple[Transform, Transform]  # for training, for evaluation
 Rows = Sequence[int] | Tensor
 Extras = dict[str, Tensor]
+TASK = "task"  # name of the extra that holds the task labels of foreign data
 
 
 class Exemplars:
     """Encoded samples, with the transforms of their source data.
 
     Each may carry further tensors, the extras: all samples have the same names, and each name has
-    one shape. Transforms are code and not part of the saved state. After `load_state_dict` they
-    come from the next data set passed to `bind`, `append` or `replace`.
+    one shape. Samples of data whose items end with a task label carry it as the extra `task`.
+    Transforms are code and not part of the saved state. After `load_state_dict` they come from the
+    next data set passed to `bind`, `append` or `replace`.
 
     Attributes:
         transforms: for training and evaluation; None until a data set is passed.
@@ -83,7 +85,7 @@ class Exemplars:
             UserError: if its items are not tensors, or other transforms are in use.
             ValueError: if the extras do not match those of the samples already kept.
         """
-        given = dict(extras or {})
+        given = {**(extras or {}), **_tasks(data, _list(rows))}
         self._check_extras(given, len(rows))
         self._items += self._encode(data, rows)
         for name, values in given.items():
@@ -99,6 +101,7 @@ class Exemplars:
             extras: of this sample alone, without the leading dimension.
         """
         given = {name: value[None] for name, value in (extras or {}).items()}
+        given |= _tasks(data, [row])
         self._check_extras(given, 1)
         if not 0 <= slot < len(self):
             raise ValueError(f"slot {slot} does not exist; there are {len(self)} exemplars")
@@ -128,7 +131,8 @@ class Exemplars:
             samples = TensorSamples(
                 torch.stack([item.decode() for item in self._items]), self.targets
             )
-        return api.dataset(samples, train, evaluation, [-1] * len(self))
+        tasks = [int(each) for each in self._extras[TASK]] if TASK in self._extras else None
+        return api.dataset(samples, train, evaluation, [-1] * len(self), tasks)
 
     def batch(self, indices: Rows, group: Group = "train") -> tuple[Tensor, Tensor, Extras]:
         """Return transformed inputs `(n, ...)`, class ids `(n,)` and extras `(n, ...)`.
@@ -234,6 +238,13 @@ def _encode_foreign(data: Any, row: int) -> Encoded:
             "add an eval transform that makes tensors"
         )
     return encode_tensor(sample, int(target))
+
+
+def _tasks(data: Any, rows: Sequence[int]) -> Extras:
+    from cl_suite.avalanche import api
+
+    labels = api.task_labels(data)
+    return {} if labels is None else {TASK: torch.tensor([int(labels[row]) for row in rows])}
 
 
 def _in_memory(forms: set[Any]) -> bool:

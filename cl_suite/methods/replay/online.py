@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from cl_suite.avalanche.template import needs_task_labels
 from cl_suite.methods.replay.buffer import ReservoirBuffer
-from cl_suite.methods.replay.exemplars import Extras
+from cl_suite.methods.replay.exemplars import TASK, Extras
 from cl_suite.plugin import BatchLayout, Requirements, StrategyPlugin, Template, Within, rows_of
 
 
@@ -51,9 +52,10 @@ class OnlineReplayPlugin(StrategyPlugin):
         slots = self.buffer_.draw_rows(self.replay_batch)
         self._drawn = (*self._drawn, slots)
         inputs, labels, extras = self.buffer_.exemplars.batch(slots)
-        with precision_of(template):
-            logits = template.model(inputs.to(template.device))
         extras = {name: each.to(template.device) for name, each in extras.items()}
+        tasks = [extras[TASK]] if needs_task_labels(template.model) else []
+        with precision_of(template):
+            logits = template.model(inputs.to(template.device), *tasks)
         return logits.float(), labels.to(template.device), extras
 
     def replayed_plain(self) -> Tensor | None:

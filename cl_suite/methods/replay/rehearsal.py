@@ -58,6 +58,10 @@ class RehearsalPlugin(StrategyPlugin):
         """Class ids of the sessions before the current one, in order of arrival."""
         return self.classes_
 
+    @property
+    def runs_network(self) -> bool:
+        return self.selection != "random"
+
     def is_old(self, labels: Tensor) -> Tensor:
         """Return which of the class ids `(batch,)` are from earlier sessions."""
         return torch.isin(labels, labels.new_tensor(self.classes_))

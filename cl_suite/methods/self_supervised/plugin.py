@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.data.stream import StreamInfo
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.losses.inputs import unit_rows
 from cl_suite.losses.key_queue import KeyQueue, ema_update_
 from cl_suite.losses.moco import moco_loss
@@ -133,6 +133,10 @@ class SelfSupervisedPlugin(StrategyPlugin):
     _tap: FeatureTap = field(init=False, repr=False)
     _embedded: Embedded | None = field(default=None, init=False, repr=False)
 
+    @property
+    def runs_network(self) -> bool:
+        return True
+
     # --- what a method defines ---
 
     @property
@@ -187,8 +191,8 @@ class SelfSupervisedPlugin(StrategyPlugin):
             return
         if model.backbone.frozen:
             raise UserError(
-                f"{type(self).__name__} trains the backbone, but --model.frozen freezes it; "
-                "pass --model.frozen false"
+                f"{type(self).__name__} trains the backbone, but {option('model.frozen')} "
+                f"freezes it; pass {option('model.frozen', 'false')}"
             )
         self._complete(model, model.feature_dim)
 

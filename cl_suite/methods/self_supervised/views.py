@@ -18,7 +18,7 @@ from cl_suite.data.transforms import (
     ToFloat,
     Transform,
 )
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.methods.self_supervised.transforms import (
     ColorJitter,
     GaussianBlur,
@@ -58,7 +58,7 @@ def standard_views(train: Transform, input_shape: tuple[int, ...]) -> Transform:
     if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
         raise UserError(
             f"the standard views need square images, but inputs have shape {input_shape}; pass "
-            "--strategy.augmentation scenario"
+            f"{option('strategy.augmentation', 'scenario')}"
         )
     fixed, scale, mirrors = _read(train)
     size = input_shape[1]
@@ -92,12 +92,12 @@ def _read(train: Transform) -> tuple[list[Transform], ToFloat, bool]:
         elif not isinstance(step, RANDOM_STEPS):
             raise UserError(
                 f"there are no standard views for samples with the training transform {step!r}; "
-                "pass --strategy.augmentation scenario"
+                f"pass {option('strategy.augmentation', 'scenario')}"
             )
     if scale is None:
         raise UserError(
             f"there are no standard views for a training transform without ToFloat, {train!r}; "
-            "pass --strategy.augmentation scenario"
+            f"pass {option('strategy.augmentation', 'scenario')}"
         )
     return fixed, scale, mirrors
 
@@ -129,7 +129,8 @@ def with_views(data: Any, augmentation: Augmentation) -> Any:
             return data
         raise UserError(
             "the standard views replace a training transform of the suite, which this data set "
-            "lacks; pass --strategy.augmentation scenario and a random training transform"
+            f"lacks; pass {option('strategy.augmentation', 'scenario')} and a random training "
+            "transform"
         )
     [(samples, row)], (train, evaluation) = found
     raw = samples[row][0]

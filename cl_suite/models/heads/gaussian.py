@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import (
     FeatureTransform,
@@ -63,7 +63,8 @@ class GaussianHead(ClassHead):
         if self.shape == "full" and num * self.dim**2 > LARGEST_FULL:
             raise UserError(
                 f"full covariances of {num} classes with {self.dim} features exceed "
-                f"{LARGEST_FULL} numbers; pass --strategy.covariance diagonal or shared"
+                f"{LARGEST_FULL} numbers; pass {option('strategy.covariance', 'diagonal')} or "
+                "shared"
             )
         return super().grow(class_ids)
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from cl_suite.data.transforms import Interpolation
 from cl_suite.errors import UserError
-from cl_suite.models.hub.family import Family, published
+from cl_suite.models.hub.family import Family, published, reason
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,6 +36,7 @@ def load_clip(name: str, *, pretrained: bool) -> tuple[nn.Module, Any]:
     Raises:
         UserError: if something is missing, is not CLIP's, or cannot be downloaded.
     """
+    FAMILY.check_name(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         _check_tokenizer_files(folder)
@@ -68,9 +69,11 @@ def clip_preprocessing(
         name, weights: as in `create_clip_body`.
 
     Raises:
-        UserError: if the hub cannot be reached.
+        UserError: if the hub cannot be reached, or a folder does not exist or has a damaged file.
     """
+    FAMILY.check_folder(weights, name)
     source = weights if weights is not None else name.removeprefix("clip:")
+    FAMILY.check_name(source)
     content = _json(source, "preprocessor_config.json")
     if content is None:
         content = (_json(source, "processor_config.json") or {}).get("image_processor", {})
@@ -90,7 +93,14 @@ def _json(source: str, file: str) -> dict[str, Any] | None:
     path = folder / file if folder.is_dir() else _from_hub(source, file)
     if path is None or not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"'{path}' of CLIP model '{source}' cannot be read ({reason(error)}); copy it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"'{path}' of CLIP model '{source}' is not a mapping; copy it again")
     return content
 
 

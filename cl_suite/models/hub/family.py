@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from torch import nn
 
 from cl_suite.errors import UserError
 
+# `owner/model`, or the `model` of an old one
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 Loaded = TypeVar("Loaded")
 Read = Callable[[str, bool], Loaded]  # arguments: a source, and whether to use only local files
 
@@ -52,6 +55,7 @@ class Family:
         try:
             return read(name, True)
         except Exception:
+            self.check_name(name)
             # usually the model is just not in the cache yet
             try:
                 return read(name, False)
@@ -64,6 +68,15 @@ class Family:
             f"{self.title} model '{name}' could not be downloaded ({reason(error)}); pass a folder "
             f"with its files (--model.weights FOLDER), or a name such as '{self.example}'"
         )
+
+    def check_name(self, name: str) -> None:
+        """Raise `UserError` for a name that can only be a folder, if that does not exist."""
+        is_folder = bool(name) and Path(name).expanduser().is_dir()
+        if _HUB_NAME.fullmatch(name) is None and not is_folder:
+            raise UserError(
+                f"{self.title} folder '{name}' does not exist; pass a folder with {self.needs}, or "
+                f"a name such as '{self.example}'"
+            )
 
     def check_folder(self, weights: str | None, backbone: str) -> None:
         """Raise `UserError` if `weights` is set but is not a folder."""

@@ -183,7 +183,7 @@ def test_what_a_byte_budget_has_no_room_for_is_found_before_training() -> None:
 
 
 def test_a_budget_below_one_sample_a_class_is_refused() -> None:
-    for budget, amount in (("3", "3 samples"), ("4%", "1 sample"), ("3B", "3 bytes")):
+    for budget, amount in (("3", "3 samples"), ("3B", "3 bytes")):
         buffer = QuotaBuffer(budget)
         message = rf"buffer {budget} is {amount}: less than one sample for each of 4 classes; pass"
         for call in (buffer.update, buffer.quota, buffer.check):
@@ -196,14 +196,18 @@ def test_a_budget_below_one_sample_a_class_is_refused() -> None:
     assert QuotaBuffer(4).quota(data_of([0, 1, 2, 3])) == 1
 
 
+def test_a_share_is_at_least_one_sample_a_class() -> None:
+    buffer = QuotaBuffer("4%")  # 1.6 of 40 samples
+    buffer.update(data_of([0, 1, 2, 3] * 10))
+    assert buffer.exemplars.targets == [0, 1, 2, 3]
+
+
 def test_the_budget_can_be_checked_before_any_training() -> None:
     sessions, sizes = [[0, 1], [2], [3, 4]], [100, 10, 10]
     check_budget("5", sessions, sizes)
-    check_budget("5%", sessions, sizes)
+    check_budget("1%", sessions, sizes)
     with pytest.raises(UserError, match=r"buffer 4 is 4 samples: less than one .* of 5 classes"):
         check_budget("4", sessions, sizes)
-    with pytest.raises(UserError, match=r"buffer 4% is 4 samples: .* 5 classes"):
-        check_budget("4%", sessions, sizes)
     with pytest.raises(UserError, match="fixed_classes is 4, but 5 classes were seen"):
         check_budget("50", sessions, sizes, fixed_classes=4)
     with pytest.raises(UserError, match="is not a budget"):

@@ -331,7 +331,8 @@ def test_a_foreign_benchmark_is_replayed_by_its_evaluation_samples(with_task_lab
         for experience in foreign_benchmark(with_task_labels).train_stream:
             template.train(experience)
     assert sum(Spy.sizes) == 48 + (6 + 16) + (6 + 12)
-    assert plugin.kept_data() == (16, 16 * 256 * 4)
+    label = 8 if with_task_labels else 0  # bytes
+    assert plugin.kept_data() == (16, 16 * (256 * 4 + label))
 
 
 def test_the_teacher_of_a_growing_foreign_network_has_the_old_outputs() -> None:

@@ -170,7 +170,7 @@ def test_a_predictor_is_not_trained_in_the_first_session() -> None:
 
 def test_a_frozen_backbone_is_refused() -> None:
     config = ModelConfig(frozen=True)
-    with pytest.raises(UserError, match=r"--model\.frozen freezes it; pass"):
+    with pytest.raises(UserError, match=r"model\.frozen freezes it; pass model\.frozen=False"):
         build_classifier(config, (1, 16, 16), 8, Everything())
 
 

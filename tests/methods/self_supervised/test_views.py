@@ -108,13 +108,13 @@ def test_a_streams_views_are_those_of_its_training_transform() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 12, 14), (40, 63), (64,)])
 def test_what_is_no_square_image_has_no_standard_views(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"square images.*pass --strategy.augmentation scenario"):
+    with pytest.raises(UserError, match=r"square images.*pass augmentation='scenario'"):
         standard_views(SCALE, shape)
 
 
 @pytest.mark.parametrize("train", [Compose((ToWaveform(), SCALE)), Identity(), Resize(12)])
 def test_a_transform_with_an_unknown_step_or_without_scale_has_none(train: Transform) -> None:
-    with pytest.raises(UserError, match=r"no standard views .*pass --strategy.augmentation sc"):
+    with pytest.raises(UserError, match=r"no standard views .*pass augmentation='sc"):
         standard_views(train, (3, 12, 12))
 
 
@@ -160,7 +160,7 @@ def test_colour_images_without_standard_views_keep_the_scenarios() -> None:
 def test_foreign_data_keeps_its_own_transform() -> None:
     data = foreign()
     assert with_views(data, "auto") is data
-    with pytest.raises(UserError, match=r"pass --strategy\.augmentation scenario"):
+    with pytest.raises(UserError, match=r"pass augmentation='scenario'"):
         with_views(data, "standard")
 
 

@@ -82,5 +82,5 @@ def test_a_fresh_head_takes_what_it_loads(shape: str) -> None:
 
 
 def test_too_many_full_covariances_are_refused() -> None:
-    with pytest.raises(UserError, match="covariance diagonal or shared"):
+    with pytest.raises(UserError, match="covariance='diagonal' or shared"):
         GaussianHead(1280, shape="full").grow(range(100))

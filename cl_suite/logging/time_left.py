@@ -1,0 +1,73 @@
+"""Estimates how long a run still takes, from the epochs and sessions that it has done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+
+class TimeLeft:
+    """Estimates a run's remaining seconds.
+
+    Training takes as long as its epochs times their samples, at the rate so far. Each session takes
+    as long beside its training (evaluation, pictures) as the last one did.
+
+    Args:
+        epochs, sizes: epochs and training samples of each session.
+        clock: returns seconds.
+    """
+
+    def __init__(
+        self,
+        epochs: Sequence[int],
+        sizes: Sequence[int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.work = [num * size for num, size in zip(epochs, sizes, strict=True)]
+        self.sizes = list(sizes)
+        self.clock = clock
+        self.samples = 0
+        self.seconds = 0.0
+        self.beside = 0.0
+        self.session_began, self.seconds_before = clock(), 0.0
+
+    def session_starts(self, session: int) -> None:
+        """Note the time: the session takes longer than its epochs."""
+        self.session_began, self.seconds_before = self.clock(), self.seconds
+
+    def epoch(self, session: int, seconds: float) -> None:
+        """Count an epoch of training."""
+        if session < len(self.sizes):
+            self.samples += self.sizes[session]
+            self.seconds += seconds
+
+    def session_ends(self) -> None:
+        """Note how long the session took beside its training."""
+        whole = self.clock() - self.session_began
+        self.beside = max(0.0, whole - (self.seconds - self.seconds_before))
+
+    def seconds_left(self, session: int, epochs_done: int) -> float | None:
+        """Return the run's remaining seconds in an epoch of `session`; None while unknown."""
+        if not self.samples or session >= len(self.work):
+            return None
+        done = epochs_done * self.sizes[session]
+        samples = max(0, self.work[session] - done) + sum(self.work[session + 1 :])
+        to_end = len(self.work) - session
+        return samples * self.seconds / self.samples + to_end * self.beside
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration to read.
+
+    Example:
+        >>> in_words(42.3), in_words(150), in_words(8000)
+        ('42 s', '2 min 30 s', '2 h 13 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

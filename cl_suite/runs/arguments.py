@@ -1,0 +1,156 @@
+"""Reads the arguments of `run` before a parser exists: names, seeds, files; no heavy imports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cl_suite.errors import UserError, os_refusal, suggestion
+from cl_suite.storage.files import too_deep
+
+SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
+MOST_SEEDS = 1000
+_SEEDS = re.compile(r"(\d+)-(\d+)")
+
+
+def names_in(arguments: Sequence[str]) -> tuple[str, str]:
+    """Return the scenario and strategy that the file passed by `--config` names.
+
+    Raises:
+        UserError: if no file is passed, or it lacks the names.
+    """
+    path = option(arguments, "--config")
+    if path is None:
+        raise UserError(
+            "name a scenario and a strategy, as in `cl-suite run omniglot teen`, or "
+            "pass --config FILE; `cl-suite list` shows the names"
+        )
+    content = read_settings(Path(path))
+    try:
+        return str(content["scenario_name"]), str(content["strategy_name"])
+    except KeyError as error:
+        raise UserError(
+            f"config file '{path}' has no {error}; name the scenario and the strategy "
+            "on the command line"
+        ) from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return a YAML mapping from a file; raise `UserError` if it holds none."""
+    # slow to import, and most commands need no file
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        if too_deep(content):
+            raise RecursionError
+    except OSError as error:
+        raise UserError(f"config file {os_refusal(error, path, 'read')}") from error
+    except RecursionError as error:
+        raise UserError(
+            f"config file '{path}' cannot be read (it is nested too deeply); pass one such as a "
+            "run's config.yaml"
+        ) from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"config file '{path}' cannot be read ({reason}); pass one such as a run's config.yaml"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"config file '{path}' must be a mapping of settings, such as "
+            "`cl-suite run omniglot teen --print_config` prints"
+        )
+    return content
+
+
+def with_all_seeds(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--seed 0-2` written out as `--seed 0 1 2`.
+
+    Raises:
+        UserError: for a range that is empty, or longer than anyone can mean.
+    """
+    found: list[str] = []
+    of_seed = False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--"):
+            of_seed = name == "--seed"
+        given = value if of_seed and equals else argument
+        if of_seed and (match := _SEEDS.fullmatch(given)):
+            found += ["--seed"] if equals else []
+            found += _seeds(given, *map(int, match.groups()))
+        else:
+            found.append(argument)
+    return found
+
+
+def _seeds(given: str, first: int, last: int) -> list[str]:
+    if not first <= last < first + MOST_SEEDS:
+        raise UserError(
+            f"--seed {given} must run from a smaller number to a larger one, at most {MOST_SEEDS} "
+            "seeds, as in --seed 0-4"
+        )
+    return [str(seed) for seed in range(first, last + 1)]
+
+
+def refuse_unknown(arguments: Sequence[str], known: Collection[str]) -> None:
+    """Raise `UserError` for an unknown option, with the nearest name, before the parser does."""
+    options = [a.split("=")[0][2:] for a in arguments if re.match(r"--[A-Za-z]", a)]
+    path = option(arguments, "--config")
+    content = read_settings(Path(path)) if path is not None else {}
+    for section in SECTIONS:
+        if not isinstance(content.get(section, {}), dict):
+            raise UserError(f"config file '{path}': '{section}' must be a mapping of parameters")
+    extra = {"help", "print_config", "start-from", "config", *SECTIONS}
+    in_file = [(key, f"'{key}' in the file") for key in _keys(content)]
+    for key, given in [(name, f"--{name}") for name in options] + in_file:
+        key = key.removesuffix("+")
+        # below a typed value (a dict, a class with its arguments) the parser itself decides
+        if key in {*known, *extra} or any(
+            key.startswith(f"{k}.") and k not in SECTIONS for k in known
+        ):
+            continue
+        raise UserError(f"parameter {given} is unknown{_nearest(key, known)}")
+
+
+def _nearest(key: str, known: Collection[str]) -> str:
+    section, _, name = key.rpartition(".")
+    if section in SECTIONS:
+        # only the section's names: the common prefix would make everything look similar
+        names = [k.removeprefix(f"{section}.") for k in known if k.startswith(f"{section}.")]
+        hint = suggestion(name, names, cutoff=0.45)
+        if name in names or hint.startswith("; did you mean"):
+            return hint
+    # the same name in another section, as in --lr for --training.lr
+    elsewhere = [k for k in sorted(known) if k.rpartition(".")[2] == name and "." in k]
+    if elsewhere:
+        return f"; did you mean {' or '.join(f'--{k}' for k in elsewhere)}?"
+    if section in SECTIONS:
+        return hint
+    whole = {k.rpartition(".")[2]: k for k in sorted(known, reverse=True) if k not in SECTIONS}
+    hint = suggestion(name, whole)
+    if not hint.startswith("; did you mean"):
+        return "; see `cl-suite run SCENARIO STRATEGY --help`"
+    near = hint.split("'")[1]
+    return f"; did you mean --{whole[near]}?"
+
+
+def _keys(content: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in content.items():
+        if key in SECTIONS and isinstance(value, dict):
+            yield from (f"{key}.{inner}" for inner in value)
+        else:
+            yield str(key)
+
+
+def option(arguments: Sequence[str], name: str) -> str | None:
+    """Return the value of an option, or None if it is not given."""
+    for position, argument in enumerate(arguments):
+        if argument == name and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(f"{name}="):
+            return argument.split("=", 1)[1]
+    return None

@@ -1,0 +1,11 @@
+"""The suite's contract, one case for each check, and one fact of this method's own."""
+
+from mean_method import MeanPlugin
+
+from cl_suite.testing import strategy_checks
+
+test_contract = strategy_checks(MeanPlugin)
+
+
+def test_it_takes_a_scale_of_zero_or_more() -> None:
+    assert MeanPlugin(scale=0).scale == 0

@@ -1,0 +1,241 @@
+"""What the command line does for its reader: speed, hints, whole lines, quiet ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.tiny_runs import TINY, refused
+
+from cl_suite.cli import main
+from cl_suite.report.console import plain_console, print_columns
+from cl_suite.report.process import calm_warnings
+
+PROGRAM = "import sys; from cl_suite.cli import main; code = main(sys.argv[1:])"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def imported_by(*command: str) -> set[str]:
+    """Return the heavy packages that a command imports in a process of its own."""
+    code = (
+        f"{PROGRAM}; heavy = {{'torch', 'avalanche', 'jsonargparse', 'timm'}}; "
+        "print('IMPORTED', *sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run omnigolt teen",
+        "run omniglot teeen",
+        "run omniglot",
+        "run omniglot teen --seed 4-0",
+        "run --config nowhere.yaml",
+        "list --pairs",
+        "bank ls",
+        "show nowhere",
+    ],
+)
+def test_what_needs_no_torch_does_not_import_it(command: str, here: Path) -> None:
+    assert imported_by(*command.split()) == set()
+
+
+def test_a_finished_run_is_named_without_the_engine(here: Path) -> None:
+    run = ["run", "omniglot", "prototype", *TINY, "--training.base_epochs", "0"]
+    assert main(run) == 0
+    assert "avalanche" not in imported_by(*run)
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("--lr", "parameter --lr is unknown; did you mean --training.lr?"),
+        ("--model.lr", "did you mean --training.lr?"),
+        ("--bas_epochs", "did you mean --training.base_epochs?"),
+        ("--seeds", "did you mean --seed?"),
+        ("--temperature", "did you mean --evaluation.temperature or --model.temperature?"),
+        ("--qqqqqq", "see `cl-suite run SCENARIO STRATEGY --help`"),
+    ],
+)
+def test_an_option_without_its_section_is_told_with_it(
+    option: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hint in refused(capsys, "run", "omniglot", "teen", option, "3")
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"),
+    [
+        (["--seed", "2-4"], [2, 3, 4]),
+        (["--seed", "0-1", "7"], [0, 1, 7]),
+        (["--seed=3-4"], [3, 4]),
+        (["--seed", "5"], [5]),
+    ],
+)
+def test_a_range_of_seeds_is_each_of_them(
+    given: list[str], seeds: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "omniglot", "teen", *given, "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["seed"] == seeds
+
+
+def test_a_range_of_seeds_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "run", "omniglot", "teen", "--seed", "4-0")
+    assert "--seed 4-0 must run from a smaller number to a larger one" in error
+
+
+def test_help_begins_with_the_most_used_and_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["run", "omniglot", "teen", "--help"])
+    assert end.value.code in (0, None)
+    out = capsys.readouterr().out
+    places = [
+        out.index(f"\n{title}\n")
+        for title in (
+            "the run",
+            "the strategy teen",
+            "the scenario omniglot",
+            "training",
+            "the model",
+            "evaluation",
+        )
+    ]
+    assert places == sorted(places)
+    assert out.index("--seed") < out.index("--out") < out.index("--print_config")
+    assert "number in [0, 1]" in out
+    assert "Unvalidated" not in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--pairs"]])
+def test_a_list_is_not_wrapped_in_a_pipe(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line and not line.startswith(" ") for line in lines if line)
+    assert max(map(len, lines)) > 80
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_terminal_gets_a_table_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = plain_console()
+    monkeypatch.setattr(console, "_force_terminal", True)
+    console.width = 40
+    with console.capture() as said:
+        print_columns(console, ("name", "meaning"), [("teen", "word " * 30)])
+    assert max(map(len, said.get().splitlines())) < 80
+
+
+def test_a_path_with_brackets_is_printed_as_it_is(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = "a [red] b :smile: [/]"
+    assert main(["run", "omniglot", "prototype", *TINY, "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert f"runs:      {out}/omniglot/prototype" in said
+    assert f"dashboard: tensorboard --logdir '{out}'" in said
+    assert main(["run", "omniglot", "prototype", *TINY, "--out", out]) == 0
+    assert f"run '{out}/omniglot/prototype/seed0' is finished" in capsys.readouterr().out
+
+
+def test_the_dashboards_address_has_smoothing_off(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "omniglot", "prototype", *TINY]) == 0
+    assert "http://localhost:6006/?smoothing=0#timeseries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["1e5", "010", "no", "1_0", "0x1f", "null_"])
+def test_a_folder_whose_name_looks_like_a_number_is_text(
+    name: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / name).mkdir()
+    given = ["--scenario.root", name, "--scenario.base_classes", "2"]
+    with pytest.raises(SystemExit):
+        main(["run", "image_folder", "teen", *given, "--out", name, "--print_config"])
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text)["scenario"]["root"] == name
+    (here / "again.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        main(["run", "--config", "again.yaml", "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["scenario"]["root"] == name
+
+
+def test_a_deeply_nested_value_is_refused_in_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    deep = "{a: " + 3000 * "[" + 3000 * "]" + "}"
+    error = refused(capsys, "run", "omniglot", "teen", f"--model.backbone_args={deep}")
+    assert len(error) < 300
+
+
+def test_a_device_that_is_not_there_takes_one_short_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for device in ("mps", "xpu", "nonsense"):
+        error = refused(capsys, "run", "omniglot", "teen", "--device", device)
+        assert f"--device {device} cannot be used" in error
+        assert len(error) < 160
+
+
+def test_a_librarys_warning_is_one_line_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with calm_warnings():
+        for number in range(3):
+            warnings.warn_explicit(
+                "Palette images with\n  Transparency",
+                UserWarning,
+                "/x/site-packages/PIL/I.py",
+                number,
+            )
+        warnings.warn_explicit("soon gone", DeprecationWarning, "/x/site-packages/np/a.py", 1)
+    assert capsys.readouterr().err == "note: PIL: Palette images with Transparency\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_stop_ends_the_program_without_a_word(number: int, here: Path) -> None:
+    # the first one is caught in a cleanup that takes long; the second ends it
+    code = (
+        "import time, sys\n"
+        "from cl_suite.report.process import quiet_stops\n"
+        "with quiet_stops():\n"
+        "    try:\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        print('cleaning', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    for word in ("ready", "cleaning"):
+        assert program.stdout.readline().strip() == word
+        time.sleep(0.1)
+        os.kill(program.pid, number)
+    _, error = program.communicate(timeout=30)
+    assert (program.returncode, error) == (130, "")
+
+
+def test_a_commands_signal_handlers_are_its_own(here: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["list", "backbones"]) == 0
+    assert signal.getsignal(signal.SIGINT) is before
