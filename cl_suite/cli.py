@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cl_suite import __version__
-from cl_suite.errors import UserError, on_command_line, os_refusal
+from cl_suite.errors import UserError, on_command_line, os_refusal, suggestion
 from cl_suite.report.process import calm_warnings, quiet_stops
+
+COMMANDS = ("run", "show", "list", "bank", "sensitivity")
 
 RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
        cl-suite run --config FILE [options]
@@ -68,6 +71,8 @@ def _command(arguments: list[str]) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if found := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            raise UserError(f"command '{found[1]}' is unknown{suggestion(found[1], COMMANDS)}")
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 

@@ -84,6 +84,12 @@ def get(kind: Kind, name: str) -> Entry:
     """
     known = entries(kind)
     if name not in known:
+        other: Kind = "strategy" if kind == "scenario" else "scenario"
+        if name in entries(other):
+            raise UserError(
+                f"'{name}' is a {other}, not a {kind}; the order is SCENARIO STRATEGY, as in "
+                "`cl-suite run omniglot teen`"
+            )
         raise UserError(f"{kind} '{name}' is unknown{suggestion(name, known)}")
     entry = known[name]
     if entry.origin != "cl-suite":

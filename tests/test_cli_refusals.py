@@ -163,3 +163,17 @@ def test_a_pair_or_parameter_that_cannot_work_is_refused_before_training(
 ) -> None:
     assert sentence in refused(capsys, "run", *command.split(), "--device", "cpu")
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("run teen omniglot", "'teen' is a strategy, not a scenario; the order is SCENARIO"),
+        ("rnu omniglot teen", "command 'rnu' is unknown; did you mean 'run'?"),
+        ("run omniglot teen --start-from nowhere", "--start-from 'nowhere' does not exist"),
+    ],
+)
+def test_a_slip_of_the_hand_gets_the_right_hint(
+    command: str, sentence: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in refused(capsys, *command.split())

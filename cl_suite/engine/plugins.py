@@ -8,9 +8,7 @@ holds the stream: they share a `SessionContext`.
 from __future__ import annotations
 
 import contextlib
-import math
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -198,7 +196,6 @@ class ClosingPlugin:
         self.loss_sum: Tensor | None = None
         self.num_samples = 0
         self.step = 0
-        self.has_diverged = False
 
     def lap(self) -> float:
         """Return the seconds since the last lap."""
@@ -237,13 +234,6 @@ class ClosingPlugin:
         mean_loss = None
         if self.loss_sum is not None:
             mean_loss = float(self.loss_sum) / self.num_samples
-            if not math.isfinite(mean_loss) and not self.has_diverged:
-                self.has_diverged = True
-                warnings.warn(
-                    f"training diverged: the loss is {mean_loss} in epoch {state.epochs_done} of "
-                    f"session {state.session}; lower --training.lr",
-                    stacklevel=1,
-                )
         seconds = self.lap()
         record = EpochRecord(
             session=state.session,

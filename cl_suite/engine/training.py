@@ -1,4 +1,4 @@
-"""The training recipe: epochs, optimiser and schedule, independent of the method."""
+"""Settings of training: epochs, optimiser and schedule; the loop is in `engine` and `plugins`."""
 
 from __future__ import annotations
 

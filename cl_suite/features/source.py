@@ -1,4 +1,4 @@
-"""Computes the features of sessions once and keeps them until the backbone changes.
+"""Features and class statistics of a session, computed once for each state of the backbone.
 
 They come from three places: the feature bank, whose streams hold features instead of images; a base
 session from another run, which brings its class statistics; or a pass of the network over the data.

@@ -54,6 +54,10 @@ def load_base(config: RunConfig, stream: Stream, backbone: Backbone) -> BaseArte
         UserError: if that run has none, or differs in classes, data, backbone or preprocessing.
     """
     folder = RunFolder(Path(str(config.start_from)).expanduser())
+    if not folder.path.exists():
+        raise UserError(
+            f"--start-from '{folder.path}' does not exist; pass a finished run's folder"
+        )
     if not folder.base_file.exists():
         raise UserError(
             f"--start-from '{folder.path}' has no finished base session; pass a run "

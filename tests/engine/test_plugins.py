@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -110,20 +109,6 @@ def test_batches_of_one_are_refused_if_batchnorm_trains() -> None:
     engine, _ = engine_on([4], TrainingConfig(base_epochs=1, batch_size=1))
     with pytest.raises(UserError, match=r"--training\.batch_size is 1, .* pass at least 2"):
         engine.train_session(0)
-
-
-def test_divergence_is_said_once() -> None:
-    stream = make_stream()
-    model = build_classifier(ModelConfig(), stream.info.input_shape, stream.info.num_classes)
-    recipe = TrainingConfig(base_epochs=3, incremental_epochs=2, lr=1e30, incremental_lr=1e30)
-    engine = Engine(stream, model, StrategyPlugin(), recipe)
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        engine.train_session(0)
-        engine.train_session(1)
-    said = [str(each.message) for each in found if "diverged" in str(each.message)]
-    assert len(said) == 1
-    assert "lower --training.lr" in said[0]
 
 
 def test_a_strategy_of_features_ends_in_a_sentence_after_divergence() -> None:

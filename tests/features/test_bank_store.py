@@ -27,6 +27,7 @@ from cl_suite.features.bank_store import (
     open_entries,
     write_entry,
 )
+from cl_suite.models.digest import DIGEST_BYTES
 from cl_suite.models.settings import FeatureDtype
 
 KEY = {"weights": "w", "preprocessing": "p"}
@@ -34,7 +35,7 @@ FEATURES_3 = torch.tensor([[1.0, 2.5], [-3.0, 0.0], [1e-3, 7.0]])
 
 
 def digests(*numbers: int) -> list[bytes]:
-    return [bytes([number]) * bank_store.DIGEST_BYTES for number in numbers]
+    return [bytes([number]) * DIGEST_BYTES for number in numbers]
 
 
 def write(
