@@ -51,7 +51,7 @@ def test_the_scenario_of_ones_own_runs_by_name(tmp_path: Path) -> None:
 def test_the_method_of_ones_own_runs_by_name(tmp_path: Path) -> None:
     path = {"PYTHONPATH": os.pathsep.join([installed("own_method", tmp_path), *sys.path])}
     words = ["run", "omniglot", "mean_method", "--scenario.base_classes", "12", "--scenario.way"]
-    options = ["115", "--training.base_epochs", "1", "--strategy.scale", "2"]
+    options = ["115", "--training.base_epochs", "1", "--strategy.shrink", "0.3"]
     out = run("-m", "cl_suite.cli", *words, *options, folder=tmp_path, **path)
     assert "242 class means" in out
 

@@ -7,5 +7,5 @@ from cl_suite.testing import strategy_checks
 test_contract = strategy_checks(MeanPlugin)
 
 
-def test_it_takes_a_scale_of_zero_or_more() -> None:
-    assert MeanPlugin(scale=0).scale == 0
+def test_it_takes_no_shrinkage_at_all() -> None:
+    assert MeanPlugin(shrink=0).shrink == 0
