@@ -56,7 +56,8 @@ def load_base(config: RunConfig, stream: Stream, backbone: Backbone) -> BaseArte
     folder = RunFolder(Path(str(config.start_from)).expanduser())
     if not folder.path.exists():
         raise UserError(
-            f"--start-from '{folder.path}' does not exist; pass a finished run's folder"
+            f"--start-from '{folder.path}' does not exist, so it has no finished base session; "
+            "pass a run folder such as runs/omniglot/teen/seed0"
         )
     if not folder.base_file.exists():
         raise UserError(
