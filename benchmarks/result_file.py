@@ -93,7 +93,7 @@ def row_record(
 
 
 def notes_of(path: Path) -> list[str]:
-    """Return a file's notes on its figures, or none if there is no such file."""
+    """Return a file's notes on its figures, or an empty list if it does not exist."""
     if not path.is_file():
         return []
     return [str(note) for note in json.loads(path.read_text("utf-8"))["notes"]]

@@ -84,7 +84,7 @@ class Parameters:
     """Base class; its dataclass fields are parameters, and a value out of range is refused.
 
     A subclass's docstring explains its own parameters. Those of its base classes are added to it,
-    so that `help` and the command line explain all of them.
+    so `help` and the command line explain all of them.
 
     Raises:
         UserError: (a `ValueError`) when the object is made; it names the parameter.

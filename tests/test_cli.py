@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers.tiny_runs import TINY, refused
+from helpers.tiny_runs import METRIC_KEYS, TINY, refused
 
 from cl_suite.cli import main
 from cl_suite.runs import run as run_module
@@ -82,19 +82,7 @@ def test_a_run_leaves_the_folder_that_the_design_describes(
     assert names >= FILES
     assert any(name.startswith("events.out.tfevents.") for name in names)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [list(line) for line in lines] == 3 * [
-        [
-            "session",
-            "accuracy",
-            "base",
-            "new",
-            "harmonic",
-            "forgetting",
-            "seconds_train",
-            "seconds_eval",
-            "seen_classes",
-        ]
-    ]
+    assert [list(line) for line in lines] == 3 * [METRIC_KEYS]
     assert [line["seen_classes"] for line in lines] == [12, 127, 242]
     assert np.load(folder / "accuracy_matrix.npy").shape == (3, 3)
     info = json.loads((folder / "run.json").read_text())

@@ -144,7 +144,7 @@ def draw_instance_task(
     The target images are the support images.
 
     Raises:
-        UserError: if there is no class, or a class has too few images.
+        UserError: if classes are missing, or a class has too few images.
     """
     num = num_sets * set_size
     _check_enough(rows, classes, 1, num)

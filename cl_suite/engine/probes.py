@@ -160,7 +160,7 @@ def _in_order(features: Tensor, labels: Tensor) -> tuple[Floats, Ids, Ids]:
         raise ValueError(f"{len(features)} features but {len(labels)} labels")
     if not len(features):
         raise UserError(
-            "there is no labelled training sample to fit a probe on; label some, or leave out "
+            "no training sample has a label, and a probe needs some; label some, or leave out "
             "--evaluation.probes"
         )
     rows = _as_array(features)

@@ -10,7 +10,7 @@ class TimeLeft:
     """Estimates a run's remaining seconds.
 
     Training takes as long as its epochs times their samples, at the rate so far. Each session takes
-    as long beside its training (evaluation, pictures) as the last one did.
+    as long for all but its training (evaluation, pictures) as the last one did.
 
     Args:
         epochs, sizes: epochs and training samples of each session.
@@ -42,7 +42,7 @@ class TimeLeft:
             self.seconds += seconds
 
     def session_ends(self) -> None:
-        """Note how long the session took beside its training."""
+        """Note how long the session took apart from its training."""
         whole = self.clock() - self.session_began
         self.beside = max(0.0, whole - (self.seconds - self.seconds_before))
 

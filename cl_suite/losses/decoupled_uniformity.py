@@ -1,7 +1,7 @@
 """Decoupled uniformity with prior knowledge as a kernel (Dufumier et al., ICML 2023).
 
 "Integrating Prior Knowledge in Contrastive Learning with Kernel", arXiv 2206.01646. Only the means
-of each sample's views repel each other. There is no alignment term: views that disagree have a
+of each sample's views repel each other. The loss has no alignment term: views that disagree have a
 short mean, which lies near the others. A kernel of prior knowledge (classes, attributes, similarity
 of class names) first smooths the means, so similar samples repel each other less.
 """

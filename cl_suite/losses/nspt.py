@@ -127,7 +127,7 @@ def multimodal_loss(
         chunk_size: anchors per slice of the similarity matrix (see `kernel`).
 
     Returns:
-        0 with a graph if there is no anchor or only one sample.
+        0 with a graph for a batch without anchors or of one sample.
 
     Raises:
         ValueError: if the inputs do not match each other.

@@ -24,7 +24,7 @@ def print_sensitivity(path: Path, console: Console, *, everything: bool = False)
     """Print the most sensitive tensors of a run, and draw all of them into its folder.
 
     Raises:
-        UserError: if there is no run, or it has recorded too little.
+        UserError: if the folder holds no run, or the run has recorded too little.
     """
     folder = RunFolder(path)
     if not folder.is_run:

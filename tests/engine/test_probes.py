@@ -248,7 +248,7 @@ def test_half_precision_and_gradients_are_taken_off(fit: Fit) -> None:
 
 @every_probe
 def test_no_labelled_sample_and_diverged_features_are_named(fit: Fit) -> None:
-    with pytest.raises(UserError, match="there is no labelled training sample"):
+    with pytest.raises(UserError, match="no training sample has a label"):
         fit(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
     train, labels = blobs()
     with pytest.raises(UserError, match="not finite: the network has diverged"):

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+import cl_suite
 from cl_suite.cli import main
 
 # two sessions of many classes each: quick, and real data
-TINY = [
-    "--scenario.base_classes",
-    "12",
-    "--scenario.way",
-    "115",
-    "--scenario.shots",
-    "2",
-    "--training.base_epochs",
-    "2",
-    "--training.incremental_epochs",
-    "1",
-    "--device",
-    "cpu",
+SETTINGS: dict[str, Any] = {
+    "scenario.base_classes": 12,
+    "scenario.way": 115,
+    "scenario.shots": 2,
+    "training.base_epochs": 2,
+    "training.incremental_epochs": 1,
+}
+TINY = [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
+TINY += ["--device", "cpu"]
+
+
+# fields of a line of metrics.jsonl, in order
+METRIC_KEYS = [
+    "session",
+    "accuracy",
+    "base",
+    "new",
+    "harmonic",
+    "forgetting",
+    "seconds_train",
+    "seconds_eval",
+    "seen_classes",
 ]
+
+
+def run(out: Path, strategy: str = "prototype", **changed: Any) -> Path:
+    """Run a strategy in silence from a program; return the run's folder."""
+    settings = {"device": "cpu", "listeners": (), **SETTINGS, **changed}
+    return cl_suite.run("omniglot", strategy, out=out, **settings)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

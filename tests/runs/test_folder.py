@@ -11,23 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny_runs import METRIC_KEYS
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.runs.folder import RunFolder, SessionRecord, find_runs, session_record
 from cl_suite.storage.files import atomic_write
-
-KEYS = [
-    "session",
-    "accuracy",
-    "base",
-    "new",
-    "harmonic",
-    "forgetting",
-    "seconds_train",
-    "seconds_eval",
-    "seen_classes",
-]
 
 
 def three_sessions() -> Hits:
@@ -71,7 +60,7 @@ def test_metrics_are_one_json_object_a_session(tmp_path: Path) -> None:
     hits = three_sessions()
     RunFolder(tmp_path).write_metrics([record_of(hits, session) for session in range(3)])
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [list(json.loads(line)) for line in lines] == [KEYS] * 3
+    assert [list(json.loads(line)) for line in lines] == [METRIC_KEYS] * 3
     assert json.loads(lines[0])["new"] is None
 
 

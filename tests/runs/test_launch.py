@@ -7,24 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.tiny_runs import TINY
+from helpers.tiny_runs import TINY, run
 
 import cl_suite
 from cl_suite.cli import main
 from cl_suite.runs.folder import RunFolder
-
-SETTINGS: dict[str, Any] = {
-    "scenario.base_classes": 12,
-    "scenario.way": 115,
-    "scenario.shots": 2,
-    "training.base_epochs": 2,
-    "training.incremental_epochs": 1,
-}
-
-
-def run(out: Path, strategy: str = "prototype", **changed: Any) -> Path:
-    settings = {"device": "cpu", "listeners": (), **SETTINGS, **changed}
-    return cl_suite.run("omniglot", strategy, out=out, **settings)
 
 
 @pytest.fixture

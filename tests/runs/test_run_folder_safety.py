@@ -9,27 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.tiny_runs import run
 
-import cl_suite
 from cl_suite.errors import UserError
 from cl_suite.runs import run as run_module
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.listener import Listener
 from cl_suite.runs.lock import locked
 from cl_suite.runs.replacing import recover, set_aside
-
-SETTINGS: dict[str, Any] = {
-    "scenario.base_classes": 12,
-    "scenario.way": 115,
-    "scenario.shots": 2,
-    "training.base_epochs": 2,
-    "training.incremental_epochs": 1,
-}
-
-
-def run(out: Path, strategy: str = "prototype", **changed: Any) -> Path:
-    settings = {"device": "cpu", "listeners": (), **SETTINGS, **changed}
-    return cl_suite.run("omniglot", strategy, out=out, **settings)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.growing_network import GrowingNetwork
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
@@ -210,18 +211,6 @@ def test_an_unknown_term_is_refused_before_training() -> None:
 
 @pytest.mark.parametrize("distill", ["feature+logit+label", "feature"])
 def test_a_growing_foreign_network_is_distilled_too(distill: Any) -> None:
-    from avalanche.models import IncrementalClassifier
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU())
-            self.classifier = IncrementalClassifier(16, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            logits: Tensor = self.classifier(self.body(x))
-            return logits
-
     class Losses(KDReplayPlugin):
         found: list[float] = []  # noqa: RUF012
 
@@ -232,7 +221,7 @@ def test_a_growing_foreign_network_is_distilled_too(distill: Any) -> None:
 
     Losses.found = []
     torch.manual_seed(0)
-    model = Network()
+    model = GrowingNetwork()
     template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05),

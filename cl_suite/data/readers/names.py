@@ -13,7 +13,7 @@ from cl_suite.errors import UserError
 def as_text(parameter: str, given: Sequence[object], known: Iterable[str]) -> list[str]:
     """Return the given names as text; YAML reads `10`, `no` and `null` as something else.
 
-    A value that is no text stands for the known name that YAML reads as this value.
+    Other values stand for the known name that YAML reads as this value.
 
     Raises:
         UserError: if several known names are read so.

@@ -9,7 +9,7 @@ do not change.
   not a parameter, draws `TEST_FRACTION` of each class's images for testing.
 - caltech101: 102 classes, including the background pictures, which torchvision leaves out.
 - voc2007: a photo may show several of the 20 classes. Its label is the class of the largest box.
-  Objects marked as difficult count only if there is no other.
+  Objects marked as difficult count only in images without others.
 """
 
 from __future__ import annotations

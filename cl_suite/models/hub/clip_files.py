@@ -88,7 +88,7 @@ def clip_preprocessing(
 
 
 def _json(source: str, file: str) -> dict[str, Any] | None:
-    """Return a JSON file's content from a folder or the hub, or None if there is no such file."""
+    """Return a JSON file's content from a folder or the hub, or None if neither has it."""
     folder = Path(source).expanduser()
     path = folder / file if folder.is_dir() else _from_hub(source, file)
     if path is None or not path.is_file():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.growing_network import GrowingNetwork
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
 
@@ -336,18 +337,6 @@ def test_a_foreign_benchmark_is_replayed_by_its_evaluation_samples(with_task_lab
 
 
 def test_the_teacher_of_a_growing_foreign_network_has_the_old_outputs() -> None:
-    from avalanche.models import IncrementalClassifier
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU())
-            self.classifier = IncrementalClassifier(16, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            logits: Tensor = self.classifier(self.body(x))
-            return logits
-
     class Spy(RehearsalPlugin):
         needs_teacher = True
         outputs: list[int] = []  # noqa: RUF012
@@ -359,7 +348,7 @@ def test_the_teacher_of_a_growing_foreign_network_has_the_old_outputs() -> None:
 
     Spy.outputs = []
     stream = make_stream([[0, 1], [2, 3], [4]])
-    template = bare_template(Spy(buffer=16), Network())
+    template = bare_template(Spy(buffer=16), GrowingNetwork())
     for experience in benchmark(stream).train_stream:
         template.train(experience)
     assert sorted(set(Spy.outputs)) == [2, 4]
