@@ -11,11 +11,10 @@ Two comparisons in one process, with the two sides interleaved:
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from timing import seconds, summary
 from torch import nn
 
 from cl_suite.avalanche import api
@@ -27,12 +26,6 @@ from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
 from cl_suite.scenarios.omniglot import Omniglot
 from cl_suite.strategies.prototype import PrototypePlugin
-
-
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def classifier(stream: Stream) -> Classifier:
@@ -76,9 +69,11 @@ def later_sessions(stream: Stream, recipe: TrainingConfig) -> tuple[float, float
         model.eval()
         with torch.no_grad():
             for session in range(1, stream.info.num_sessions):
-                model.features(transform(stream.train[session].inputs))  # type: ignore[attr-defined]  # tensors
+                # the samples of this stream lie in memory: `TensorSamples`
+                model.features(transform(stream.train[session].inputs))  # type: ignore[attr-defined]
                 for test in stream.test[: session + 1]:
-                    for part in test.inputs.split(recipe.eval_batch_size):  # type: ignore[attr-defined]  # tensors
+                    # the samples of this stream lie in memory: `TensorSamples`
+                    for part in test.inputs.split(recipe.eval_batch_size):  # type: ignore[attr-defined]
                         model(transform(part))
 
     return seconds(by_engine), seconds(bare)
@@ -104,13 +99,6 @@ def main() -> None:
     print(f"training, engine / bare loop:        {summary(training)}")  # noqa: T201
     print(f"later sessions, engine / bare:       {summary(sessions)}")  # noqa: T201
     print(f"seconds a session outside the model: {summary(outside)}")  # noqa: T201
-
-
-def summary(values: list[float]) -> str:
-    return (
-        f"median {statistics.median(values):.3f}  (from {min(values):.3f} to {max(values):.3f}, "
-        f"{len(values)} rounds)"
-    )
 
 
 if __name__ == "__main__":

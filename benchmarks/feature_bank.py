@@ -12,14 +12,13 @@ Two comparisons in one process, with the sides interleaved:
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import timm
 import torch
+from timing import seconds, summary
 from torch import Tensor, nn
 
 from cl_suite.avalanche import benchmark
@@ -31,12 +30,6 @@ from cl_suite.features.bank import banked_stream
 
 PLAIN_BATCH = 64
 NUM_CLASSES = 100
-
-
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def one_session(inputs: Tensor, transform: Transform) -> Stream:
@@ -56,14 +49,16 @@ def one_session(inputs: Tensor, transform: Transform) -> Stream:
 
 def building_ratio(model: nn.Module, stream: Stream) -> tuple[float, float]:
     """Return the images per second of the bank and of the plain loop."""
-    images = stream.train[0].inputs  # type: ignore[attr-defined]  # tensors
+    # the samples of this stream lie in memory: `TensorSamples`
+    images = stream.train[0].inputs  # type: ignore[attr-defined]
     transform = stream.info.eval_transform
 
     def plain() -> None:
         with torch.inference_mode():
             torch.cat([model(transform(part)) for part in images.split(PLAIN_BATCH)])
 
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # no stub
+    # torch's annotations lack `to` with a memory format alone
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     plain_seconds = seconds(plain)
     with tempfile.TemporaryDirectory() as folder:
         bank_seconds = seconds(lambda: banked_stream(stream, model, folder=Path(folder)))
@@ -92,7 +87,8 @@ def bare_batches(features: Tensor, labels: Tensor, size: int) -> Iterable[list[T
 def training_ratio(stream: Stream, batch_size: int, dim: int) -> float:
     """Return the speed of training on the suite's batches, relative to the bare loop."""
     samples = stream.train[0]
-    features, labels = samples.inputs, torch.tensor(samples.targets)  # type: ignore[attr-defined]  # tensors
+    # the samples of this stream lie in memory: `TensorSamples`
+    features, labels = samples.inputs, torch.tensor(samples.targets)  # type: ignore[attr-defined]
     loader = batches(benchmark(stream).train_stream[0].dataset, batch_size, shuffle=True)
     ours = training(lambda: loader, dim)
     bare = training(lambda: bare_batches(features, labels, batch_size), dim)
@@ -125,13 +121,6 @@ def main() -> None:
     for batch_size in (64, 128, 256):
         ratios = [training_ratio(cached, batch_size, options.dim) for _ in range(options.rounds)]
         print(f"training, ours / bare, batch {batch_size:3}: {summary(ratios)}")  # noqa: T201
-
-
-def summary(values: list[float]) -> str:
-    return (
-        f"median {statistics.median(values):.3f}  (from {min(values):.3f} to {max(values):.3f}, "
-        f"{len(values)} rounds)"
-    )
 
 
 if __name__ == "__main__":

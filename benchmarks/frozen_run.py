@@ -18,11 +18,11 @@ import io
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import seconds
 from torch import Tensor
 
 from cl_suite.cli import main as cl_suite
@@ -33,18 +33,13 @@ from cl_suite.models.preprocessing import backbone_preprocessing, with_preproces
 from cl_suite.scenarios import FSCIL
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
 def prepared_images(root: str, name: str) -> Tensor:
     """Return every distinct image of the stream, prepared for the network."""
     preprocessing = backbone_preprocessing(name)
     assert preprocessing is not None
     stream = with_preprocessing(FSCIL(dataset="mini_imagenet", root=root).build(), preprocessing)
-    raw = torch.cat([s.inputs for s in (*stream.train, *stream.test)])  # type: ignore[attr-defined]  # tensors
+    # the samples of this stream lie in memory: `TensorSamples`
+    raw = torch.cat([s.inputs for s in (*stream.train, *stream.test)])  # type: ignore[attr-defined]
     distinct = torch.unique(raw, dim=0)
     return torch.cat([stream.info.eval_transform(part) for part in distinct.split(256)])
 
@@ -52,7 +47,8 @@ def prepared_images(root: str, name: str) -> Tensor:
 def forward_pass(images: Tensor, name: str, weights: str | None) -> Callable[[], None]:
     """Return a function that only runs the forward pass over all images."""
     backbone = create_backbone(name, tuple(images.shape[1:]), weights=weights, frozen=True)
-    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
+    # torch's annotations lack `to` with a memory format alone
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = default_batch_size(torch.device("cpu"), tuple(images.shape[1:]))
     parts = [
         part.contiguous(memory_format=torch.channels_last)

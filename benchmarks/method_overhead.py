@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timing import seconds, summary
 from torch import Tensor, nn
 
 from cl_suite.data.stream import Stream
@@ -139,7 +138,8 @@ def bare_session(method: str, engine: Engine, stream: Stream, epochs: int) -> Ca
         model.head.grow(new)
     if method == "coconut":
         model.coconut.labels.grow(new)
-    raw, labels = stream.train[1].inputs, torch.tensor(stream.train[1].targets)  # type: ignore[attr-defined]  # tensors
+    # the samples of this stream lie in memory: `TensorSamples`
+    raw, labels = stream.train[1].inputs, torch.tensor(stream.train[1].targets)  # type: ignore[attr-defined]
     if method in ("er", "coconut"):
         kept = plugin.buffer_.exemplars
         images = torch.stack([kept.dataset()._flat_data[i][0] for i in range(len(kept))])
@@ -170,12 +170,6 @@ def bare_session(method: str, engine: Engine, stream: Stream, epochs: int) -> Ca
     return run
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -195,10 +189,7 @@ def main() -> None:
             first = seconds(bare)
             engine.train_session(1)
             ratios.append(sum(marks) / ((first + seconds(bare)) / 2))
-        print(  # noqa: T201
-            f"{method:10} engine / bare loop: median {statistics.median(ratios):.3f} "
-            f"(from {min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} rounds)"
-        )
+        print(f"{method:10} engine / bare loop: {summary(ratios)}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -46,8 +46,15 @@ def suggestion(value: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         '; known: joint, teen'
     """
     known = sorted(known)
-    near = difflib.get_close_matches(value, known, n=1, cutoff=cutoff)
-    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known) or 'none'}"
+    if (near := nearest(value, known, cutoff)) is not None:
+        return f"; did you mean '{near}'?"
+    return f"; known: {', '.join(known) or 'none'}"
+
+
+def nearest(value: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the most similar of the known values; None if none is near (see `suggestion`)."""
+    near = difflib.get_close_matches(value, sorted(known), n=1, cutoff=cutoff)
+    return near[0] if near else None
 
 
 def os_refusal(

@@ -33,8 +33,10 @@ class Within:
         open_end: True if `high` itself is outside.
 
     Example:
-        >>> Within(0, 1).words, Within(1).words, Within(0, 1, open_end=True).words
-        ('in [0, 1]', 'at least 1', 'in [0, 1)')
+        >>> Within(0, 1).words, Within(0, 1, open_end=True).words
+        ('in [0, 1]', 'in [0, 1)')
+        >>> Within(1).words, Within(high=9).words
+        ('at least 1', 'at most 9')
     """
 
     low: float = -math.inf
@@ -49,6 +51,8 @@ class Within:
         """The range after "must be"."""
         if self.high == math.inf:
             return f"at least {self.low:.12g}"
+        if self.low == -math.inf:
+            return f"{'below' if self.open_end else 'at most'} {self.high:.12g}"
         return f"in [{self.low:.12g}, {self.high:.12g}{')' if self.open_end else ']'}"
 
 
@@ -90,6 +94,8 @@ class Parameters:
         UserError: (a `ValueError`) when the object is made; it names the parameter.
     """
 
+    _option_prefix = ""  # before a parameter's name in messages
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if doc := cls.__dict__.get("__doc__"):
@@ -100,7 +106,7 @@ class Parameters:
             cls.__doc__ = _with_arguments(inspect.cleandoc(doc), missing)
 
     def __post_init__(self) -> None:
-        check_parameters(type(self), vars(self))
+        check_parameters(type(self), vars(self), self._option_prefix)
         self.check()
 
     def check(self) -> None:
@@ -168,15 +174,16 @@ def check_given(cls: type, values: Mapping[str, Any], prefix: str) -> None:
 
     The command line thus checks a class of `Parameters` before anything is built.
     """
-    check_parameters(cls, values, prefix)
     known = annotations_of(cls)
-    if issubclass(cls, Parameters):
-        try:
-            cls(**values)
-        except UserError as error:
-            # "name must be ...", or "name.key must be ..." of a mapping
-            named = str(error).split(" ", 1)[0].split(".", 1)[0] in known
-            raise UserError(f"{prefix if named else ''}{error}") from error
+    if not issubclass(cls, Parameters):
+        check_parameters(cls, values, prefix)
+        return
+    try:
+        cls(**values)
+    except UserError as error:
+        # "name must be ...", or "name.key must be ..." of a mapping
+        named = str(error).split(" ", 1)[0].split(".", 1)[0] in known
+        raise UserError(f"{prefix if named else ''}{error}") from error
 
 
 def check_ranges(

@@ -32,6 +32,7 @@ __all__ = [
     "StrategyPlugin",
     "Template",
     "Within",
+    "answers_of",
     "plain_of",
     "requirements_of",
     "rows_of",
@@ -203,6 +204,11 @@ def session_classes(template: Template) -> list[int]:
         targets = experience.dataset.targets
         found = getattr(targets, "uniques", targets)
     return sorted({int(class_id) for class_id in found} - {UNLABELLED})
+
+
+def answers_of(plugin: Any) -> StrategyPlugin:
+    """Return what answers for a plugin: itself, or the defaults for one of another library."""
+    return plugin if isinstance(plugin, StrategyPlugin) else StrategyPlugin()
 
 
 def views_of(template: Template, plugin: StrategyPlugin) -> list[Tensor]:

@@ -31,10 +31,22 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def own_draws(seed: bytes, *places: int) -> Iterator[None]:
-    """Seed the CPU's global generators from a key inside the block, then restore their states.
+def draws_apart() -> Iterator[None]:
+    """Restore the CPU's global generators after the block, whose draws leave no trace.
 
-    Unlike `seeded` it leaves all other devices alone, and is cheap enough for each sample.
+    Unlike `seeded` it leaves all other devices alone.
+    """
+    python, numpy, state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(state)
+
+
+def seed_draws(seed: bytes, *places: int) -> None:
+    """Seed the CPU's global generators from a key; cheap enough for each sample.
 
     Args:
         seed: common to all keys of a pass.
@@ -42,17 +54,10 @@ def own_draws(seed: bytes, *places: int) -> Iterator[None]:
     """
     key = seed + b"".join(place.to_bytes(8) for place in places)
     number = int.from_bytes(hashlib.sha256(key).digest()[:8])
-    python, numpy, state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(number)
     np.random.seed(number % 2**32)
     # not torch.manual_seed: it seeds the accelerators too
     torch.default_generator.manual_seed(number)
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(state)
 
 
 def random_state() -> dict[str, Any]:

@@ -125,20 +125,22 @@ class Settings(Protocol):
     def evaluation(self) -> Any: ...
 
 
-def unmet(requirements: Requirements, config: Settings, stream: Stream | None = None) -> str | None:
-    """Return a sentence for the first requirement that a run does not meet, None if it meets all.
+def unmet(requirements: Requirements, config: Settings) -> str | None:
+    """Return a sentence for the first requirement that a run's settings do not meet, or None."""
+    return _sentence(
+        config,
+        _unmet_by_model(requirements, config)
+        or _unmet_by_training(requirements, config)
+        or _unmet_by_evaluation(requirements, config),
+    )
 
-    Args:
-        config: the run's settings.
-        stream: its data; None before it is read; then only the settings are checked.
-    """
-    checks = [_unmet_by_model, _unmet_by_training, _unmet_by_evaluation]
-    problems = [check(requirements, config) for check in checks]
-    if stream is not None:
-        problems += [_unmet_by_kind(requirements, config, stream)]
-        problems += [_unmet_by_samples(requirements, stream)]
-    found = next((problem for problem in problems if problem is not None), None)
-    return None if found is None else f"strategy '{config.strategy_name}' {found}"
+
+def unmet_by_stream(requirements: Requirements, config: Settings, stream: Stream) -> str | None:
+    """Return a sentence for the first requirement that a run's data do not meet, or None."""
+    return _sentence(
+        config,
+        _unmet_by_kind(requirements, config, stream) or _unmet_by_samples(requirements, stream),
+    )
 
 
 def _unmet_by_model(requirements: Requirements, config: Settings) -> str | None:
@@ -188,9 +190,11 @@ def unmet_by_scenario(requirements: Requirements, config: Settings) -> str | Non
     # a scenario need not say either; its stream does
     known_kind, known_modality = requirements.kinds[0], requirements.modalities[0]
     reason = misfit(requirements, kind or known_kind, modality or known_modality)
-    return (
-        None if reason is None else f"strategy '{config.strategy_name}' {_no_run(config, reason)}"
-    )
+    return None if reason is None else _sentence(config, _no_run(config, reason))
+
+
+def _sentence(config: Settings, problem: str | None) -> str | None:
+    return None if problem is None else f"strategy '{config.strategy_name}' {problem}"
 
 
 def _unmet_by_kind(requirements: Requirements, config: Settings, stream: Stream) -> str | None:

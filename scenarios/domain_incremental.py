@@ -63,8 +63,8 @@ class DomainIncremental(Parameters):
             wav2vec2.
         skip_unreadable: leave out files that cannot be read, instead of stopping at the first; for
             folders of images and for speech.
-        duplicates: the same picture or sound under several names in such a folder: "keep" (all
-            copies in training or all in test), "drop" (use the first) or "refuse".
+        duplicates: the same picture or sound under several names, in one domain or in several:
+            "keep" (all copies in training or all in test), "drop" (use the first) or "refuse".
     """
 
     source: DomainSource = "omniglot"
@@ -83,7 +83,7 @@ class DomainIncremental(Parameters):
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
         parts = self._parts()
-        check_same_classes(parts)
+        check_complete(parts)
         first = next(iter(parts.values()))
         notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
         return build_stream(
@@ -142,23 +142,24 @@ class DomainIncremental(Parameters):
     def _folders(self) -> dict[str, Pool]:
         root = needed_root(self.source, self.root)
         folders = domain_folders(root)
-        parts = {}
-        for name in chosen("domains", self.domains, list(folders)):
-            pool = image_folder.read(
-                str(folders[name]),
-                test_fraction=self.test_fraction,
-                seed=self.seed,
-                image_size=self.image_size,
-                skip_unreadable=self.skip_unreadable,
-                duplicates=self.duplicates,
-            )
-            parts[name] = dataclasses.replace(
+        pools, notes = image_folder.read_together(
+            {name: str(folders[name]) for name in chosen("domains", self.domains, list(folders))},
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+            image_size=self.image_size,
+            skip_unreadable=self.skip_unreadable,
+            duplicates=self.duplicates,
+        )
+        check_same_classes(pools, self.duplicates)
+        return {
+            name: dataclasses.replace(
                 pool,
                 train=pool.load(pool.train),
                 test=pool.load(pool.test),
-                notes=tuple(f"domain '{name}': {note}" for note in pool.notes),
+                notes=(*(f"domain '{name}': {note}" for note in pool.notes), *notes),
             )
-        return parts
+            for name, pool in pools.items()
+        }
 
     def _speakers(self) -> dict[str, Pool]:
         root = needed_root(self.source, self.root)
@@ -231,20 +232,25 @@ def chosen(parameter: str, given: Sequence[object] | None, known: Sequence[str])
     return names
 
 
-def check_same_classes(parts: Mapping[str, Pool]) -> None:
-    """Raise `UserError` unless all domains have training and test samples of the same classes."""
-    (first, reference), *others = parts.items()
-    for name, part in others:
-        if lacking := sorted(set(reference.class_names) - set(part.class_names)):
+def check_same_classes(pools: Mapping[str, Pool], duplicates: Duplicates) -> None:
+    """Raise `UserError` unless all domains have the same classes."""
+    (first, reference), *others = pools.items()
+    for name, pool in others:
+        if lacking := sorted(set(reference.class_names) - set(pool.class_names)):
             lacks, has = name, first
-        elif lacking := sorted(set(part.class_names) - set(reference.class_names)):
+        elif lacking := sorted(set(pool.class_names) - set(reference.class_names)):
             lacks, has = first, name
         else:
             continue
+        dropped = "; --scenario.duplicates drop leaves out copies of earlier domains' pictures"
         raise UserError(
             f"domain '{lacks}' lacks class '{lacking[0]}', which domain '{has}' has; all domains "
-            "need the same classes"
+            f"need the same classes{dropped if duplicates == 'drop' else ''}"
         )
+
+
+def check_complete(parts: Mapping[str, Pool]) -> None:
+    """Raise `UserError` unless all domains have training and test samples of every class."""
     for name, part in parts.items():
         for purpose, samples in (("learn from", part.train), ("be tested on", part.test)):
             counts = Counter(samples.targets)

@@ -48,7 +48,8 @@ class CaSSLePlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin
         distill_weight: `w`; 0 gives plain `base`.
         distill_temperature: temperature of the two InfoNCE terms.
         predictor_dim: width of the predictor's hidden layer.
-        queue_size: if base is moco, projections of earlier batches kept as negatives.
+        queue_size: if base is moco, projections of earlier batches kept as negatives, for each
+            view.
         first_momentum, last_momentum: if base is moco, share of the momentum copy kept in a
             session's first step and in its last one.
     """

@@ -32,6 +32,7 @@ writes the transcript with the intent in it. The differences:
       "none" leaves L_MM out.
     - The projections are linear maps, to 256 dimensions. Their width, the temperatures, L_MM's
       weight and mean instead of sum are our reading, because the paper's programs are not public.
+    - A share (`buffer: 1%`) keeps at least one sample of each class, so it can be exceeded.
     - If no class of a session is new, `n_new` counts all of its classes.
     - The teacher sees the same view as the student, in eval mode, and only the part of a batch that
       the denominator reads: the kept samples, except for "teacher_all".
@@ -46,7 +47,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -71,13 +72,6 @@ from cl_suite.strategies.zero_shot_clip import clip_body, session_names
 Modality = Literal["label", "view", "text", "none"]
 MultimodalAnchors = Literal["current", "all"]
 MeanOrSum = Literal["mean", "sum"]
-CHOICES = {
-    "denominator": get_args(Denominator),
-    "anchors": get_args(Anchors),
-    "reduction": get_args(MeanOrSum),
-    "modality": get_args(Modality),
-    "multimodal_anchors": get_args(MultimodalAnchors),
-}
 
 
 @dataclass(kw_only=True, eq=False)

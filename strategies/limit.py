@@ -81,7 +81,8 @@ class LIMITPlugin(HeadPlugin):
         lr_head: learning rate of `g` and `W` in stage 2.
         milestones: epochs of stage 2 at which both rates are multiplied by `gamma`.
         gamma: factor on the learning rates at each milestone.
-        overwrite_rows: false: base rows are only trained once stage 2 has begun.
+        overwrite_rows: true: class means replace base rows before each epoch of stage 2 and at its
+            end; false: only when stage 2 begins, and from then on training alone changes them.
     """
 
     meta_epochs: Annotated[int, Within(0)] = 20

@@ -1,8 +1,9 @@
 """Nearest class mean: train on the base session, then only compute prototypes.
 
 The baseline called "Decoupled-Cosine" in the few-shot class-incremental literature (Zhang et al.,
-CVPR 2021, arXiv 2104.03047). The network learns on the base classes. The mean of its training
-features represents each class, and a query goes to the class with the largest cosine.
+CVPR 2021, arXiv 2104.03047). The network learns on the base classes. Each class is
+represented by the mean of its own training features, and a query goes to the class with the largest
+cosine.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class SyCONPlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin)
         detach_negatives: in the form "simclr", push predictions away from embeddings, but not
             embeddings from predictions; the authors' program does both.
         predictor_dim: width of the predictor's hidden layer.
-        queue_size: in the form "moco", projections of earlier batches kept as negatives; the queues
-            of the past have the same size.
+        queue_size: in the form "moco", projections of earlier batches kept as negatives, for each
+            view; the queues of the past have the same size.
         first_momentum, last_momentum: in the form "moco", share of the momentum copy kept in a
             session's first step and in its last one.
     """

@@ -27,3 +27,10 @@ def shared() -> Path:
 def _own_bank(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's feature bank."""
     monkeypatch.setenv("CL_SUITE_BANK", str(tmp_path_factory.mktemp("bank")))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, in which a run's default folders end up."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

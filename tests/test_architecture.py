@@ -32,7 +32,7 @@ ARROWS: dict[str, list[str]] = {
     "data": ["errors"],
     "requirements": ["data"],
     "avalanche": ["data", "errors", "randomness", "requirements"],
-    "models": ["data", "errors"],
+    "models": ["data", "errors", "parameters"],
     "features": ["avalanche", "data", "errors", "models", "randomness"],
     "plugin": ["avalanche", "data", "errors", "features", "models", "parameters", "requirements"],
     "methods": [
@@ -64,6 +64,8 @@ ARROWS: dict[str, list[str]] = {
         "errors",
         "features",
         "models",
+        "parameters",
+        "plugin",
         "randomness",
         "requirements",
     ],

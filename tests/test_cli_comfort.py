@@ -21,12 +21,6 @@ from cl_suite.report.process import calm_warnings
 PROGRAM = "import sys; from cl_suite.cli import main; code = main(sys.argv[1:])"
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def imported_by(*command: str) -> set[str]:
     """Return the heavy packages that a command imports in a process of its own."""
     code = (

@@ -10,12 +10,6 @@ from helpers.tiny_runs import TINY, refused
 from cl_suite.cli import main
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -59,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["omniglot", "teen", "extra"], "unrecognized arguments: extra"),
         (["omniglot", "teen", "--seed", "4294967296"], "--seed must be distinct numbers from 0"),
         (["omniglot", "teen", "--device", "meta"], "--device meta cannot be used"),
-        (["omniglot", "teen", "--training.lr", ".nan"], "--training.lr must be above 0 and finite"),
+        (["omniglot", "teen", "--training.lr", ".nan"], "--training.lr must be a finite number"),
         (["omniglot", "teen", "--start-from", "runs/omniglot/teen/seed0"], "is this run;"),
         (
             ["omniglot", "replay", "--strategy.mem_size", "-5"],

@@ -24,6 +24,7 @@ from cl_suite.requirements import (
     misfit,
     requirements_of,
     unmet,
+    unmet_by_stream,
 )
 
 
@@ -68,7 +69,7 @@ def test_the_defaults_fit_every_stream_and_ask_for_plain_batches() -> None:
     default = Requirements()
     assert all(misfit(default, k, m) is None for k in KINDS for m in MODALITIES)
     assert default.batch == BatchLayout(views=1, plain=False, rows=False, smallest=1)
-    assert unmet(default, settings(start_from="elsewhere"), make_stream()) is None
+    assert unmet_by_stream(default, settings(start_from="elsewhere"), make_stream()) is None
 
 
 class Deciding(StrategyPlugin):
@@ -226,27 +227,32 @@ def test_a_stream_that_does_not_meet_a_requirement_is_said(
     required: Requirements, stream: Stream, sentence: str
 ) -> None:
     assert unmet(required, settings()) is None
-    assert unmet(required, settings(), stream) == f"strategy 'this' {sentence}"
+    assert unmet_by_stream(required, settings(), stream) == f"strategy 'this' {sentence}"
 
 
 def test_without_labels_a_strategy_that_needs_none_runs() -> None:
-    assert unmet(Requirements(labels=False), settings(), lacking_labels()) is None
+    assert unmet_by_stream(Requirements(labels=False), settings(), lacking_labels()) is None
 
 
 def test_a_full_session_is_enough_for_its_smallest_batch() -> None:
     stream = make_stream()
     assert min(len(samples) for samples in stream.train) == 6
-    assert unmet(Requirements(batch=BatchLayout(smallest=6)), settings(), stream) is None
+    assert unmet_by_stream(Requirements(batch=BatchLayout(smallest=6)), settings(), stream) is None
+
+
+def first_unmet(required: Requirements, config: Any, stream: Stream) -> str | None:
+    # as a run asks, before and after it reads its data
+    return unmet(required, config) or unmet_by_stream(required, config, stream)
 
 
 def test_the_first_of_several_is_said_and_settings_come_before_the_stream() -> None:
     required = Requirements(head="cosine", session_told=True, kinds=("data",))
     stream = make_stream()
     told = {"evaluation": {"task_known": True}}
-    linear = unmet(required, settings(model={"head": "linear"}), stream)
+    linear = first_unmet(required, settings(model={"head": "linear"}), stream)
     assert str(linear).startswith("strategy 'this' needs a cosine head")
-    assert "knows a sample's session" in str(unmet(required, settings(), stream))
-    assert "does not run on" in str(unmet(required, settings(**told), stream))
+    assert "knows a sample's session" in str(first_unmet(required, settings(), stream))
+    assert "does not run on" in str(first_unmet(required, settings(**told), stream))
 
 
 def test_the_strategy_that_the_sentence_names_needs_no_labels() -> None:

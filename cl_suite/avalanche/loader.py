@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import Transform
-from cl_suite.randomness import own_draws
+from cl_suite.randomness import draws_apart, seed_draws
 from cl_suite.requirements import BatchLayout
 
 PLAIN_BATCHES = BatchLayout()  # inputs and class ids alone
@@ -113,15 +113,24 @@ class _Views(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        with own_draws(self.seed, index, 0):
-            first, label, *rest = self.dataset[index]
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, ...]]:
+        """Return the items of a batch; torch's loader prefers this to single items."""
+        # once a batch: saving and restoring takes longer than seeding
+        with draws_apart():
+            return [self._item(index) for index in indices]
+
+    def _item(self, index: int) -> tuple[Any, ...]:
+        seed_draws(self.seed, index, 0)
+        first, label, *rest = self.dataset[index]
         others = []
         for view in range(1, self.views):
-            with own_draws(self.seed, index, view):
-                others.append(self.dataset[index][0])
+            seed_draws(self.seed, index, view)
+            others.append(self.dataset[index][0])
         if self.plain is not None:
-            with own_draws(self.seed, index, self.views):
-                others.append(self.plain[index][0])
+            seed_draws(self.seed, index, self.views)
+            others.append(self.plain[index][0])
         # a task label stays last, where Avalanche's `mb_task_id` looks for it
         return (first, label, *others, *([index] if self.rows else []), *rest)
 

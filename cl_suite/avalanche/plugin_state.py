@@ -34,7 +34,12 @@ def capture(plugin: Any) -> Any:
     """
     if hasattr(plugin, "state_dict"):
         return encode(plugin.state_dict())
-    return {name: encode(value) for name, value in vars(plugin).items() if not _is_code(value)}
+    return {name: encode(value) for name, value in attributes_of(plugin).items()}
+
+
+def attributes_of(plugin: Any) -> dict[str, Any]:
+    """Return an Avalanche object's attributes but code, which its constructor sets."""
+    return {name: value for name, value in vars(plugin).items() if not _is_code(value)}
 
 
 def restore(plugin: Any, tree: Any, gather: Callable[[list[int], str], Any], model: Any) -> None:
@@ -97,7 +102,7 @@ def _encode_avalanche(value: Any) -> Any:
     cls = type(value)
     if not cls.__module__.startswith("avalanche."):
         raise UnsaveableError(f"{cls.__module__}.{cls.__name__}")
-    attributes = {k: encode(v) for k, v in vars(value).items() if not _is_code(v)}
+    attributes = {name: encode(each) for name, each in attributes_of(value).items()}
     return {"kind": "object", "class": f"{cls.__module__}:{cls.__qualname__}", "of": attributes}
 
 

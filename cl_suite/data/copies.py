@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from cl_suite.data.cut import rows_by_key
 from cl_suite.errors import UserError
 
 Duplicates = Literal["keep", "drop", "refuse"]
@@ -21,10 +22,7 @@ def groups_of_copies(keys: Sequence[bytes]) -> list[list[int]]:
         >>> groups_of_copies([b"x", b"y", b"x", b"z"])
         [[0, 2]]
     """
-    rows: dict[bytes, list[int]] = {}
-    for row, key in enumerate(keys):
-        rows.setdefault(key, []).append(row)
-    return [found for found in rows.values() if len(found) > 1]
+    return [rows for rows in rows_by_key(keys).values() if len(rows) > 1]
 
 
 def without_copies(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from cl_suite.errors import UserError
 ClassOrder = Literal["natural", "1993", "seeded"]
 ShotSelection = Literal["first", "random"]
 
+Key = TypeVar("Key", bound=Hashable)
 Sessions = tuple[tuple[int, ...], ...]
 
 
@@ -70,9 +71,14 @@ def remainder_notes(sessions: Sessions, way: int) -> tuple[str, ...]:
 
 def rows_by_class(targets: Sequence[int]) -> dict[int, list[int]]:
     """Return the positions of each class's samples, in order."""
-    rows: dict[int, list[int]] = {}
-    for row, target in enumerate(targets):
-        rows.setdefault(target, []).append(row)
+    return rows_by_key(targets)
+
+
+def rows_by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
+    """Return the positions of each key, in order; the keys in order of their first one."""
+    rows: dict[Key, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
     return rows
 
 

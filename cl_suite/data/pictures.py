@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from cl_suite.data.copies import groups_of_copies
 from cl_suite.errors import UserError
 
 # what Pillow raises for a file that is damaged, too large, or of a kind that it cannot convert
@@ -93,10 +94,7 @@ def same_pictures(paths: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:
     Args:
         keys: `Look.key` of each path; files with equal keys are compared pixel by pixel.
     """
-    rows: dict[bytes, list[int]] = {}
-    for row, key in enumerate(keys):
-        rows.setdefault(key, []).append(row)
-    doubtful = [row for found in rows.values() if len(found) > 1 for row in found]
+    doubtful = [row for rows in groups_of_copies(keys) for row in rows]
     exact = list(keys)
     with ThreadPoolExecutor() as pool:
         for row, key in zip(doubtful, pool.map(lambda i: _digest(paths[i]), doubtful), strict=True):

@@ -30,6 +30,7 @@ from cl_suite.engine.session import (
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.features.source import FeatureSource, Part
 from cl_suite.models.classifier import Classifier
+from cl_suite.plugin import answers_of
 from cl_suite.randomness import random_state, set_random_state
 from cl_suite.requirements import requirements_of
 
@@ -72,8 +73,7 @@ class Engine:
         self.pending: dict[str, Any] | None = None  # a captured state still to be restored
         self.measure, self.probes = measures(plugin, evaluation or EvaluationConfig())
         self.measuring = self._measuring(evaluation or EvaluationConfig())
-        if hasattr(plugin, "prepare_model"):
-            plugin.prepare_model(self.model)
+        answers_of(plugin).prepare_model(self.model)
         self.context = SessionContext(
             model=self.model,
             training=training,
@@ -84,7 +84,7 @@ class Engine:
             requirements=self.requirements,
             start=start,
             state=SessionState(session=-1, finished=True),
-            extra_epochs=getattr(plugin, "extra_epochs", lambda session: 0),
+            extra_epochs=answers_of(plugin).extra_epochs,
         )
         with api.quiet():
             self.template, self.closing = make_template(self.context, plugin)
@@ -137,14 +137,6 @@ class Engine:
         (see `EvaluationConfig`).
         """
         return joined(self.predictions(session, self.measure)).matrix()
-
-    def evaluate_sessions(self, session: int, measure: str) -> list[Tensor]:
-        """Return a confusion matrix for the test data of each session so far.
-
-        Args:
-            measure: classifier, or a probe: linear or knn.
-        """
-        return [found.matrix() for found in self.predictions(session, measure)]
 
     def predictions(self, session: int, measure: str) -> list[Predictions]:
         """Return the predictions for the test data of each session so far.
@@ -229,7 +221,7 @@ class Engine:
     def kept_data(self) -> tuple[int, int]:
         """Return how many samples the strategy keeps for later, and their bytes."""
         ids = plugin_state.kept_samples(plugin_state.capture(self.plugin))
-        own = getattr(self.plugin, "kept_data", lambda: (0, 0))()
+        own = answers_of(self.plugin).kept_data()
         num_bytes, first = own[1], 0
         for samples in self.stream.train:
             num_bytes += samples.num_bytes([i for i in range(len(samples)) if first + i in ids])

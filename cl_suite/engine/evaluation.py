@@ -70,19 +70,3 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         torch.cat([part.predicted for part in parts]),
         parts[0].num_classes,
     )
-
-
-def confusion_matrix(
-    predict: Callable[[Tensor], Tensor],
-    batches: Iterable[list[Tensor]],
-    num_classes: int,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Return how often class `i` was predicted as class `j`, int64 `(num_classes, num_classes)`.
-
-    Its diagonal holds the hits and its row sums the counts.
-
-    Args:
-        predict, batches: see `predictions`.
-    """
-    return predictions(predict, batches, num_classes, device).matrix()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from cl_suite.errors import UserError
+from cl_suite.parameters import Above, Parameters, Within
 
-MOST_NEIGHBOURS = 2**31 - 1
 ProbeName = Literal["linear", "knn"]
 IN_WORDS: dict[str, str] = {
     "classifier": "its classifier",
@@ -18,7 +17,7 @@ IN_WORDS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Parameters):
     """Settings of the evaluation.
 
     A probe is a classifier fitted after each session on the current features. It measures the
@@ -38,10 +37,12 @@ class EvaluationConfig:
             `cl-suite sensitivity`.
     """
 
+    _option_prefix = "--evaluation."
+
     probes: list[ProbeName] = field(default_factory=list)
     sessions: Literal["seen", "all"] = "seen"
-    neighbours: int = 20
-    temperature: float = 0.07
+    neighbours: Annotated[int, Within(1), Within(high=2**31 - 1)] = 20
+    temperature: Annotated[float, Above(0)] = 0.07
     task_known: bool = False
     dynamics: bool = False
 
@@ -51,16 +52,6 @@ class EvaluationConfig:
         return IN_WORDS[measure] + (", told the session of each sample" if told else "")
 
     def check(self) -> None:
-        """Raise `UserError` for a value out of range."""
+        """Raise `UserError` for a probe that comes twice."""
         if len(set(self.probes)) != len(self.probes):
             raise UserError(f"--evaluation.probes lists one twice: {self.probes}; name each once")
-        if self.neighbours < 1:
-            raise UserError(f"--evaluation.neighbours must be at least 1, got {self.neighbours}")
-        if self.neighbours > MOST_NEIGHBOURS:
-            raise UserError(
-                f"--evaluation.neighbours must be at most {MOST_NEIGHBOURS}, got {self.neighbours}"
-            )
-        if not 0 < self.temperature < math.inf:
-            raise UserError(
-                f"--evaluation.temperature must be above 0 and finite, got {self.temperature}"
-            )

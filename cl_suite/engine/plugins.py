@@ -226,7 +226,7 @@ class ClosingPlugin:
         context, source = self.context, template.feature_source
         if context.state.session == 0 and context.artefact is not None:
             known = source.known_stats(0)
-            if source.backbone_digest() == context.trained_digest:
+            if source.digest == context.trained_digest:
                 context.artefact.stats = known
 
     def after_training_epoch(self, template: Template, **kwargs: Any) -> None:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
-from cl_suite.errors import UserError
+from cl_suite.parameters import Above, Parameters, Within
 
-MOST = {  # larger numbers than any machine's memory or patience
-    "base_epochs": 10**9,
-    "incremental_epochs": 10**9,
-    "warmup_epochs": 10**9,
-    "batch_size": 2**31 - 1,
-    "eval_batch_size": 2**31 - 1,
-    "num_workers": 1024,
-}
+# the upper ends are larger than any machine's memory or patience
+Epochs = Annotated[int, Within(0), Within(high=10**9)]
+Samples = Annotated[int, Within(1), Within(high=2**31 - 1)]
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Parameters):
     """Settings of the training loop.
 
     Args:
@@ -55,52 +50,27 @@ class TrainingConfig:
         precision: float32, or bfloat16 for autocast in the forward pass.
     """
 
-    base_epochs: int = 50
-    incremental_epochs: int | None = 10
-    batch_size: int = 128
-    eval_batch_size: int = 128
+    _option_prefix = "--training."
+
+    base_epochs: Epochs = 50
+    incremental_epochs: Epochs | None = 10
+    batch_size: Samples = 128
+    eval_batch_size: Samples = 128
     optimizer: Literal["sgd", "adamw", "lion", "lars"] = "sgd"
-    lr: float = 0.1
-    incremental_lr: float | None = 0.01
-    momentum: float = 0.9
+    lr: Annotated[float, Above(0)] = 0.1
+    incremental_lr: Annotated[float, Above(0)] | None = 0.01
+    momentum: Annotated[float, Within(0, 1, open_end=True)] = 0.9
     nesterov: bool = True
-    weight_decay: float = 5e-4
-    trust_coefficient: float = 0.001
+    weight_decay: Annotated[float, Within(0)] = 5e-4
+    trust_coefficient: Annotated[float, Above(0)] = 0.001
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    warmup_epochs: int = 0
-    milestones: list[int] = field(default_factory=list)
-    gamma: float = 0.1
+    warmup_epochs: Epochs = 0
+    milestones: list[Epochs] = field(default_factory=list)
+    gamma: Annotated[float, Above(0)] = 0.1
     base_batchnorm: Literal["eval", "train"] = "train"
     incremental_batchnorm: Literal["eval", "train"] = "eval"
-    num_workers: int = 0
+    num_workers: Annotated[int, Within(0), Within(high=1024)] = 0
     precision: Literal["float32", "bfloat16"] = "float32"
-
-    def check(self) -> None:
-        """Raise `UserError` for a value out of range."""
-        for name in (
-            *("base_epochs", "incremental_epochs", "warmup_epochs"),
-            *("num_workers", "weight_decay"),
-        ):
-            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
-                raise UserError(f"--training.{name} must be 0 or more and finite, got {value}")
-        for name, most in MOST.items():
-            if (value := getattr(self, name)) is not None and value > most:
-                raise UserError(f"--training.{name} must be at most {most}, got {value}")
-        for name in ("batch_size", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--training.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "incremental_lr", "trust_coefficient"):
-            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
-                raise UserError(f"--training.{name} must be above 0 and finite, got {value}")
-        if not 0 < self.gamma < math.inf:
-            raise UserError(f"--training.gamma must be above 0 and finite, got {self.gamma}")
-        if wrong := [m for m in self.milestones if not 0 <= m <= MOST["base_epochs"]]:
-            raise UserError(
-                f"--training.milestones must be epochs from 0 to {MOST['base_epochs']}, got "
-                f"{wrong[0]}"
-            )
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"--training.momentum must lie in [0, 1), got {self.momentum}")
 
     def epochs(self, session: int) -> int:
         """Return the epochs of a session."""

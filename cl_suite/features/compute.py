@@ -87,7 +87,8 @@ class Recipe:
             on_progress: called with the number of images done, and of all images.
         """
         backbone = self.backbone.to(self.device)
-        backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
+        # torch's annotations lack `to` with a memory format alone
+        backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         done = 0
         with evaluating(backbone):
             for inputs in _batches(view, sources, self.batch_size):

@@ -33,6 +33,9 @@ class FeatureSource:
         model: the network; if it is foreign, a feature is the input of its last linear layer.
         data: returns a session's data, with the evaluation transform active.
         batch_size, num_workers: settings of the forward passes.
+
+    Attributes:
+        digest: of the backbone as the last call of a method found it.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class FeatureSource:
         self.device = torch.device(device)
         self._batches: dict[tuple[int, Part], Batches] = {}
         self._stats: dict[int, ClassStats] = {}
-        self._digest = b""
+        self.digest = b""
 
     def batches(self, sessions: Iterable[int], part: Part = "train") -> list[Batches]:
         """Return the batches of features of each of these sessions.
@@ -59,17 +62,12 @@ class FeatureSource:
         A batch never spans sessions, so features do not depend on the sessions computed before.
         """
         self.backbone_digest()
-        found = []
-        for session in sessions:
-            if (session, part) not in self._batches:
-                self._batches[session, part] = self._compute(session, part)
-            found.append(self._batches[session, part])
-        return found
+        return [self._batches_of(session, part) for session in sessions]
 
     def features(self, session: int, part: Part = "train") -> tuple[Tensor, Tensor]:
         """Return features `(n, dim)` and class ids `(n,)` of a session's data."""
-        (found,) = self.batches([session], part)
-        return torch.cat([batch[0] for batch in found]), torch.cat([batch[1] for batch in found])
+        self.backbone_digest()
+        return self._features(session, part)
 
     def stats(
         self, session: int, *, normalize: bool = False, kind: Covariance = "none"
@@ -80,12 +78,12 @@ class FeatureSource:
             normalize: scale the features to unit length first.
             kind: second moments to collect in addition to the means.
         """
-        if normalize or kind != "none":
-            features, labels = self.features(session)
-            return class_stats(unit(features) if normalize else features, labels, kind=kind)
         self.backbone_digest()
+        if normalize or kind != "none":
+            features, labels = self._features(session)
+            return class_stats(unit(features) if normalize else features, labels, kind=kind)
         if session not in self._stats:
-            self._stats[session] = class_stats(*self.features(session))
+            self._stats[session] = class_stats(*self._features(session))
         return self._stats[session]
 
     def known_stats(self, session: int) -> ClassStats | None:
@@ -100,15 +98,26 @@ class FeatureSource:
 
     def take_over(self, other: FeatureSource, session: int) -> None:
         """Reuse another source's features of a session's training data if the backbone is equal."""
-        if other._digest == self.backbone_digest() and (session, "train") in other._batches:
+        if other.digest == self.backbone_digest() and (session, "train") in other._batches:
             self._batches[session, "train"] = other._batches[session, "train"]
 
     def backbone_digest(self) -> bytes:
         """Return a digest of the present backbone; drop features and statistics of any other."""
         digest = _digest(self.model)
-        if digest != self._digest:
-            self._batches, self._stats, self._digest = {}, {}, digest
+        if digest != self.digest:
+            self._batches, self._stats, self.digest = {}, {}, digest
         return digest
+
+    # these two rely on the caller's check of the backbone, which reads every weight
+
+    def _batches_of(self, session: int, part: Part) -> Batches:
+        if (session, part) not in self._batches:
+            self._batches[session, part] = self._compute(session, part)
+        return self._batches[session, part]
+
+    def _features(self, session: int, part: Part = "train") -> tuple[Tensor, Tensor]:
+        found = self._batches_of(session, part)
+        return torch.cat([batch[0] for batch in found]), torch.cat([batch[1] for batch in found])
 
     @torch.no_grad()
     def _compute(self, session: int, part: Part) -> Batches:

@@ -16,8 +16,9 @@ from rich.progress import (
 
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.session import EpochRecord
-from cl_suite.logging.time_left import TimeLeft, in_words
+from cl_suite.logging.time_left import TimeLeft
 from cl_suite.runs.folder import SessionRecord
+from cl_suite.runs.forecast import in_words
 from cl_suite.runs.listener import Listener, WatchedRun
 
 SECONDS_BETWEEN_LINES = 10.0

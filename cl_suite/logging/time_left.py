@@ -54,20 +54,3 @@ class TimeLeft:
         samples = max(0, self.work[session] - done) + sum(self.work[session + 1 :])
         to_end = len(self.work) - session
         return samples * self.seconds / self.samples + to_end * self.beside
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration to read.
-
-    Example:
-        >>> in_words(42.3), in_words(150), in_words(8000)
-        ('42 s', '2 min 30 s', '2 h 13 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -11,11 +11,12 @@ from torch import nn
 
 from cl_suite import registry
 from cl_suite.avalanche.loader import serves
+from cl_suite.avalanche.plugin_state import attributes_of
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, suggestion
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.parameters import check_parameters, check_ranges
-from cl_suite.plugin import Requirements, StrategyPlugin, Template, requirements_of
+from cl_suite.plugin import Requirements, StrategyPlugin, Template, answers_of, requirements_of
 
 
 @dataclass(kw_only=True, eq=False)
@@ -76,27 +77,22 @@ class WrappingPlugin(StrategyPlugin):
     # --- what the engine asks ---
 
     def kept_data(self) -> tuple[int, int]:
-        kept: tuple[int, int] = getattr(self.hosted, "kept_data", super().kept_data)()
-        return kept
+        return answers_of(self.hosted).kept_data()
 
     def session_note(self, session: int) -> str:
-        note: str = getattr(self.hosted, "session_note", super().session_note)(session)
-        return note
+        return answers_of(self.hosted).session_note(session)
 
     def extra_epochs(self, session: int) -> int:
-        added: int = getattr(self.hosted, "extra_epochs", super().extra_epochs)(session)
-        return added
+        return answers_of(self.hosted).extra_epochs(session)
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
-        make = getattr(self.hosted, "make_head", super().make_head)
-        head: ClassHead | None = make(dim, num_classes, temperature)
-        return head
+        return answers_of(self.hosted).make_head(dim, num_classes, temperature)
 
     def prepare_model(self, model: nn.Module) -> None:
-        getattr(self.hosted, "prepare_model", super().prepare_model)(model)
+        answers_of(self.hosted).prepare_model(model)
 
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
-        getattr(self.hosted, "check_stream", super().check_stream)(info, session_sizes)
+        answers_of(self.hosted).check_stream(info, session_sizes)
 
     def state_dict(self) -> dict[str, Any]:
         own = {name: value for name, value in super().state_dict().items() if name != "host_"}
@@ -188,13 +184,7 @@ def host_state(host: Any) -> Any:
 
     Functions among the attributes are left out: the constructor sets them.
     """
-    if hasattr(host, "state_dict"):
-        return host.state_dict()
-    return {
-        name: value
-        for name, value in vars(host).items()
-        if not (callable(value) and hasattr(value, "__name__"))
-    }
+    return host.state_dict() if hasattr(host, "state_dict") else attributes_of(host)
 
 
 def load_host_state(host: Any, state: Mapping[str, Any]) -> None:

@@ -11,19 +11,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from cl_suite.errors import UserError
 from cl_suite.models.stages import cut
+from cl_suite.parameters import Above, Parameters, Within
 
 ALL_LINEAR = "all-linear"  # peft's word
 
 
 @dataclass(frozen=True)
-class LoRASettings:
+class LoRASettings(Parameters):
     """Which layers get an adapter, and the adapter's form.
 
     Args:
@@ -40,21 +41,14 @@ class LoRASettings:
         rslora: scale by `alpha / sqrt(rank)` instead (Kalajdzievski, 2023, arXiv 2312.03732).
     """
 
-    rank: int = 16
-    alpha: float = 16.0
-    dropout: float = 0.0
+    rank: Annotated[int, Within(1)] = 16
+    alpha: Annotated[float, Above(0)] = 16.0
+    dropout: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     targets: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     start: int = 0
     stop: int | None = None
     rslora: bool = False
-
-    def check(self) -> None:
-        """Raise `UserError` for a value out of range."""
-        if self.rank < 1:
-            raise UserError(f"the rank of an adapter must be at least 1, got {self.rank}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"the dropout of an adapter must lie in [0, 1), got {self.dropout}")
 
 
 class SplitQKV(nn.Module):
@@ -91,11 +85,10 @@ def add_lora(body: nn.Module, settings: LoRASettings) -> bool:
     `qkv.v`).
 
     Raises:
-        UserError: for a value out of range, or if no layer fits the settings.
+        UserError: if no layer fits the settings.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    settings.check()
     if has_lora(body):
         return False
     names = _split_and_choose(body, settings)

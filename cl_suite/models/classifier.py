@@ -102,7 +102,6 @@ def build_classifier(
     Raises:
         UserError: see `create_backbone`.
     """
-    config.check()
     backbone = create_backbone(
         config.backbone,
         input_shape,

@@ -14,8 +14,11 @@ DIGEST_BYTES = 16
 def tensor_digest(tensor: Tensor) -> bytes:
     """Return a digest of a tensor's type, shape and values."""
     head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    digest = hashlib.blake2b(head, digest_size=DIGEST_BYTES)
+    # in two steps, so the values are not copied
     plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.blake2b(head + plain.numpy().tobytes(), digest_size=DIGEST_BYTES).digest()
+    digest.update(plain.numpy().data)
+    return digest.digest()
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cl_suite.errors import UserError
+from cl_suite.parameters import Above, Parameters, Within
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 PreprocessingChoice = Literal["auto", "backbone", "scenario"]
 View = Literal["flip", "corners"]
-MOST_PIXELS = 8192  # a side
-MOST_RANKS = 2**16
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Parameters):
     """Settings of the classifier.
 
     Args:
@@ -49,21 +47,23 @@ class ModelConfig:
             the centre); one view is drawn each time.
     """
 
+    _option_prefix = "--model."
+
     backbone: str = "conv4"
     backbone_args: dict[str, Any] = field(default_factory=dict)
     head: Literal["cosine", "linear"] = "cosine"
-    temperature: float = 16.0
+    temperature: Annotated[float, Above(0)] = 16.0
     pretrained: bool = False
     weights: str | None = None
     frozen: bool = False
-    trained_blocks: int | None = None
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
-    lora_dropout: float = 0.1
+    trained_blocks: Annotated[int, Within(0)] | None = None
+    lora_rank: Annotated[int, Within(0), Within(high=2**16)] = 0
+    lora_alpha: Annotated[float, Above(0)] = 16.0
+    lora_dropout: Annotated[float, Within(0, 1, open_end=True)] = 0.1
     lora_targets: list[str] | None = None
     preprocessing: PreprocessingChoice = "auto"
-    image_size: int | None = None
-    crop_fraction: float = 1.0
+    image_size: Annotated[int, Within(1), Within(high=8192)] | None = None
+    crop_fraction: Annotated[float, Above(0, 1)] = 1.0
     bank: bool | None = None
     bank_dtype: FeatureDtype = "float32"
     bank_views: list[View] = field(default_factory=list)
@@ -74,26 +74,7 @@ class ModelConfig:
         return self.frozen if self.bank is None else self.bank
 
     def check(self) -> None:
-        """Raise `UserError` for a value out of range or a contradiction."""
-        if not 0 < self.temperature < math.inf:
-            raise UserError(
-                f"--model.temperature must be above 0 and finite, got {self.temperature}"
-            )
-        if not 0 < self.crop_fraction <= 1:
-            raise UserError(f"--model.crop_fraction must lie in (0, 1], got {self.crop_fraction}")
-        if self.image_size is not None and self.image_size < 1:
-            raise UserError(f"--model.image_size must be at least 1, got {self.image_size}")
-        if self.lora_rank < 0:
-            raise UserError(f"--model.lora_rank must be 0 or more, got {self.lora_rank}")
-        for name, most in (("image_size", MOST_PIXELS), ("lora_rank", MOST_RANKS)):
-            if (getattr(self, name) or 0) > most:
-                raise UserError(f"--model.{name} must be at most {most}, got {getattr(self, name)}")
-        if not 0 < self.lora_alpha < math.inf:
-            raise UserError(f"--model.lora_alpha must be above 0 and finite, got {self.lora_alpha}")
-        if not 0 <= self.lora_dropout < 1:
-            raise UserError(f"--model.lora_dropout must lie in [0, 1), got {self.lora_dropout}")
-        if self.trained_blocks is not None and self.trained_blocks < 0:
-            raise UserError(f"--model.trained_blocks must be 0 or more, got {self.trained_blocks}")
+        """Raise `UserError` for settings that contradict each other."""
         if self.frozen and (self.lora_rank or self.trained_blocks):
             raise UserError(
                 "--model.frozen trains no part of the backbone, so it contradicts "

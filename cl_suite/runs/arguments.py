@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cl_suite.errors import UserError, os_refusal, suggestion
-from cl_suite.storage.files import too_deep
+from cl_suite.errors import UserError, nearest, os_refusal, suggestion
+from cl_suite.runs.reading import from_yaml, parse_mapping
 
 SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
 MOST_SEEDS = 1000
@@ -39,31 +39,19 @@ def names_in(arguments: Sequence[str]) -> tuple[str, str]:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return a YAML mapping from a file; raise `UserError` if it holds none."""
-    # slow to import, and most commands need no file
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-        if too_deep(content):
-            raise RecursionError
+        return parse_mapping(path.read_text("utf-8"), from_yaml)
     except OSError as error:
         raise UserError(f"config file {os_refusal(error, path, 'read')}") from error
-    except RecursionError as error:
-        raise UserError(
-            f"config file '{path}' cannot be read (it is nested too deeply); pass one such as a "
-            "run's config.yaml"
-        ) from error
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"config file '{path}' cannot be read ({reason}); pass one such as a run's config.yaml"
-        ) from error
-    if not isinstance(content, dict):
+    except TypeError as error:
         raise UserError(
             f"config file '{path}' must be a mapping of settings, such as "
             "`cl-suite run omniglot teen --print_config` prints"
-        )
-    return content
+        ) from error
+    except ValueError as error:
+        raise UserError(
+            f"config file '{path}' cannot be read ({error}); pass one such as a run's config.yaml"
+        ) from error
 
 
 def with_all_seeds(arguments: Sequence[str]) -> list[str]:
@@ -118,24 +106,20 @@ def refuse_unknown(arguments: Sequence[str], known: Collection[str]) -> None:
 
 def _nearest(key: str, known: Collection[str]) -> str:
     section, _, name = key.rpartition(".")
-    if section in SECTIONS:
-        # only the section's names: the common prefix would make everything look similar
-        names = [k.removeprefix(f"{section}.") for k in known if k.startswith(f"{section}.")]
-        hint = suggestion(name, names, cutoff=0.45)
-        if name in names or hint.startswith("; did you mean"):
-            return hint
+    # only the section's names: the common prefix would make everything look similar
+    inside = [k.removeprefix(f"{section}.") for k in known if k.startswith(f"{section}.")]
+    if section in SECTIONS and (near := nearest(name, inside, cutoff=0.45)) is not None:
+        return f"; did you mean '{near}'?"
     # the same name in another section, as in --lr for --training.lr
     elsewhere = [k for k in sorted(known) if k.rpartition(".")[2] == name and "." in k]
     if elsewhere:
         return f"; did you mean {' or '.join(f'--{k}' for k in elsewhere)}?"
     if section in SECTIONS:
-        return hint
+        return suggestion(name, inside, cutoff=0.45)
     whole = {k.rpartition(".")[2]: k for k in sorted(known, reverse=True) if k not in SECTIONS}
-    hint = suggestion(name, whole)
-    if not hint.startswith("; did you mean"):
-        return "; see `cl-suite run SCENARIO STRATEGY --help`"
-    near = hint.split("'")[1]
-    return f"; did you mean --{whole[near]}?"
+    if (near := nearest(name, whole)) is not None:
+        return f"; did you mean --{whole[near]}?"
+    return "; see `cl-suite run SCENARIO STRATEGY --help`"
 
 
 def _keys(content: Mapping[str, Any]) -> Iterator[str]:

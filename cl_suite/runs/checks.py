@@ -7,7 +7,7 @@ from pathlib import Path
 from cl_suite.data.readers.class_words import is_code
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.requirements import requirements_of, unmet, unmet_by_scenario
+from cl_suite.requirements import requirements_of, unmet, unmet_by_scenario, unmet_by_stream
 from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.reading import read_text
@@ -45,7 +45,8 @@ def check_names(config: RunConfig, info: StreamInfo) -> None:
 
 def check_stream(config: RunConfig, stream: Stream) -> None:
     """Raise `UserError` for a stream that the strategy cannot learn from."""
-    if (problem := unmet(requirements_of(config.strategy), config, stream)) is not None:
+    required = requirements_of(config.strategy)
+    if (problem := unmet_by_stream(required, config, stream)) is not None:
         raise UserError(problem)
 
 

@@ -158,6 +158,30 @@ def resolve(
     refuse_unknown(arguments, set(parser.get_defaults().keys(branches=True)))
     with clear_errors():
         settings = parser.parse_args(arguments)
+    return _resolved(parser, scenario, strategy, settings)
+
+
+def resolve_again(
+    scenario: registry.Entry, strategy: registry.Entry, content: dict[str, Any]
+) -> RunConfig:
+    """Return the configuration of settings that a run has written, with today's defaults.
+
+    Raises:
+        UserError: for settings that are no longer accepted.
+    """
+    parser = build_parser(scenario, strategy)
+    with clear_errors():
+        settings = parser.parse_object(content)
+    (config,), _ = _resolved(parser, scenario, strategy, settings)
+    return config
+
+
+def _resolved(
+    parser: ArgumentParser,
+    scenario: registry.Entry,
+    strategy: registry.Entry,
+    settings: Namespace,
+) -> tuple[list[RunConfig], RunOptions]:
     for kind, entry in (("scenario", scenario), ("strategy", strategy)):
         if (named := settings[f"{kind}_name"]) != entry.name:
             raise UserError(
@@ -202,7 +226,7 @@ def _one(
         # parse_args has checked the values; `out` and similar options are left out on purpose
         text = parser.dump(resolved, skip_validation=True, skip_unset=False)
         made = parser.instantiate(whole)
-    config = RunConfig(
+    return RunConfig(
         scenario_name=settings.scenario_name,
         strategy_name=settings.strategy_name,
         seed=seed,
@@ -215,10 +239,6 @@ def _one(
         evaluation=made.evaluation,
         text=text,
     )
-    config.model.check()
-    config.training.check()
-    config.evaluation.check()
-    return config
 
 
 def _make_places_absolute(resolved: Namespace) -> None:

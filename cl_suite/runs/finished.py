@@ -6,15 +6,9 @@ from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.folder import RunFolder
 
 
-def run_folder(config: RunConfig, options: RunOptions) -> RunFolder:
-    """Return the folder of a run."""
-    name = f"seed{config.seed}"
-    return RunFolder(options.out / config.scenario_name / config.strategy_name / name)
-
-
 def finished_folder(config: RunConfig, options: RunOptions) -> RunFolder | None:
     """Return the run's folder if it holds this very run, finished; None leaves it to the run."""
-    folder = run_folder(config, options)
+    folder = RunFolder.of(config, options)
     if options.overwrite or not (folder.config_file.is_file() and folder.run_info_file.is_file()):
         return None
     if folder.config_file.read_bytes() != config.text.encode():

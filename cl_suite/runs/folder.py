@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from cl_suite.runs.reading import (
     read_yaml,
 )
 from cl_suite.storage.files import atomic_write, make_folder
+
+if TYPE_CHECKING:  # a folder is read without the parser, whose import is slow
+    from cl_suite.runs.config import RunConfig, RunOptions
 
 HIT_ARRAYS = ("hits", "counts", "session_of_class")
 
@@ -82,6 +85,12 @@ class RunFolder:
     """The folder of one run, `runs/<scenario>/<strategy>/seed<k>`; it need not exist yet."""
 
     path: Path
+
+    @staticmethod
+    def of(config: RunConfig, options: RunOptions) -> RunFolder:
+        """The folder of a run with this configuration."""
+        pair = options.out / config.scenario_name / config.strategy_name
+        return RunFolder(pair / f"seed{config.seed}")
 
     @property
     def config_file(self) -> Path:
@@ -140,6 +149,12 @@ class RunFolder:
         """Whether a run has been started here."""
         started = self.run_info_file.is_file() or self.metrics_file.is_file()
         return self.config_file.is_file() and started
+
+    def write_start(self, run_info: dict[str, Any], settings: str) -> None:
+        """Create the folder and write what a run is; the settings last, since they mark a run."""
+        self.make()
+        self.write_run_info(run_info)
+        atomic_write(self.config_file, settings.encode())
 
     def write_run_info(self, content: dict[str, Any]) -> None:
         """Write versions, machine and times."""

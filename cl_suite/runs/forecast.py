@@ -79,7 +79,11 @@ class Pace:
         steps, since = done - self.first[0], now - self.first[1]
         pace = since / steps if steps else now - self.started
         left = pace * (num_epochs * num_steps - done)
-        return None if left < SHORTEST_SAID else f"  about {_duration(left)} of training left"
+        if left < SHORTEST_SAID:
+            return None
+        # to the minute, for a few steps tell no more
+        left = left if left < 90 else 60 * round(left / 60)
+        return f"  about {in_words(left)} of training left"
 
 
 def _plan(name: str, epochs: Sequence[int], sizes: Sequence[int]) -> str:
@@ -114,8 +118,18 @@ def _has_adapters(model: Classifier) -> bool:
     return any("lora" in name for name, _ in model.backbone.named_parameters())
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+def in_words(seconds: float) -> str:
+    """Return a duration to read.
+
+    Example:
+        >>> in_words(42.3), in_words(150), in_words(8000)
+        ('42 s', '2 min 30 s', '2 h 13 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60} s".removesuffix(" 0 s")
+    if whole < 3600:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

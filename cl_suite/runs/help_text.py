@@ -96,8 +96,8 @@ def _in_words(annotation: Any) -> str:
     """Return a parameter's kind and range in words, such as "number in [0, 1], or null"."""
     if get_origin(annotation) is Annotated:
         plain, *limits = get_args(annotation)
-        words = " ".join([_in_words(plain), *(getattr(limit, "words", "") for limit in limits)])
-        return words.strip()
+        words = " and ".join(limit.words for limit in limits if hasattr(limit, "words"))
+        return f"{_in_words(plain)} {words}".strip()
     if get_origin(annotation) in (Union, types.UnionType):
         members = [m for m in get_args(annotation) if m is not type(None)]
         words = " or ".join(filter(None, map(_in_words, members)))

@@ -32,15 +32,46 @@ def read_text(path: Path) -> str:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return a mapping from a YAML file; raise `UserError` if it holds none."""
-    # yaml is slow to import, and only those who read settings need it
-    import yaml
-
-    return _mapping(path, yaml.safe_load, yaml.YAMLError)
+    return _mapping(path, from_yaml)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return a mapping from a JSON file; raise `UserError` if it holds none."""
-    return _mapping(path, json.loads, ValueError)
+    return _mapping(path, json.loads)
+
+
+def parse_mapping(text: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the mapping that a text holds, not nested too deeply; an error says why there is none.
+
+    Args:
+        parse: such as `from_yaml` or `json.loads`.
+
+    Raises:
+        ValueError: for a text that cannot be parsed.
+        TypeError: for one that holds something else.
+    """
+    try:
+        content = parse(text)
+    except (ValueError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise TypeError("it is not a mapping")
+    if too_deep(content):
+        raise ValueError("it is nested too deeply")
+    return content
+
+
+def from_yaml(text: str) -> Any:
+    """Return what a YAML text holds; raise `ValueError` if it cannot be parsed."""
+    # yaml is slow to import, and only those who read settings need it
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def read_lines(path: Path, parse: Callable[[Any, int], Any]) -> list[Any]:
@@ -101,16 +132,9 @@ def damaged(path: Path, reason: str) -> UserError:
     )
 
 
-def _mapping(path: Path, parse: Callable[[str], Any], kind: type[Exception]) -> dict[str, Any]:
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     text = read_text(path)
     try:
-        content = parse(text)
-    except (kind, ValueError, TypeError) as error:
+        return parse_mapping(text, parse)
+    except (TypeError, ValueError) as error:
         raise damaged(path, str(error)) from error
-    except RecursionError as error:
-        raise damaged(path, "it is nested too deeply") from error
-    if not isinstance(content, dict):
-        raise damaged(path, "it is not a mapping")
-    if too_deep(content):
-        raise damaged(path, "it is nested too deeply")
-    return content

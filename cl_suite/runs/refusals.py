@@ -42,7 +42,7 @@ def plain_divergence(model: Classifier, strategy: str) -> Iterator[None]:
         raise
     except (RuntimeError, ValueError, ArithmeticError) as error:
         is_linear = isinstance(error, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
-        if _is_finite(model) and not is_linear:
+        if not (has_diverged(model) or is_linear):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
@@ -51,12 +51,8 @@ def plain_divergence(model: Classifier, strategy: str) -> Iterator[None]:
         ) from error
 
 
+@torch.no_grad()
 def has_diverged(model: Classifier) -> bool:
     """Return whether a trained weight is not finite."""
-    return not _is_finite(model)
-
-
-@torch.no_grad()
-def _is_finite(model: Classifier) -> bool:
     trained = (p for p in model.parameters() if p.requires_grad and p.is_floating_point())
-    return all(bool(p.isfinite().all()) for p in trained)
+    return not all(bool(p.isfinite().all()) for p in trained)

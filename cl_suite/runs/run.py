@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -16,8 +14,7 @@ from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation import joined
 from cl_suite.engine.evaluation_config import IN_WORDS
-from cl_suite.engine.session import BaseArtefact, EpochRecord
-from cl_suite.errors import UserError
+from cl_suite.engine.session import EpochRecord
 from cl_suite.models.dynamics import Dynamics
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.runs.assemble import build_model, build_stream
@@ -27,8 +24,8 @@ from cl_suite.runs.base_session import (
     load_base,
     save_base,
 )
+from cl_suite.runs.checkpoint import Checkpoint
 from cl_suite.runs.checks import (
-    changed_data,
     check_names,
     check_pair,
     check_stream,
@@ -38,7 +35,7 @@ from cl_suite.runs.checks import (
 )
 from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.confusion_file import store_confusion
-from cl_suite.runs.finished import finished_line, run_folder
+from cl_suite.runs.finished import finished_line
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.forecast import Pace, training_line, training_notes
 from cl_suite.runs.info import peak_memory, run_info
@@ -47,10 +44,7 @@ from cl_suite.runs.lock import Ownership, locked
 from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.runs.refusals import has_diverged, plain_divergence, plain_refusals
 from cl_suite.runs.replacing import discard_old, put_back, recover, set_aside
-from cl_suite.runs.same_settings import differences
 from cl_suite.runs.saved_model import save_model
-from cl_suite.storage import checkpoint
-from cl_suite.storage.files import atomic_write
 
 
 class Run:
@@ -106,11 +100,14 @@ class Run:
         }
         self.resumable, self.diverged, self.replaces = True, False, False
         self.pace = Pace()
-        self.finished = options.resume and folder.config_file.exists()
-        if self.finished:
-            self.finished = is_finished(folder, self.stream.info, model.backbone.weights)
+        goes_on = options.resume and folder.config_file.exists()
+        self.finished = goes_on and is_finished(folder, info, model.backbone.weights)
+        self.checkpoint = Checkpoint(
+            folder, config, self.engine, self.epochs, self.log, self.probes, self.dynamics
+        )
         if options.resume and not self.finished and folder.checkpoint_file.exists():
-            self._load()
+            self.checkpoint.load()
+            self.diverged = any(not _is_finite(record) for record in self.epochs)
 
     def go(self) -> None:
         """Run the remaining sessions; a run that this one replaces comes back if it fails early."""
@@ -133,7 +130,7 @@ class Run:
             raise
 
     def _start(self) -> None:
-        self._write_start()
+        self.folder.write_start(self.run_info, self.config.text)
         self.owner = Ownership(self.folder, self.config.text, self.run_info["id"])
         self.listener.starts(
             WatchedRun(
@@ -172,7 +169,8 @@ class Run:
             if not self.diverged and has_diverged(self.engine.model):
                 self._say_diverged(f"weights are not finite after session {session}")
             if session == 0 and self.engine.artefact is not None:
-                self._save_base(self.engine.artefact)
+                identity = base_identity(self.config, self.stream, self.engine.model.backbone)
+                save_base(self.folder, self.engine.artefact, identity)
             if self.dynamics is not None:
                 self.dynamics.session_ends()
             self._save()
@@ -219,7 +217,7 @@ class Run:
         self.epochs.append(record)
         if self.dynamics is not None:
             self.dynamics.epoch(record.session, record.epoch)
-        if record.loss is not None and not math.isfinite(record.loss) and not self.diverged:
+        if not _is_finite(record) and not self.diverged:
             self._say_diverged(
                 f"loss is {record.loss} in session {record.session}, epoch {record.epoch + 1}"
             )
@@ -236,14 +234,12 @@ class Run:
         self.diverged = True
         self.listener.says(f"note: the {what}: training has diverged; lower --training.lr")
 
-    # --- files on disk ---
-
     def _save(self) -> None:
         self.owner.check()
         if not self.resumable:
             return
         try:
-            engine = self.engine.state_dict()
+            self.checkpoint.save()
         except UnsaveableError as error:
             self.resumable = False
             self.listener.says(
@@ -251,16 +247,6 @@ class Run:
                 "saved, so this run cannot be resumed; add state_dict and load_state_dict to it"
             )
             return
-        tree = {
-            "config": self.config.text,
-            "fingerprint": self.stream.info.fingerprint,
-            "engine": engine,
-            "epochs": [dataclasses.asdict(record) for record in self.epochs],
-            "measured": self.log.state_dict(),
-            "probes": {name: log.state_dict() for name, log in self.probes.items()},
-            "dynamics": self.dynamics.records if self.dynamics is not None else [],
-        }
-        checkpoint.save(self.folder.checkpoint_file, tree)
         self._stand_alone()
 
     def _stand_alone(self) -> None:
@@ -268,47 +254,6 @@ class Run:
         if self.replaces:
             self.replaces = False
             discard_old(self.folder)
-
-    def _load(self) -> None:
-        tree = checkpoint.load(self.folder.checkpoint_file, self.config.device)
-        try:
-            self._take(tree)
-        except UserError:
-            raise
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"the checkpoint of run '{self.folder.path}' does not fit this run ({reason}); it "
-                "comes from another version of the suite; start afresh with --overwrite"
-            ) from error
-
-    def _take(self, tree: dict[str, Any]) -> None:
-        found = differences(tree["config"], self.config)
-        if any(not each.is_place for each in found):
-            raise UserError(
-                f"the checkpoint of run '{self.folder.path}' belongs to other settings "
-                f"({found[0]}); start afresh with --overwrite"
-            )
-        if tree["fingerprint"] != self.stream.info.fingerprint:
-            raise changed_data(self.folder)
-        self.epochs = [EpochRecord(**record) for record in tree["epochs"]]
-        self.diverged = any(r.loss is not None and not math.isfinite(r.loss) for r in self.epochs)
-        self.log.load_state_dict(tree["measured"])
-        for name, log in self.probes.items():
-            log.load_state_dict(tree["probes"][name])
-        self.engine.load_state_dict(tree["engine"])
-        if self.dynamics is not None:
-            self.dynamics.restart(tree["dynamics"], tree["engine"]["model"])
-
-    def _save_base(self, artefact: BaseArtefact) -> None:
-        identity = base_identity(self.config, self.stream, self.engine.model.backbone)
-        save_base(self.folder, artefact, identity)
-
-    def _write_start(self) -> None:
-        self.folder.make()
-        # the settings last: a folder that has them has all the rest
-        self.folder.write_run_info(self.run_info)
-        atomic_write(self.folder.config_file, self.config.text.encode())
 
     def _finish(self) -> None:
         self.owner.check()
@@ -324,6 +269,10 @@ class Run:
         self._stand_alone()
 
 
+def _is_finite(record: EpochRecord) -> bool:
+    return record.loss is None or math.isfinite(record.loss)
+
+
 def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = ()) -> RunFolder:
     """Run one configuration to its end and return its folder.
 
@@ -333,7 +282,7 @@ def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = 
     Raises:
         UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.
     """
-    folder, listener = run_folder(config, options), Listeners(listeners)
+    folder, listener = RunFolder.of(config, options), Listeners(listeners)
     try:
         with plain_refusals():
             check_pair(config)

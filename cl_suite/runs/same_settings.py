@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cl_suite import registry
 from cl_suite.errors import UserError
-from cl_suite.runs.config import RunConfig, is_place, resolve
+from cl_suite.runs.config import RunConfig, is_place, resolve_again
 from cl_suite.runs.flat import flatten
-from cl_suite.storage.files import too_deep
+from cl_suite.runs.reading import from_yaml, parse_mapping
 
 CHANGES_NO_RESULT = {"training.num_workers"}
 _ABSENT = object()
@@ -51,9 +49,9 @@ def differences(text: str, config: RunConfig) -> list[Difference]:
     """
     if text == config.text:
         return []
-    here = flatten(yaml.safe_load(config.text))
-    found = _differing(flatten(_parsed(text)), here)
-    if any(_ABSENT in (d.there, d.here) for d in found) and (again := _resolved(text, config)):
+    here, there = flatten(yaml.safe_load(config.text)), _parsed(text)
+    found = _differing(flatten(there), here)
+    if any(_ABSENT in (d.there, d.here) for d in found) and (again := _resolved(there, config)):
         found = _differing(flatten(again), here)
     return found
 
@@ -77,35 +75,25 @@ def _same_place(found: Difference) -> bool:
     return len({os.path.realpath(place) for place in places}) == 1
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
-        if not isinstance(content, dict):
-            raise ValueError("it is not a mapping")
-        if too_deep(content):
-            raise ValueError("it is nested too deeply")
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        return parse_mapping(text, from_yaml)
+    except (ValueError, TypeError) as error:
         raise UserError(
-            f"the run's settings cannot be read ({' '.join(str(error).split())}); replace the run "
-            "by --overwrite"
+            f"the run's settings cannot be read ({error}); replace the run by --overwrite"
         ) from error
-    return content
 
 
-def _resolved(text: str, config: RunConfig) -> Any:
+def _resolved(content: dict[str, Any], config: RunConfig) -> Any:
     """Return the settings with today's defaults; None if they are no longer accepted."""
     pair = (
         registry.get("scenario", config.scenario_name),
         registry.get("strategy", config.strategy_name),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(text, "utf-8")
-        try:
-            (again,), _ = resolve(*pair, ["--config", str(path)])
-        except ValueError:
-            return None
-    return yaml.safe_load(again.text)
+    try:
+        return yaml.safe_load(resolve_again(*pair, content).text)
+    except ValueError:
+        return None
 
 
 def _shown(value: object) -> str:

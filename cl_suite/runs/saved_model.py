@@ -19,7 +19,6 @@ from cl_suite.errors import UserError
 from cl_suite.models.backbones import CLIP, WAV2VEC2
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
-from cl_suite.parameters import check_parameters
 from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
@@ -161,7 +160,7 @@ def _models_behind(settings: ModelConfig) -> Iterator[ModelConfig]:
         if path is None or path.resolve() in seen or not RunFolder(path).model_file.is_file():
             return
         seen.add(path.resolve())
-        settings = _settings(RunFolder(path), _read(RunFolder(path))["settings"])
+        settings = _settings_of(RunFolder(path))
 
 
 def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tensor] | None:
@@ -210,6 +209,14 @@ def _read(folder: RunFolder) -> dict[str, Any]:
     return tree
 
 
+def _settings_of(folder: RunFolder) -> ModelConfig:
+    """Return a run's settings of the model, without reading its tensors."""
+    settings = checkpoint.load_values(folder.model_file).get("settings")
+    if not isinstance(settings, dict):
+        raise _other_version(folder, "its 'settings' is missing or of another kind")
+    return _settings(folder, settings)
+
+
 def _settings(folder: RunFolder, settings: Mapping[str, Any]) -> ModelConfig:
     known = {field.name for field in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(map(str, settings)) - known):
@@ -219,7 +226,6 @@ def _settings(folder: RunFolder, settings: Mapping[str, Any]) -> ModelConfig:
             "cl-suite"
         )
     try:
-        check_parameters(ModelConfig, settings)
         return ModelConfig(**settings)
     except (TypeError, ValueError) as error:
         raise _other_version(folder, str(error)) from error

@@ -33,6 +33,7 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
 
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_flatten(tree, tensors))
+    _separate(tensors)
     header = json.dumps({"format": FORMAT, "digest": _digest(text, tensors), "tree": text})
     make_folder(path.parent)
     # only one entry: safetensors writes several in random order, but equal states need equal bytes
@@ -45,6 +46,21 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     Raises:
         UserError: if the file is missing, damaged, or not a checkpoint of this version.
     """
+    return _load(path, device, whole=True)
+
+
+def load_values(path: Path) -> dict[str, Any]:
+    """Return the tree that `save` wrote with None for each tensor and array; it reads no tensor.
+
+    Damage that leaves the tree readable is noticed by `load` alone.
+
+    Raises:
+        UserError: as `load` does.
+    """
+    return _load(path, "cpu", whole=False)
+
+
+def _load(path: Path, device: torch.device | str, *, whole: bool) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -53,15 +69,16 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             raise UserError(f"checkpoint '{path}' {what}")
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = json.loads((file.metadata() or {}).get("cl_suite", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if whole else ()
+            tensors = {name: file.get_tensor(name) for name in names}
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise UserError(
                 f"checkpoint '{path}' is from another version; delete its run folder and start the "
                 "run again"
             )
-        if header["digest"] != _digest(header["tree"], tensors):
+        if whole and header["digest"] != _digest(header["tree"], tensors):
             raise UserError(_damaged(path, "its digest does not match"))
-        tree = _unflatten(json.loads(header["tree"]), tensors)
+        tree = _unflatten(json.loads(header["tree"]), tensors if whole else None)
         if not isinstance(tree, dict):
             raise TypeError("it holds no mapping")
     except UserError:
@@ -86,8 +103,18 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _separate(tensors: dict[str, Tensor]) -> None:
+    """Copy tensors that share memory with others: safetensors refuses them."""
+    seen = set()
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        if storage in seen:
+            tensors[name] = tensor.clone()
+        seen.add(storage)
 
 
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -95,8 +122,7 @@ def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
         return value
     if isinstance(value, Tensor):
         name = f"t{len(tensors)}"
-        # a clone: safetensors refuses tensors that share memory
-        tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
+        tensors[name] = value.detach().contiguous()
         return {"$": "tensor", "name": name}
     if isinstance(value, np.ndarray):
         return {"$": "array", "of": _flatten(torch.from_numpy(value.copy()), tensors)}
@@ -114,16 +140,16 @@ def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"a {type(value).__module__}.{type(value).__name__} cannot be saved")
 
 
-def _unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unflatten(value: Any, tensors: Mapping[str, Tensor] | None) -> Any:
     if isinstance(value, list):
         return [_unflatten(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
     mark = value.get("$")
     if mark == "tensor":
-        return tensors[value["name"]]
+        return None if tensors is None else tensors[value["name"]]
     if mark == "array":
-        return tensors[value["of"]["name"]].cpu().numpy()
+        return None if tensors is None else tensors[value["of"]["name"]].cpu().numpy()
     if mark == "tuple":
         return tuple(_unflatten(item, tensors) for item in value["items"])
     if mark == "set":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import types
 import typing
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cl_suite.parameters import Within
+from cl_suite.parameters import Within, annotations_of
 from site_writer.docstrings import arguments, escaped
 
 
@@ -38,17 +37,14 @@ def parameters(cls: type, settings: Mapping[str, Any]) -> list[Parameter]:
     Args:
         settings: of its YAML file, of which `params` are the defaults and `bounds` the ranges.
     """
-    hints, meanings = _hints(cls), _meanings(cls)
-    ours, chosen = settings.get("params") or {}, getattr(cls, "choices", {})
-    bounds = {**getattr(cls, "bounds", {}), **(settings.get("bounds") or {})}
+    hints, meanings = annotations_of(cls), _meanings(cls)
+    ours, bounds = settings.get("params") or {}, settings.get("bounds") or {}
     found = []
     for name, parameter in inspect.signature(cls).parameters.items():
         hint = hints.get(name, parameter.annotation)
         allowed = _ranges(hint)
         if name in bounds:
             allowed = [Within(*bounds[name]).words]
-        if name in chosen:
-            allowed = [", ".join(f"`{word}`" for word in chosen[name])]
         default = ours.get(name, parameter.default)
         found.append(
             Parameter(
@@ -110,14 +106,6 @@ def written(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(written, value))}]"
     return str(value)
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    target = cls if dataclasses.is_dataclass(cls) else cls.__init__  # type: ignore[misc]
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except NameError:  # a name that is imported for type checkers alone
-        return {}
 
 
 def _meanings(cls: type) -> dict[str, str]:

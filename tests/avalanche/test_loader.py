@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.tiny_streams import make_samples, make_stream
@@ -14,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from cl_suite import registry
 from cl_suite.avalanche import api, benchmark
-from cl_suite.avalanche.loader import FileLoader, TensorLoader, batches, serves
+from cl_suite.avalanche.loader import FileLoader, TensorLoader, _Views, batches, serves
 from cl_suite.data.transforms import RandomAffine, ToFloat
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig
@@ -202,6 +204,45 @@ def test_the_number_of_workers_changes_no_draw(
     found = passes(monkeypatch, workers, shuffle=shuffle)
     for expected, own in zip(alone, found, strict=True):
         assert torch.cat(own).equal(torch.cat(expected))
+
+
+class Drawing:
+    """Item `i` is a draw of every global generator, of two kinds from each."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        drawn = [random.random(), random.gauss(), np.random.rand(), np.random.randn()]
+        return torch.tensor([*drawn, torch.rand(1).item(), torch.randn(1).item()]), index
+
+    def eval(self) -> Drawing:
+        return self
+
+
+def test_samples_of_a_batch_draw_as_each_does_alone_and_as_in_earlier_versions() -> None:
+    views = _Views(Drawing(), BatchLayout(views=2, plain=True))
+    views.seed = b"pass"
+    (first, _, *others), _ = batch = views.__getitems__([3, 1])
+    alone = [views[3], views[1]]
+    for own, expected in zip(batch, alone, strict=True):
+        assert own[1] == expected[1]
+        assert all(own[i].equal(expected[i]) for i in (0, 2, 3))
+    stored = [
+        [0.9914500, 0.5237085, 0.8932071, -0.6670736, 0.6610235, 0.2868657],
+        [0.6148030, -0.1366812, 0.7991357, 0.2500527, 0.5787489, -1.3642157],
+        [0.9757995, 0.1996995, 0.5257513, -0.8946439, 0.5923418, 0.5046377],
+    ]
+    torch.testing.assert_close(torch.stack([first, *others]), torch.tensor(stored))
+
+
+def test_the_global_generators_are_restored_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cl_suite.avalanche.internals.resolve", lambda data: None)
+    items: Any = Items()
+    restored: list[Any] = []
+    monkeypatch.setattr("numpy.random.set_state", restored.append)
+    list(batches(items, 2, layout=BatchLayout(views=3)))
+    assert len(restored) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])

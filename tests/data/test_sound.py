@@ -218,6 +218,7 @@ def test_each_sound_of_a_batch_has_its_own_draw(transform: Transform) -> None:
 
 @pytest.mark.parametrize("transform", [*WAVES, *MAPS], ids=name)
 def test_two_equal_transforms_have_equal_words(transform: Transform) -> None:
+    # the words identify a transform in fingerprints and banks, so they must rebuild it
     assert eval(repr(transform)) == transform
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.confusions import confusion_matrix
 from helpers.tiny_streams import make_samples, make_stream
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import TensorLoader, batches
 from cl_suite.data.transforms import ToFloat
 from cl_suite.engine.engine import Engine
-from cl_suite.engine.evaluation import confusion_matrix
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig

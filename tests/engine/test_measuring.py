@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.confusions import evaluate_sessions
 from helpers.tiny_streams import make_samples, make_stream
 
 from cl_suite.data.samples import UNLABELLED, TensorSamples
@@ -102,7 +103,7 @@ def test_a_probe_of_sessions_so_far_predicts_none_of_the_classes_to_come(name: s
     stream = make_stream()
     run = engine(stream, Blind())
     run.train_session(0)
-    confusion = run.evaluate_sessions(0, name)
+    confusion = evaluate_sessions(run, 0, name)
     assert len(confusion) == 1
     seen = list(stream.info.seen_classes(0))
     assert confusion[0][:, seen].sum() == confusion[0].sum() == 20
@@ -121,7 +122,7 @@ def test_where_the_session_is_told_only_its_classes_are_predicted() -> None:
     for session in range(3):
         run.train_session(session)
     for classes, confusion in zip(
-        stream.info.session_classes, run.evaluate_sessions(2, "classifier"), strict=True
+        stream.info.session_classes, evaluate_sessions(run, 2, "classifier"), strict=True
     ):
         assert confusion[:, list(classes)].sum() == confusion.sum() == 5 * len(classes)
 
@@ -190,14 +191,14 @@ def test_probes_read_no_test_label_and_do_not_move_the_random_numbers() -> None:
     for tested in (stream, dataclasses.replace(stream, test=wrong)):
         run = engine(tested, Blind())
         before = torch.get_rng_state()
-        predicted.append(sum(m.sum(0) for m in run.evaluate_sessions(2, "linear")))
+        predicted.append(sum(m.sum(0) for m in evaluate_sessions(run, 2, "linear")))
         assert torch.get_rng_state().equal(before)
     assert predicted[0].equal(predicted[1])
 
 
 def test_probes_pass_over_samples_without_label() -> None:
     run = engine(domains(unlabelled=6), Blind())
-    assert sum(m.sum() for m in run.evaluate_sessions(1, "knn")) == 24
+    assert sum(m.sum() for m in evaluate_sessions(run, 1, "knn")) == 24
 
 
 @pytest.mark.parametrize("name", ["linear", "knn"])
@@ -275,9 +276,9 @@ def test_classes_come_again_only_in_streams_that_say_so() -> None:
     [
         ({"probes": ["knn", "knn"]}, "lists one twice"),
         ({"neighbours": 0}, "at least 1, got 0"),
-        ({"temperature": 0.0}, "above 0 and finite, got 0"),
+        ({"temperature": 0.0}, "above 0, got 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        EvaluationConfig(**settings).check()
+        EvaluationConfig(**settings)

@@ -14,9 +14,10 @@ from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.backbones import Backbone
 from cl_suite.models.classifier import ModelConfig, build_classifier
+from cl_suite.models.digest import state_digest
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.randomness import seed_everything
-from cl_suite.strategies import RanPACPlugin
+from cl_suite.strategies import RanPACPlugin, TEENPlugin
 
 
 class Waking(StrategyPlugin):
@@ -24,6 +25,32 @@ class Waking(StrategyPlugin):
 
     def after_training_epoch(self, template: Any, **kwargs: Any) -> None:
         template.model.train()
+
+
+def test_the_backbone_is_read_once_for_whoever_may_have_changed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the base session after training, for the statistics, and after the strategy."""
+    stream, plugin = make_stream(), TEENPlugin()
+    model = build_classifier(
+        ModelConfig(), stream.info.input_shape, stream.info.num_classes, plugin
+    )
+    recipe = TrainingConfig(base_epochs=1, incremental_epochs=0)
+    engine = Engine(stream, model, plugin, recipe)
+    reads = 0
+
+    def counting(module: nn.Module) -> bytes:
+        nonlocal reads
+        reads += 1
+        return state_digest(module)
+
+    monkeypatch.setattr("cl_suite.features.source.state_digest", counting)
+    found = []
+    for session in range(3):
+        reads = 0
+        engine.train_session(session)
+        found.append(reads)
+    assert found == [3, 1, 1]
 
 
 def statistics(engine: Engine) -> dict[str, Tensor]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from helpers.tiny_streams import make_samples
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from cl_suite.data.samples import FileSamples, TensorSamples
 from cl_suite.data.transforms import ToFloat
 from cl_suite.features.compute import Recipe, content_digests, default_batch_size
 from cl_suite.models.backbones import create_backbone
-from cl_suite.models.digest import weights_digest
+from cl_suite.models.digest import tensor_digest, weights_digest
 
 
 def test_content_does_not_depend_on_labels_and_names(tmp_path: Path) -> None:
@@ -31,6 +32,21 @@ def test_content_does_not_depend_on_labels_and_names(tmp_path: Path) -> None:
 def test_bytes_of_another_shape_or_type_are_other_content() -> None:
     zeros = [torch.zeros(1, 4), torch.zeros(1, 2, 2), torch.zeros(1, 4, dtype=torch.int32)]
     assert len({content_digests(TensorSamples(x, [0]))[0] for x in zeros}) == 3
+
+
+@pytest.mark.parametrize(
+    ("tensor", "stored"),
+    [
+        (torch.arange(6).reshape(2, 3), "80b338c7e28ddaea42466c2fce15947c"),
+        (torch.tensor(1.5), "48940098a5aaa77844b2116c92588048"),
+        (torch.zeros(0, 3), "c355fa3e88f54bb6f795a6b85b1e2e0c"),
+        (torch.tensor([True, False]), "bf946513e2f29bc58958ebaa7b44dadf"),
+        (torch.tensor([1.5, -2.0]).bfloat16(), "e1353dd24c5da610d9d5cb3c21ed3b47"),
+        (torch.arange(6.0).reshape(2, 3).t(), "393ce66f88633acad0d799e26cceb0f3"),
+    ],
+)
+def test_a_tensors_digest_is_that_of_earlier_versions(tensor: Tensor, stored: str) -> None:
+    assert tensor_digest(tensor).hex() == stored
 
 
 def test_the_weights_digest_notices_one_number_and_no_memory_order() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import cl_suite
 from cl_suite.cli import main
+from cl_suite.runs import run as run_module
 
 # two sessions of many classes each: quick, and real data
 SETTINGS: dict[str, Any] = {
@@ -49,3 +50,21 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert error.startswith("cl-suite: ")
     assert error.count("\n") == 1
     return error
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int, error: BaseException) -> None:
+    calls = []
+    original = run_module.Run._after_epoch
+
+    def stop(self: run_module.Run, record: object) -> None:
+        original(self, record)  # type: ignore[arg-type]
+        calls.append(record)
+        if len(calls) == epochs:
+            raise error
+
+    monkeypatch.setattr(run_module.Run, "_after_epoch", stop)
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    for name in ("hits.npz", "accuracy_matrix.npy", "model/model.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name

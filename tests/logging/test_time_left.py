@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cl_suite.logging.time_left import TimeLeft, in_words
+from cl_suite.logging.time_left import TimeLeft
+from cl_suite.runs.forecast import in_words
 
 
 def test_remaining_epochs_count_by_their_samples() -> None:

@@ -181,7 +181,7 @@ def test_adapting_keeps_the_frozen_part_still_and_restores_modes() -> None:
 def test_no_layer_to_adapt_is_refused_with_a_remedy() -> None:
     with pytest.raises(UserError, match=r"targets \['\*\.nothing'\].*name linear or convol"):
         add_lora(small_vit(), LoRASettings(targets=("*.nothing",)))
-    with pytest.raises(UserError, match="rank of an adapter must be at least 1, got 0"):
+    with pytest.raises(UserError, match="rank must be at least 1, got 0"):
         add_lora(small_vit(), LoRASettings(rank=0))
 
 

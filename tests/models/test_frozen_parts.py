@@ -100,7 +100,7 @@ def test_settings_that_contradict_each_other_are_refused(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        ModelConfig(**settings).check()
+        ModelConfig(**settings)
 
 
 def test_other_image_sizes_than_the_weights_resample_the_position_embeddings(

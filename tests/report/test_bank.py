@@ -30,12 +30,6 @@ RUN = [
 ]
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_an_empty_bank_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bank", "ls"]) == 0
     assert "0 entries, 0 bytes" in capsys.readouterr().out

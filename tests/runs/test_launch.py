@@ -14,12 +14,6 @@ from cl_suite.cli import main
 from cl_suite.runs.folder import RunFolder
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def settings_of(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(RunFolder(folder).config_file.read_text("utf-8"))
     return found

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,93 @@ def test_what_is_no_domain_folder_is_passed_by_and_links_are_followed(
 def test_a_note_names_its_domain(domains_root: Path) -> None:
     (domains_root / "quick" / "kind0" / "notes.txt").touch()
     assert folders(domains_root).info.notes[0].startswith("domain 'quick': skipped 1 entry")
+
+
+def write_same_pictures(root: Path, names: Sequence[str], *, own: int = 0) -> Path:
+    """Write domains of the same two classes of ten pictures, under other names and in other order.
+
+    Args:
+        own: further pictures of each class that are in this domain alone.
+    """
+    for number, name in enumerate(names):
+        for picture in range(20):
+            index = (picture + 7 * number) % 10
+            place = root / name / f"kind{picture // 10}"
+            write_image(place / f"{index}{name}.png", picture, (12, 9))
+        for picture in range(2 * own):
+            place = root / name / f"kind{picture // own}"
+            write_image(place / f"own{picture}.png", 50 + 50 * number + picture, (12, 9))
+    return root
+
+
+def contents(sessions: Sequence[Any]) -> list[bytes]:
+    return [row.numpy().tobytes() for samples in sessions for row in inputs(samples)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_domain_tests_a_copy_of_what_another_learns(tmp_path: Path, seed: int) -> None:
+    stream = folders(write_same_pictures(tmp_path, ["photo", "quick"]), seed=seed)
+    assert len(contents(stream.train)) == 32
+    assert len(contents(stream.test)) == 8
+    assert not {*contents(stream.train)} & {*contents(stream.test)}
+    assert stream.info.notes[0].startswith(
+        "20 images are copies of others in the same class (photo/kind0/0photo.png = quick/kind0/7qu"
+    )
+
+
+def test_copies_of_another_domains_pictures_can_be_dropped_or_refused(tmp_path: Path) -> None:
+    write_same_pictures(tmp_path, ["photo", "quick"], own=5)
+    stream = folders(tmp_path, duplicates="drop", domains=["quick", "photo"])
+    sessions = zip(stream.train, stream.test, strict=True)
+    assert [len(train) + len(test) for train, test in sessions] == [30, 10]
+    found = contents([*stream.train, *stream.test])
+    assert len(found) == len({*found})
+    with pytest.raises(UserError, match=r"20 images are copies .*; remove the copies, or pass"):
+        folders(tmp_path, duplicates="refuse")
+
+
+def test_a_domain_of_copies_alone_is_named_if_copies_are_dropped(tmp_path: Path) -> None:
+    write_same_pictures(tmp_path, ["photo", "quick"])
+    with pytest.raises(UserError, match=r"domain 'quick' lacks class 'kind0', .*drop leaves out"):
+        folders(tmp_path, duplicates="drop")
+
+
+def test_a_divided_domain_decides_for_the_copies_in_the_others(tmp_path: Path) -> None:
+    write_same_pictures(tmp_path, ["photo", "quick"])
+    for kind in ("kind0", "kind1"):
+        for index, path in enumerate(sorted((tmp_path / "quick" / kind).iterdir())):
+            part = tmp_path / "quick" / ("test" if index in (2, 5) else "train") / kind
+            part.mkdir(parents=True, exist_ok=True)
+            path.rename(part / path.name)
+        (tmp_path / "quick" / kind).rmdir()
+    stream = folders(tmp_path)
+    assert {*contents(stream.train[:1])} == {*contents(stream.train[1:])}
+    assert {*contents(stream.test[:1])} == {*contents(stream.test[1:])}
+
+
+def test_test_images_that_another_divided_domain_learns_are_counted(tmp_path: Path) -> None:
+    for domain, parts in (("photo", ("train", "test")), ("quick", ("test", "train"))):
+        for number, part in enumerate(parts):
+            for picture in range(3):
+                place = tmp_path / domain / part / "kind0"
+                write_image(place / f"{picture}.png", 10 * number + picture, (12, 9))
+    notes = folders(tmp_path).info.notes
+    assert any(note.startswith("6 of the test images are training images too") for note in notes)
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_no_speaker_is_tested_on_a_copy_of_what_another_teaches(
+    tmp_path: Path, duplicates: str
+) -> None:
+    write_digits(tmp_path)
+    for path in sorted(tmp_path.glob("*_ada_*.wav")):
+        digit, _, take = path.stem.split("_")
+        shutil.copy(path, tmp_path / f"{digit}_bob_{(int(take) + 2) % 5}.wav")
+    stream = speakers(tmp_path, duplicates=duplicates)
+    assert not {*contents(stream.train)} & {*contents(stream.test)}
+    assert stream.info.notes[0].startswith("20 recordings are copies of others in the same class")
+    with pytest.raises(UserError, match=r"20 recordings are copies .*; remove the copies"):
+        speakers(tmp_path, duplicates="refuse")
 
 
 def test_a_speaker_is_a_domain_of_speech(spoken_root: Path) -> None:

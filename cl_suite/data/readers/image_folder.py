@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,24 @@ class Image:
     path: Path
     class_name: str
     part: str
-    key: bytes = b""
+    key: bytes
+
+
+@dataclass
+class Folder:
+    """A folder of class folders, and those of its images that are used."""
+
+    path: Path
+    findings: Findings
+    images: list[Image]
+
+    def rows(self, name: str, part: str = "") -> list[int]:
+        """Return the positions of a class's images, of one part if the folder is divided."""
+        return [
+            row
+            for row, image in enumerate(self.images)
+            if image.class_name == name and image.part in (part, "")
+        ]
 
 
 def read(
@@ -66,30 +84,72 @@ def read(
     Raises:
         UserError: for a bad folder or image; see `find_divided`.
     """
-    folder = Path(root).expanduser()
-    findings = find_divided(folder, root)
-    if classes is not None:
-        keep_listed(findings, as_text("class_order", classes, findings.images))
-    found = _chosen(_readable(findings, folder, skip=skip_unreadable), findings, folder, duplicates)
-    names = tuple(sorted(findings.images))
-    ids = {name: class_id for class_id, name in enumerate(names)}
-    if findings.test is not None:
-        train, test = _given(found, ids, seed)
-    elif test_fraction:
-        train, test = _drawn(found, names, test_fraction, seed)
-    else:
-        train, test = _all(found, names, seed), None
-    learnt = _samples(found, train, ids, folder)
-    square, train_transform, eval_transform = _transforms(image_size, augment)
-    return Pool(
-        train=learnt,
-        test=learnt if test is None else _samples(found, test, ids, folder),
-        class_names=names,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-        load=lambda samples: keep_squares(samples, square),
-        notes=findings.notes(),
+    pools, notes = read_together(
+        {"": root},
+        test_fraction=test_fraction,
+        seed=seed,
+        image_size=image_size,
+        augment=augment,
+        skip_unreadable=skip_unreadable,
+        duplicates=duplicates,
+        classes=classes,
     )
+    return dataclasses.replace(pools[""], notes=(*pools[""].notes, *notes))
+
+
+def read_together(
+    roots: Mapping[str, str],
+    *,
+    test_fraction: float,
+    seed: int,
+    image_size: int,
+    augment: bool = True,
+    skip_unreadable: bool,
+    duplicates: Duplicates,
+    classes: Sequence[object] | None = None,
+) -> tuple[dict[str, Pool], tuple[str, ...]]:
+    """Return the images of each of several folders, and the notes on copies in all of them.
+
+    Each folder is read and split as by `read`, but copies are looked for in all folders: a picture
+    that one folder learns from is not tested by another.
+
+    Args:
+        roots: folders by the name that the notes give them.
+    """
+    folders = {name: _found(root, classes, skip=skip_unreadable) for name, root in roots.items()}
+    notes = _leave_out_copies(folders, duplicates)
+    # a folder that is divided decides for the copies in all others; training before test
+    on_test = {
+        image.key: part == "test"
+        for part in ("test", "train")
+        for folder in folders.values()
+        for image in folder.images
+        if image.part == part
+    }
+    square, train_transform, eval_transform = _transforms(image_size, augment)
+    pools: dict[str, Pool] = {}
+    learnt: set[bytes] = set()
+    tested: list[bytes] = []
+    for name, folder in folders.items():
+        train, test = _split(folder, test_fraction, seed, on_test)
+        learnt |= {folder.images[row].key for row in train}
+        tested += [folder.images[row].key for row in test or ()]
+        samples = _samples(folder, train)
+        pools[name] = Pool(
+            train=samples,
+            test=samples if test is None else _samples(folder, test),
+            class_names=tuple(sorted(folder.findings.images)),
+            train_transform=train_transform,
+            eval_transform=eval_transform,
+            load=lambda samples: keep_squares(samples, square),
+            notes=folder.findings.notes(),
+        )
+    if both := sum(key in learnt for key in tested):
+        notes.append(
+            f"{both} of the test images are training images too, so they are recognised, not "
+            "learned; --scenario.duplicates drop leaves them out"
+        )
+    return pools, tuple(notes)
 
 
 def keep_squares(samples: Samples, square: ResizeCenterCrop) -> Samples:
@@ -111,8 +171,12 @@ def _transforms(image_size: int, augment: bool) -> tuple[ResizeCenterCrop, Trans
     return square, Compose((square, *crop)) if augment else plain, plain
 
 
-def _readable(findings: Findings, folder: Path, *, skip: bool) -> list[Image]:
+def _found(root: str, classes: Sequence[object] | None, *, skip: bool) -> Folder:
     """Return the images that can be decoded, class by class; training part first."""
+    path = Path(root).expanduser()
+    findings = find_divided(path, root)
+    if classes is not None:
+        keep_listed(findings, as_text("class_order", classes, findings.images))
     parts = {"train" if findings.test is not None else "": findings.images}
     if findings.test is not None:
         parts["test"] = findings.test
@@ -121,20 +185,16 @@ def _readable(findings: Findings, folder: Path, *, skip: bool) -> list[Image]:
     for part, images in parts.items():
         for name, paths in images.items():
             with ThreadPoolExecutor() as pool:
-                for path, look in zip(paths, pool.map(look_into, paths), strict=True):
+                for file, look in zip(paths, pool.map(look_into, paths), strict=True):
                     if look.problem is None:
-                        found.append(Image(path, name, part))
+                        found.append(Image(file, name, part, look.key))
                         looks.append(look)
                     elif not skip:
                         raise UserError(f"{look.problem}; or pass --scenario.skip_unreadable true")
                     else:
-                        findings.skip("unreadable image", path.relative_to(folder).as_posix())
+                        findings.skip("unreadable image", file.relative_to(path).as_posix())
     _say_dark(looks, findings)
-    keys = same_pictures([image.path for image in found], [look.key for look in looks])
-    return [
-        Image(image.path, image.class_name, image.part, key)
-        for image, key in zip(found, keys, strict=True)
-    ]
+    return Folder(path, findings, found)
 
 
 def _say_dark(looks: Sequence[Look], findings: Findings) -> None:
@@ -146,85 +206,82 @@ def _say_dark(looks: Sequence[Look], findings: Findings) -> None:
         )
 
 
-def _chosen(
-    found: Sequence[Image], findings: Findings, folder: Path, duplicates: Duplicates
-) -> list[Image]:
-    """Return the images without the copies that are not wanted, and say what was found."""
-    names = [image.path.relative_to(folder).as_posix() for image in found]
+def _leave_out_copies(folders: Mapping[str, Folder], duplicates: Duplicates) -> list[str]:
+    """Leave out the copies that are not wanted, and return sentences on what was found."""
+    places = [(name, image) for name, folder in folders.items() for image in folder.images]
+    keys = same_pictures([image.path for _, image in places], [image.key for _, image in places])
     rows, notes = without_copies(
-        [image.key for image in found],
-        names,
-        [image.class_name for image in found],
+        keys,
+        [
+            (Path(name) / image.path.relative_to(folders[name].path)).as_posix()
+            for name, image in places
+        ],
+        [image.class_name for _, image in places],
         duplicates,
-        together=findings.test is None,
+        together=all(folder.findings.test is None for folder in folders.values()),
     )
-    findings.said += notes
-    if findings.test is not None and duplicates == "keep":
-        learnt = {image.key for image in found if image.part == "train"}
-        if both := sum(image.part == "test" and image.key in learnt for image in found):
-            findings.said.append(
-                f"{both} of the test images are training images too, so they are recognised, not "
-                "learned; --scenario.duplicates drop leaves them out"
-            )
-    chosen = [found[row] for row in rows]
+    chosen: dict[str, list[Image]] = {name: [] for name in folders}
+    for row in rows:
+        name, image = places[row]
+        chosen[name].append(dataclasses.replace(image, key=keys[row]))
+    for name, folder in folders.items():
+        _use(folder, chosen[name])
+    return notes
+
+
+def _use(folder: Folder, chosen: Sequence[Image]) -> None:
+    """Reduce a folder to the chosen ones of its images, and to the classes that these have."""
+    classes = folder.findings.images
     left = {image.class_name for image in chosen if image.part != "test"}
-    for name in sorted(findings.images.keys() - left):
-        if not any(image.class_name == name for image in found):
+    for name in sorted(classes.keys() - left):
+        if not any(image.class_name == name for image in folder.images):
             raise UserError(
                 f"class '{name}' has no readable image; add images or remove the folder"
             )
-        findings.images.pop(name)
-        findings.skip("a class folder with copies alone", name)
-    return [image for image in chosen if image.class_name in findings.images]
+        classes.pop(name)
+        folder.findings.skip("a class folder with copies alone", name)
+    folder.images = [image for image in chosen if image.class_name in classes]
 
 
-def _rows(found: Sequence[Image], name: str, part: str = "") -> list[int]:
-    return [
-        row
-        for row, image in enumerate(found)
-        if image.class_name == name and image.part in (part, "")
+def _split(
+    folder: Folder, test_fraction: float, seed: int, on_test: dict[bytes, bool]
+) -> tuple[list[int], list[int] | None]:
+    """Return the rows to learn from, and those to test on; None if both are the same."""
+    names = sorted(folder.findings.images)
+    divided = folder.findings.test is not None
+    # the first shots are a random choice
+    orders = [
+        _shuffled(folder.rows(name, "train"), seed, class_id) for class_id, name in enumerate(names)
     ]
+    if test_fraction and not divided:
+        return _drawn(folder, names, orders, test_fraction, on_test)
+    train = [row for order in orders for row in order]
+    return train, [row for name in names for row in folder.rows(name, "test")] if divided else None
 
 
 def _shuffled(rows: Sequence[int], seed: int, class_id: int) -> list[int]:
-    # the first shots are a random choice
     order = np.random.default_rng([seed, class_id]).permutation(len(rows))
     return [rows[i] for i in order]
 
 
-def _all(found: Sequence[Image], names: Sequence[str], seed: int) -> list[int]:
-    return [
-        row
-        for class_id, name in enumerate(names)
-        for row in _shuffled(_rows(found, name), seed, class_id)
-    ]
-
-
-def _given(found: Sequence[Image], ids: dict[str, int], seed: int) -> tuple[list[int], list[int]]:
-    train = [
-        row
-        for name, class_id in ids.items()
-        for row in _shuffled(_rows(found, name, "train"), seed, class_id)
-    ]
-    return train, [row for name in ids for row in _rows(found, name, "test")]
-
-
 def _drawn(
-    found: Sequence[Image], names: Sequence[str], test_fraction: float, seed: int
+    folder: Folder,
+    names: Sequence[str],
+    orders: Sequence[Sequence[int]],
+    test_fraction: float,
+    on_test: dict[bytes, bool],
 ) -> tuple[list[int], list[int]]:
     """Return the rows to learn from and to test on; copies of one picture are on one side."""
-    keys = [image.key for image in found]
-    on_test: dict[bytes, bool] = {}
+    keys = [image.key for image in folder.images]
     train: list[int] = []
     test: list[int] = []
-    for class_id, name in enumerate(names):
-        order = _shuffled(_rows(found, name), seed, class_id)
+    for name, order in zip(names, orders, strict=True):
         drawn = draw_test(order, _num_test(name, len(order), test_fraction), keys, on_test)
         if not 0 < len(drawn) < len(order):
             raise UserError(
-                f"the images of class '{name}' are copies of one another or of other classes' "
-                "images, so none can be tested that is not learned; add images, or pass "
-                "--scenario.duplicates drop"
+                f"the images of class '{name}' are copies of one another or of other images "
+                f"('{folder.path}'), so none can be tested that is not learned; add images, or "
+                "pass --scenario.duplicates drop"
             )
         test += sorted(drawn)
         train += [row for row in order if row not in drawn]
@@ -241,8 +298,7 @@ def _num_test(name: str, num_images: int, test_fraction: float) -> int:
     return min(max(1, round(num_images * test_fraction)), num_images - 1)
 
 
-def _samples(
-    found: Sequence[Image], rows: Sequence[int], ids: dict[str, int], folder: Path
-) -> FileSamples:
-    images = [found[row] for row in rows]
-    return FileSamples([i.path for i in images], [ids[i.class_name] for i in images], folder)
+def _samples(folder: Folder, rows: Sequence[int]) -> FileSamples:
+    ids = {name: class_id for class_id, name in enumerate(sorted(folder.findings.images))}
+    images = [folder.images[row] for row in rows]
+    return FileSamples([i.path for i in images], [ids[i.class_name] for i in images], folder.path)

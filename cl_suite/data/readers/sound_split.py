@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from cl_suite.data.cut import rows_by_key
 from cl_suite.data.readers.names import as_text
 from cl_suite.errors import UserError, suggestion
 
@@ -47,9 +48,7 @@ def held_out(
         takes = sorted({one.take for one in recordings if one.take is not None})
         first = set(takes[: _share(len(takes), test_fraction)])
         return {row for row, one in enumerate(recordings) if one.take in first}
-    rows: dict[str, list[int]] = {}
-    for row, one in enumerate(recordings):
-        rows.setdefault(one.class_name, []).append(row)
+    rows = rows_by_key([one.class_name for one in recordings])
     drawn: set[int] = set()
     for class_id, of_class in enumerate(rows.values()):
         order = np.random.default_rng([seed, class_id]).permutation(len(of_class))

@@ -92,7 +92,7 @@ def check_budget(
     session_sizes: Sequence[int],
     fixed_classes: int | None = None,
 ) -> None:
-    """Raise `UserError` if some session would leave a class without a sample.
+    """Raise `UserError` if some session would leave a class without a sample; a share never does.
 
     The bytes of a sample are unknown until it is encoded. For a budget in bytes only obvious cases
     are therefore found.

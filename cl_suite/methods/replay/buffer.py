@@ -35,7 +35,27 @@ __all__ = [
 ]
 
 
-class QuotaBuffer:
+class _Buffer:
+    """What both buffers say of the samples that they keep."""
+
+    exemplars: Exemplars
+
+    @property
+    def num_samples(self) -> int:
+        """Samples kept."""
+        return len(self.exemplars)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes kept, extras included."""
+        return self.exemplars.num_bytes
+
+    def bind(self, data: Any) -> None:
+        """Use a data set's transforms for the samples; see `Exemplars.bind`."""
+        self.exemplars.bind(data)
+
+
+class QuotaBuffer(_Buffer):
     """Splits one budget into equal quotas per class; filled at the end of each session.
 
     A class's samples are a list, best first. When the quota shrinks, the first ones stay. If a
@@ -66,20 +86,6 @@ class QuotaBuffer:
         self.fixed_classes = fixed_classes
         self.exemplars = Exemplars()
         self.num_seen: dict[int, int] = {}
-
-    @property
-    def num_samples(self) -> int:
-        """Samples kept."""
-        return len(self.exemplars)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes kept."""
-        return self.exemplars.num_bytes
-
-    def bind(self, data: Any) -> None:
-        """Use a data set's transforms for the samples; see `Exemplars.bind`."""
-        self.exemplars.bind(data)
 
     def quota(self, data: Any = None) -> int:
         """Return the quota of each class, in samples or bytes, after `data` is seen too.
@@ -203,7 +209,7 @@ class QuotaBuffer:
         )
 
 
-class ReservoirBuffer:
+class ReservoirBuffer(_Buffer):
     """A uniform sample of everything seen, in one pass (Vitter, 1985, algorithm R).
 
     Item `n`, counted from 0, goes to slot `n` while slots are free. Later a number from 0 to `n` is
@@ -227,20 +233,6 @@ class ReservoirBuffer:
         self.capacity = int(parsed.amount)
         self.exemplars = Exemplars()
         self.num_seen = 0
-
-    @property
-    def num_samples(self) -> int:
-        """Samples kept."""
-        return len(self.exemplars)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes kept, extras included."""
-        return self.exemplars.num_bytes
-
-    def bind(self, data: Any) -> None:
-        """Use a data set's transforms for the samples; see `Exemplars.bind`."""
-        self.exemplars.bind(data)
 
     def insert(self, data: Any, rows: Rows, extras: Mapping[str, Tensor] | None = None) -> None:
         """Offer samples of an Avalanche data set to the reservoir; see `Exemplars.append`."""

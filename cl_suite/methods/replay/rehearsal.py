@@ -28,7 +28,8 @@ class RehearsalPlugin(StrategyPlugin):
 
     Args:
         buffer: size limit in samples (500), bytes (2MB, 300kB), or as a share of the training
-            samples seen so far (1%).
+            samples seen so far (1%); a share keeps at least one sample of each class, so it can be
+            exceeded.
         selection: how samples of a class are chosen: random, closest to its mean, or herding.
         fixed_classes: share the buffer among this many classes from the first session on; null to
             share among the classes seen so far.

@@ -76,7 +76,7 @@ class MomentumParameters:
     """Parameters of methods with a momentum copy.
 
     Args:
-        queue_size: number of earlier batches' projections kept as negatives.
+        queue_size: projections of earlier batches kept as negatives, for each view.
         first_momentum, last_momentum: share of the momentum copy kept in a session's first step
             and in its last step.
     """

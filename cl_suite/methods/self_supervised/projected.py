@@ -1,4 +1,4 @@
-"""Networks with a projector on their features, and frozen copies of such networks."""
+"""Networks with a projector on their features, and copies of them that follow or stay fixed."""
 
 from __future__ import annotations
 

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from helpers.kept_samples import data_of, saved_and_loaded, values
 
 from cl_suite.avalanche import api
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.transforms import Identity
 from cl_suite.errors import UserError
 from cl_suite.methods.replay.buffer import QuotaBuffer, ReservoirBuffer, check_budget, parse_budget
-from cl_suite.methods.replay.selection import herding, interleave, ordered
-from cl_suite.storage import checkpoint
-
-
-def data_of(labels: list[int], start: float = 0.0) -> Any:
-    """Samples `start, start + 1, ...`, 4 bytes each."""
-    values = torch.arange(len(labels), dtype=torch.float32)[:, None] + start
-    samples = TensorSamples(values, labels)
-    return api.dataset(samples, Identity(), Identity(), range(len(labels)))
-
-
-def values(buffer: QuotaBuffer | ReservoirBuffer) -> list[float]:
-    inputs: list[float] = buffer.exemplars.batch(range(buffer.num_samples))[0][:, 0].tolist()
-    return inputs
 
 
 def sizes(buffer: QuotaBuffer) -> dict[int, int]:
@@ -224,93 +208,6 @@ def test_classes_that_come_again_are_kept_in_the_proportion_seen() -> None:
     assert buffer.num_seen == {0: 40}
 
 
-def test_interleaving_keeps_the_proportion_in_every_part() -> None:
-    items = list(interleave(range(100), range(100), (30, 10)))
-    assert len(items) == 200
-    for length in range(1, 120):
-        num_new = sum(is_new for is_new, _ in items[:length])
-        assert abs(num_new - length / 4) < 1
-    for which in (False, True):
-        assert [i for is_new, i in items if is_new is which] == list(range(100))
-    assert list(interleave([], [1, 2], (0, 2))) == [(True, 1), (True, 2)]
-
-
-def brute_force_herding(features: Tensor, limit: int) -> list[int]:
-    """iCaRL's algorithm 4 as it is written, in float64."""
-    x, chosen = features.double(), list[int]()
-    mean = x.mean(0)
-    for k in range(1, limit + 1):
-        candidates = [i for i in range(len(x)) if i not in chosen]
-        gaps = [(mean - (x[i] + x[chosen].sum(0)) / k).norm() for i in candidates]
-        chosen.append(candidates[int(torch.stack(gaps).argmin())])
-    return chosen
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_herding_is_the_published_algorithm_and_avalanches_order(seed: int) -> None:
-    from avalanche.training.storage_policy import HerdingSelectionStrategy
-
-    features = F.normalize(torch.randn(30, 4, generator=torch.Generator().manual_seed(seed)))
-    expected = brute_force_herding(features, 30)
-    assert herding(features, 30).tolist() == expected
-    assert herding(features, 7).tolist() == expected[:7]
-    avalanches = HerdingSelectionStrategy.make_sorted_indices_from_features
-    assert avalanches(None, features) == expected  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_closest_is_a_sort_by_distance_and_avalanches_order(seed: int) -> None:
-    from avalanche.training.storage_policy import ClosestToCenterSelectionStrategy
-
-    features = torch.randn(30, 4, generator=torch.Generator().manual_seed(seed))
-    distances = [(f - features.double().mean(0)).norm().item() for f in features.double()]
-    expected = sorted(range(30), key=distances.__getitem__)
-    assert ordered(features, "closest", 30).tolist() == expected
-    avalanches = ClosestToCenterSelectionStrategy.make_sorted_indices_from_features
-    assert list(avalanches(None, features)) == expected  # type: ignore[arg-type]
-
-
-def test_herding_by_hand() -> None:
-    # mean (0, 0.5). Nearest: row 2, at 0.4. With it row 3 gives (0, 1), at 0.5, and rows 0 and 1
-    # give (+-0.5, 0.45), at 0.502. With both, row 0 and 1 are equally near, and the first is taken.
-    features = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.9], [0.0, 1.1]])
-    assert herding(features, 4).tolist() == [2, 3, 0, 1]
-
-
-def test_herding_looks_at_directions_not_at_lengths() -> None:
-    features = torch.randn(20, 4)
-    lengths = torch.rand(20, 1) + 0.5
-    assert ordered(features, "herding", 8).equal(ordered(features * lengths, "herding", 8))
-
-
-@pytest.mark.parametrize("selection", ["closest", "herding"])
-def test_the_buffer_takes_each_class_by_its_own_features(selection: Any) -> None:
-    features, labels = torch.randn(12, 3), [0, 1] * 6
-    buffer = QuotaBuffer(6, selection)
-    buffer.update(data_of(labels), (features, torch.tensor(labels)))
-    for class_id, found in ((0, values(buffer)[:3]), (1, values(buffer)[3:])):
-        rows = [i for i, label in enumerate(labels) if label == class_id]
-        expected = ordered(features[rows], selection, 3).tolist()
-        assert found == [rows[i] for i in expected]
-
-
-def test_a_choice_by_features_needs_them() -> None:
-    with pytest.raises(ValueError, match="selection 'herding' needs features"):
-        QuotaBuffer(4, "herding").update(data_of([0, 1]))
-
-
-def test_unknown_selections_and_class_numbers_are_refused() -> None:
-    with pytest.raises(UserError, match="selection 'nearest' is unknown; known: random, closest"):
-        QuotaBuffer(4, "nearest")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="fixed_classes must be at least 1 or null, got 0"):
-        QuotaBuffer(4, fixed_classes=0)
-
-
-def saved_and_loaded(state: dict[str, Any], folder: Path) -> dict[str, Any]:
-    checkpoint.save(folder / "state", state)
-    return checkpoint.load(folder / "state")
-
-
 def test_a_restored_buffer_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     first, second = QuotaBuffer(9), QuotaBuffer(9)
     first.update(data_of([0] * 20))
@@ -327,97 +224,9 @@ def test_a_restored_buffer_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 # reservoir
 
 
-def test_the_first_items_fill_the_slots_in_order() -> None:
-    buffer = ReservoirBuffer(3)
-    buffer.insert(data_of([0, 1, 2]), range(3))
-    assert values(buffer) == [0, 1, 2]
-    assert buffer.exemplars.targets == [0, 1, 2]
-
-
-def test_later_items_replace_the_slot_that_is_drawn() -> None:
-    """Algorithm R, written out with the same draws."""
-    torch.manual_seed(5)
-    buffer, data = ReservoirBuffer(3), data_of([0] * 40)
-    for rows in torch.arange(40).split(7):  # batches change nothing
-        buffer.insert(data, rows)
-    torch.manual_seed(5)
-    slots = [0.0, 1.0, 2.0]
-    for n in range(3, 40):
-        if (r := int(torch.randint(n + 1, ()))) < 3:
-            slots[r] = n
-    assert values(buffer) == slots
-    assert buffer.num_seen == 40
-
-
-def test_the_next_item_is_kept_with_probability_3_in_n_plus_1() -> None:
-    torch.manual_seed(0)
-    data, last, any_slot = data_of([0] * 8), 0, torch.zeros(8)
-    for _ in range(2000):
-        buffer = ReservoirBuffer(3)
-        buffer.insert(data, range(8))
-        kept = [int(v) for v in values(buffer)]
-        last += 7 in kept
-        any_slot[kept] += 1
-    # item n = 7: 3/8 of 2000 = 750, standard deviation 21.7; the same for every item by then
-    assert abs(last - 750) < 90
-    assert (any_slot - 750).abs().max() < 90
-
-
-def test_extras_go_with_their_samples() -> None:
-    buffer, data = ReservoirBuffer(4), data_of(list(range(30)))
-    for rows in torch.arange(30).split(10):
-        buffer.insert(data, rows, {"double": 2.0 * rows})
-    inputs, labels, extras = buffer.draw(4)
-    assert extras["double"].equal(2 * labels.float())
-    assert inputs[:, 0].equal(labels.float())
-
-
-def test_a_draw_is_without_replacement_and_from_the_global_generator() -> None:
-    buffer = ReservoirBuffer(50)
-    buffer.insert(data_of(list(range(20))), range(20))
-    torch.manual_seed(2)
-    labels = buffer.draw(10)[1]
-    assert len(set(labels.tolist())) == 10
-    torch.manual_seed(2)
-    assert buffer.draw_rows(10).equal(labels)
-    assert sorted(buffer.draw(99)[1].tolist()) == list(range(20))  # all there are
-
-
-def test_an_empty_reservoir_has_nothing_to_draw() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        ReservoirBuffer(5).draw(2)
-
-
-@pytest.mark.parametrize("budget", ["2MB", "1%"])
-def test_a_reservoir_counts_samples(budget: str) -> None:
-    with pytest.raises(UserError, match=f"buffer '{budget}' is not a number of samples"):
-        ReservoirBuffer(budget)
-
-
-def test_a_restored_reservoir_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
-    data = data_of(list(range(60)))
-    first, second = ReservoirBuffer(5), ReservoirBuffer(5)
-    first.insert(data, range(30), {"n": torch.arange(30)})
-    second.load_state_dict(saved_and_loaded(first.state_dict(), tmp_path))
-    for buffer in (first, second):
-        torch.manual_seed(1)
-        buffer.insert(data, range(30, 60), {"n": torch.arange(30, 60)})
-    assert values(second) == values(first)
-    assert second.num_seen == first.num_seen == 60
-
-
 def test_both_buffers_count_samples_and_bytes() -> None:
     reservoir, quota = ReservoirBuffer(5), QuotaBuffer(5)
     reservoir.insert(data_of([0] * 9), range(9), {"logits": torch.zeros(9, 2)})
     quota.update(data_of([0] * 9))
     assert (reservoir.num_samples, reservoir.num_bytes) == (5, 5 * (4 + 8))
     assert (quota.num_samples, quota.num_bytes) == (5, 20)
-
-
-def test_no_order_of_insertion_loses_a_slot() -> None:
-    for first, second in itertools.product(range(1, 5), repeat=2):
-        buffer = ReservoirBuffer(4)
-        data = data_of([0] * 8)
-        buffer.insert(data, range(first))
-        buffer.insert(data, range(first, first + second))
-        assert buffer.num_samples == min(4, first + second)

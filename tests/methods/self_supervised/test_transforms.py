@@ -78,6 +78,7 @@ def test_values_stay_from_0_to_1_and_words_say_the_transform(transform: Transfor
         assert found.isfinite().all()
         assert found.min() >= 0
         assert found.max() <= 1 + 1e-6
+    # the words identify a transform in fingerprints and banks, so they must rebuild it
     assert eval(repr(transform)) == transform
 
 
