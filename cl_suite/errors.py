@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 
 LONGEST_SHOWN = 120  # characters of a path in a message
+MOST_NAMED = 60  # names in a message
 
 _REFUSALS = {  # the end of a sentence that begins with the path
     errno.EACCES: "cannot be {verb}: you have no permission; change it, or choose another place",
@@ -48,7 +49,8 @@ def suggestion(value: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     known = sorted(known)
     if (near := nearest(value, known, cutoff)) is not None:
         return f"; did you mean '{near}'?"
-    return f"; known: {', '.join(known) or 'none'}"
+    more = f", ... ({len(known):,} in all)" if len(known) > MOST_NAMED else ""
+    return f"; known: {', '.join(known[:MOST_NAMED]) or 'none'}{more}"
 
 
 def nearest(value: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -72,7 +74,10 @@ def os_refusal(
     """
     shown = _shortened(os.fsdecode(path or error.filename or "a file"))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full while writing '{shown}'; free some space and resume with --resume"
+        return (
+            f"the disk is full while writing '{shown}'; free some space and repeat the command (a "
+            "run goes on by --resume)"
+        )
     if error.errno in _REFUSALS:
         return f"'{shown}' {_REFUSALS[error.errno].format(verb=verb)}"
     reason = " ".join(str(error.strerror or error).split())
@@ -105,9 +110,10 @@ def option(name: str, value: object = None) -> str:
     """Return how a user sets an option, on the command line or in a program.
 
     Args:
-        name: section and key, such as `strategy.groups`; in a program a strategy's parameters are
-            arguments of its plugin.
-        value: as the command line takes it; None for the option's name alone.
+        name: section and key, such as `strategy.groups`; in a program the parameters of a strategy
+            or a scenario are arguments of its class.
+        value: as the command line takes it, or a list; None for the option's name alone. `N` stands
+            for a number.
 
     Example:
         >>> option("strategy.groups", "bn+fc"), option("model.frozen", "false")
@@ -117,9 +123,13 @@ def option(name: str, value: object = None) -> str:
         '--strategy.groups bn+fc'
     """
     if _ON_COMMAND_LINE.get():
-        return f"--{name}" if value is None else f"--{name} {value}"
-    key = name.removeprefix("strategy.")
-    if value is None:
-        return key
-    text = str(value)
-    return f"{key}={_PYTHON.get(text) or (text if text.isnumeric() else repr(text))}"
+        shown = f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
+        return f"--{name}" if value is None else f"--{name} {shown}"
+    key = name.removeprefix("strategy.").removeprefix("scenario.")
+    return key if value is None else f"{key}={_in_python(value)}"
+
+
+def _in_python(value: object) -> str:
+    if not isinstance(value, str):
+        return repr(value)
+    return _PYTHON.get(value) or (value if value.isnumeric() or value == "N" else repr(value))

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Parameters:
         UserError: (a `ValueError`) when the object is made; it names the parameter.
     """
 
-    _option_prefix = ""  # before a parameter's name in messages
+    _option_prefix = ""  # the section of the command line's options, such as `model.`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -106,7 +106,8 @@ class Parameters:
             cls.__doc__ = _with_arguments(inspect.cleandoc(doc), missing)
 
     def __post_init__(self) -> None:
-        check_parameters(type(self), vars(self), self._option_prefix)
+        prefix = option(self._option_prefix) if self._option_prefix else ""
+        check_parameters(type(self), vars(self), prefix)
         self.check()
 
     def check(self) -> None:

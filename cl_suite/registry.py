@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from typing import Any, Literal
@@ -26,6 +26,7 @@ GROUPS: dict[Kind, str] = {"scenario": "cl_suite.scenarios", "strategy": "cl_sui
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # of a YAML file, besides class and summary, and of `default_config`
 SECTIONS = ("params", "bounds", "model", "training", "evaluation", "for_scenario", "tiny")
+RUN_SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")  # of a run's settings
 LISTENER_GROUP = "cl_suite.listeners"
 LISTENERS = {  # of every run; third parties add theirs by entry points
     "tensorboard": "cl_suite.logging.run_dashboard.RunDashboard",
@@ -158,17 +159,31 @@ def _from_yaml(kind: Kind, name: str, content: Mapping[str, Any]) -> Entry:
 
 def _own_settings(entry: Entry) -> dict[str, Any]:
     settings = getattr(entry.load(), "default_config", {})
+    whose = f"default_config of {entry.kind} '{entry.name}'"
+    _check_sections(settings, SECTIONS, whose)
+    for scenario, own in (settings.get("for_scenario") or {}).items():
+        _check_sections(own, RUN_SECTIONS, f"{whose} for scenario '{scenario}'")
+    for name, ends in (settings.get("bounds") or {}).items():
+        if not isinstance(ends, Sequence) or len(ends) != 2:
+            raise UserError(f"{whose}: bounds of '{name}' must be two numbers, got {ends!r}")
+    return dict(settings)
+
+
+def _check_sections(settings: Any, known: Sequence[str], whose: str) -> None:
+    """Raise `UserError` unless settings are a mapping of known sections to mappings."""
     if not isinstance(settings, Mapping):
         raise UserError(
-            f"default_config of {entry.kind} '{entry.name}' must be a mapping of sections, such as "
+            f"{whose} must be a mapping of sections, such as "
             f"{{'training': {{'base_epochs': 10}}}}, got {settings!r}"
         )
-    if unknown := [section for section in settings if section not in SECTIONS]:
-        raise UserError(
-            f"default_config of {entry.kind} '{entry.name}' has a section '{unknown[0]}', which "
-            f"does not exist{suggestion(str(unknown[0]), SECTIONS)}"
-        )
-    return dict(settings)
+    for section, values in settings.items():
+        if section not in known:
+            raise UserError(
+                f"{whose} has a section '{section}', which does not exist"
+                f"{suggestion(str(section), known)}"
+            )
+        if values is not None and not isinstance(values, Mapping):
+            raise UserError(f"{whose}: '{section}' must be a mapping of settings, got {values!r}")
 
 
 def _package(point: metadata.EntryPoint) -> str:

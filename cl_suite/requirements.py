@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cl_suite.errors import option
+
 if TYPE_CHECKING:  # `cl-suite list pairs` uses this module without torch, whose import is slow
     from cl_suite.data.stream import Kind, Modality, Stream
 
@@ -100,6 +102,14 @@ def misfit(requirements: Requirements, kind: Kind, modality: Modality) -> str | 
     return None
 
 
+def does_not_run(scenario_name: str, reason: str) -> str:
+    """Return the end of a sentence that begins with a strategy; `reason` is from `misfit`."""
+    return (
+        f"does not run on scenario '{scenario_name}': {reason}; `cl-suite list pairs` shows the "
+        "pairs that run"
+    )
+
+
 class Settings(Protocol):
     """The settings of a run that are checked; `runs.config.RunConfig` has them."""
 
@@ -146,14 +156,17 @@ def unmet_by_stream(requirements: Requirements, config: Settings, stream: Stream
 def _unmet_by_model(requirements: Requirements, config: Settings) -> str | None:
     model, needed = config.model, requirements.head
     if needed is not None and model.head != needed:
-        return f"needs a {needed} head, got '{model.head}'; pass --model.head {needed}"
+        return f"needs a {needed} head, got '{model.head}'; pass {option('model.head', needed)}"
     if requirements.text_tower and not model.backbone.startswith("clip:"):
         return (
-            f"needs a backbone that reads text, got '{model.backbone}'; pass --model.backbone "
-            "clip:openai/clip-vit-base-patch16"
+            f"needs a backbone that reads text, got '{model.backbone}'; pass "
+            f"{option('model.backbone', 'clip:openai/clip-vit-base-patch16')}"
         )
     if model.lora_rank and requirements.own_adapters:
-        return "adds its own adapters or prompts to the backbone; leave out --model.lora_rank"
+        return (
+            "adds its own adapters or prompts to the backbone; leave out "
+            f"{option('model.lora_rank')}"
+        )
     return None
 
 
@@ -166,8 +179,8 @@ def _unmet_by_training(requirements: Requirements, config: Settings) -> str | No
     smallest = requirements.batch.smallest
     if config.training.batch_size < smallest:
         return (
-            f"needs batches of {smallest} samples or more, got --training.batch_size "
-            f"{config.training.batch_size}; pass at least {smallest}"
+            f"needs batches of {smallest} samples or more, got "
+            f"{option('training.batch_size', config.training.batch_size)}; pass at least {smallest}"
         )
     return None
 
@@ -175,11 +188,14 @@ def _unmet_by_training(requirements: Requirements, config: Settings) -> str | No
 def _unmet_by_evaluation(requirements: Requirements, config: Settings) -> str | None:
     if not requirements.classifier and not config.evaluation.probes:
         return (
-            "learns no classifier, so a probe must measure it; pass --evaluation.probes "
-            "[linear,knn]"
+            "learns no classifier, so a probe must measure it; pass "
+            f"{option('evaluation.probes', ['linear', 'knn'])}"
         )
     if requirements.session_told and not config.evaluation.task_known:
-        return "predicts only if it knows a sample's session; pass --evaluation.task_known true"
+        return (
+            "predicts only if it knows a sample's session; pass "
+            f"{option('evaluation.task_known', 'true')}"
+        )
     return None
 
 
@@ -190,7 +206,7 @@ def unmet_by_scenario(requirements: Requirements, config: Settings) -> str | Non
     # a scenario need not say either; its stream does
     known_kind, known_modality = requirements.kinds[0], requirements.modalities[0]
     reason = misfit(requirements, kind or known_kind, modality or known_modality)
-    return None if reason is None else _sentence(config, _no_run(config, reason))
+    return None if reason is None else _sentence(config, does_not_run(config.scenario_name, reason))
 
 
 def _sentence(config: Settings, problem: str | None) -> str | None:
@@ -199,14 +215,7 @@ def _sentence(config: Settings, problem: str | None) -> str | None:
 
 def _unmet_by_kind(requirements: Requirements, config: Settings, stream: Stream) -> str | None:
     reason = misfit(requirements, stream.info.kind, stream.info.modality)
-    return None if reason is None else _no_run(config, reason)
-
-
-def _no_run(config: Settings, reason: str) -> str:
-    return (
-        f"does not run on scenario '{config.scenario_name}': {reason}; `cl-suite list pairs` "
-        "shows the pairs that run"
-    )
+    return None if reason is None else does_not_run(config.scenario_name, reason)
 
 
 def _unmet_by_samples(requirements: Requirements, stream: Stream) -> str | None:

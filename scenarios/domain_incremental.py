@@ -24,7 +24,7 @@ from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.shifts import SHIFTS, shifted
 from cl_suite.data.sources import SOURCES, needed_root, read_source
 from cl_suite.data.stream import Kind, Stream, build_stream
-from cl_suite.errors import UserError, suggestion
+from cl_suite.errors import UserError, option, suggestion
 from cl_suite.parameters import Above, Parameters, Within
 
 DomainSource = Literal[
@@ -242,7 +242,8 @@ def check_same_classes(pools: Mapping[str, Pool], duplicates: Duplicates) -> Non
             lacks, has = first, name
         else:
             continue
-        dropped = "; --scenario.duplicates drop leaves out copies of earlier domains' pictures"
+        dropping = option("scenario.duplicates", "drop")
+        dropped = f"; {dropping} leaves out copies of earlier domains' pictures"
         raise UserError(
             f"domain '{lacks}' lacks class '{lacking[0]}', which domain '{has}' has; all domains "
             f"need the same classes{dropped if duplicates == 'drop' else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from helpers.tiny_runs import TINY, refused
 
 from cl_suite.cli import main
 from cl_suite.report.console import plain_console, print_columns
-from cl_suite.report.process import calm_warnings
+from cl_suite.report.process import calm_libraries
 
 PROGRAM = "import sys; from cl_suite.cli import main; code = main(sys.argv[1:])"
 
@@ -40,6 +41,11 @@ def imported_by(*command: str) -> set[str]:
         "run omniglot",
         "run omniglot teen --seed 4-0",
         "run --config nowhere.yaml",
+        "run omniglot teen --strategy.shift_wait 1",
+        "run omniglot ewc --strategy.ewc_lambd 1",
+        "run omniglot teen --lr 1",
+        "run data_incremental teen",
+        "run spoken_digits picle --scenario.root nowhere",
         "list --pairs",
         "bank ls",
         "show nowhere",
@@ -53,6 +59,10 @@ def test_a_finished_run_is_named_without_the_engine(here: Path) -> None:
     run = ["run", "omniglot", "prototype", *TINY, "--training.base_epochs", "0"]
     assert main(run) == 0
     assert "avalanche" not in imported_by(*run)
+
+
+def test_settings_that_a_strategy_cannot_use_are_told_without_the_engine(here: Path) -> None:
+    assert "avalanche" not in imported_by("run", "omniglot", "teen", "--model.head", "linear")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +123,7 @@ def test_help_begins_with_the_most_used_and_is_grouped(capsys: pytest.CaptureFix
     assert places == sorted(places)
     assert out.index("--seed") < out.index("--out") < out.index("--print_config")
     assert "number in [0, 1]" in out
+    assert "(list, one item needs no brackets, default: [])" in " ".join(out.split())
     assert "Unvalidated" not in out
     assert max(map(len, out.splitlines())) <= 100
 
@@ -191,7 +202,7 @@ def test_a_device_that_is_not_there_takes_one_short_sentence(
 
 
 def test_a_librarys_warning_is_one_line_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with calm_warnings():
+    with calm_libraries():
         for number in range(3):
             warnings.warn_explicit(
                 "Palette images with\n  Transparency",
@@ -201,6 +212,75 @@ def test_a_librarys_warning_is_one_line_said_once(capsys: pytest.CaptureFixture[
             )
         warnings.warn_explicit("soon gone", DeprecationWarning, "/x/site-packages/np/a.py", 1)
     assert capsys.readouterr().err == "note: PIL: Palette images with Transparency\n"
+
+
+def library_logger(name: str, *handlers: logging.Handler) -> logging.Logger:
+    """Return a made-up library's logger; without handlers Python has a last resort for it."""
+    logger = logging.Logger(name)  # not a child of the root, where pytest listens
+    for handler in handlers:
+        logger.addHandler(handler)
+    return logger
+
+
+def test_what_a_library_logs_is_a_line_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with calm_libraries():
+        # transformers, huggingface_hub and absl add a handler, timm, PIL and matplotlib do not
+        with_own = library_logger("transformers.fake", logging.StreamHandler())
+        with_own.warning("Some weights\n  were %s", "not used")
+        library_logger("matplotlib.fake").warning("findfont: no such font")
+        library_logger("matplotlib.fake").info("not of interest")
+    assert capsys.readouterr().err == (
+        "note: transformers: Some weights were not used\nnote: matplotlib: findfont: no such font\n"
+    )
+
+
+def test_of_many_warnings_alike_the_first_are_shown_and_of_errors_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logger = library_logger("huggingface_hub.fake", logging.StreamHandler())
+    with calm_libraries():
+        for number in range(9):
+            logger.warning("Retry %d", number // 2)
+        for number in range(9):
+            logger.error("File %d is lost", number // 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("note: huggingface_hub: ") for line in lines] == [
+        "Retry 0",
+        "Retry 1",
+        "Retry 2 (more like it are not shown)",
+        *[f"File {number} is lost" for number in range(5)],
+    ]
+
+
+def test_an_exception_that_a_library_logs_keeps_its_cause(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with calm_libraries():
+        try:
+            raise KeyError("lost")
+        except KeyError:
+            library_logger("absl").exception("cannot %s", "read", "too many arguments")
+    assert capsys.readouterr().err == "note: test_cli_comfort: cannot %s (KeyError: 'lost')\n"
+
+
+def test_a_log_file_gets_what_a_listener_writes_into_it(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = logging.FileHandler(here / "log.txt")
+    with calm_libraries():
+        library_logger("a_listener", file).warning("as\nit is")
+    file.close()
+    assert (here / "log.txt").read_text() == "as\nit is\n"
+    assert capsys.readouterr().err == ""
+
+
+def test_after_a_command_logging_is_as_it_was(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = logging.StreamHandler.emit
+    assert main(["bank", "ls"]) == 0
+    refused(capsys, "show", "nowhere")
+    assert logging.StreamHandler.emit is before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -64,34 +64,76 @@ def test_a_class_has_one_name_and_its_former_one_leads_to_it() -> None:
     assert "CoconutPlugin" not in cl_suite.strategies.__all__
 
 
+def own_strategy(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> registry.Entry:
+    """Return the entry of a third party's strategy with this recipe."""
+    from cl_suite.plugin import StrategyPlugin
+
+    own = type("Own", (StrategyPlugin,), {"default_config": recipe})
+    load = registry._import
+    monkeypatch.setattr(registry, "_import", lambda *names: own if "own" in names else load(*names))
+    entry = registry.Entry("strategy", "own", "own.Own", "", "a-package")
+    with monkeypatch.context() as alone:
+        alone.setattr(registry, "entries", lambda kind: {"own": entry})
+        return registry.get("strategy", "own")
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"trainig": {"lr": 1}}, "has a section 'trainig'.*did you mean 'training'"),
-        (["training"], "must be a mapping of sections.*got"),
+        ({"trainig": {"lr": 1}}, " has a section 'trainig'.*did you mean 'training'"),
+        (["training"], " must be a mapping of sections.*got"),
+        ({"training": 3}, ": 'training' must be a mapping of settings, got 3"),
+        ({"tiny": ["steps"]}, r": 'tiny' must be a mapping of settings, got \['steps'\]"),
+        ({"for_scenario": ["omniglot"]}, ": 'for_scenario' must be a mapping of settings"),
+        (
+            {"for_scenario": {"omniglot": {"params": {"scale": 1}}}},
+            " for scenario 'omniglot' has a section 'params', which does not exist",
+        ),
+        (
+            {"for_scenario": {"omniglot": {"training": 3}}},
+            " for scenario 'omniglot': 'training' must be a mapping of settings, got 3",
+        ),
+        ({"bounds": {"scale": 3}}, ": bounds of 'scale' must be two numbers, got 3"),
     ],
 )
 def test_a_recipe_that_nobody_would_read_is_refused(
     recipe: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cl_suite.plugin import StrategyPlugin
-
-    own = type("Own", (StrategyPlugin,), {"default_config": recipe})
-    monkeypatch.setattr(registry, "entries", lambda kind: {"own": Registered(own)})
-    with pytest.raises(UserError, match=f"default_config of strategy 'own' {message}"):
-        registry.get("strategy", "own")
+    with pytest.raises(UserError, match=f"default_config of strategy 'own'{message}"):
+        own_strategy(recipe, monkeypatch)
 
 
-class Registered(registry.Entry):
-    """An entry of a class that lies in no package."""
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"tiny": {"scael": 1}}, "of own, under 'tiny', set 'strategy.scael'"),
+        ({"bounds": {"scael": [0, 1]}}, "of own, under 'bounds', set 'strategy.scael'"),
+        # the run is on another scenario than that of the wrong setting
+        (
+            {"for_scenario": {"cub200": {"training": {"epochs": 1}}}},
+            "of own on cub200 set 'training.epochs'",
+        ),
+        (
+            {"for_scenario": {"omniglot": {"scenario": {"shotz": 1}}}},
+            "of own on omniglot set 'scenario.shotz'",
+        ),
+    ],
+)
+def test_a_setting_that_a_run_does_not_read_is_refused_like_those_that_it_does(
+    recipe: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = registry.get("scenario", "omniglot"), own_strategy(recipe, monkeypatch)
+    with pytest.raises(UserError, match=f"{message}, which does not exist"):
+        build_parser(*pair)
 
-    def __init__(self, cls: type) -> None:
-        super().__init__("strategy", "own", "own.Own", "", "own")
-        object.__setattr__(self, "cls", cls)
 
-    def load(self) -> type:
-        found: type = self.cls  # type: ignore[attr-defined]
-        return found
+def test_settings_for_a_scenario_that_is_not_installed_may_be_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = {"for_scenario": {"elsewhere": {"scenario": {"shots": 2}, "training": {"lr": 0.5}}}}
+    strategy = own_strategy(recipe, monkeypatch)
+    parser = build_parser(registry.get("scenario", "omniglot"), strategy)
+    assert parser.get_default("training.lr") == 0.1
 
 
 SECTIONS = {"scenario", "strategy", "model", "training", "evaluation"}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from cl_suite.data.cut import rows_by_key
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 Duplicates = Literal["keep", "drop", "refuse"]
 NAMED = 3  # a note names this many copies and counts the others
@@ -96,9 +96,10 @@ def _pairs(groups: Sequence[Sequence[int]], names: Sequence[str]) -> str:
 
 
 def _done(duplicates: Duplicates, together: bool) -> str:
+    dropping = option("scenario.duplicates", "drop")
     one_side = ", each with its copies in training or in test" if together else ""
     return {
-        "keep": f"they are used{one_side}; --scenario.duplicates drop leaves them out",
+        "keep": f"they are used{one_side}; {dropping} leaves them out",
         "drop": "only the first of each is used",
-        "refuse": "remove the copies, or pass --scenario.duplicates drop",
+        "refuse": f"remove the copies, or pass {dropping}",
     }[duplicates]

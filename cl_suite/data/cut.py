@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 ClassOrder = Literal["natural", "1993", "seeded"]
 ShotSelection = Literal["first", "random"]
@@ -91,7 +91,7 @@ def _too_few(name: str, found: int, shots: int, num_tested: int) -> str:
     return (
         f"class '{name}' has {found + num_tested} images: {num_tested} for testing leave {found} "
         f"to learn from, too few for {shots} shots; choose fewer shots or a lower "
-        "--scenario.test_fraction (0 tests on the learned images), or add images"
+        f"{option('scenario.test_fraction')} (0 tests on the learned images), or add images"
     )
 
 

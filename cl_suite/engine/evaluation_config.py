@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.parameters import Above, Parameters, Within
 
 ProbeName = Literal["linear", "knn"]
@@ -37,7 +37,7 @@ class EvaluationConfig(Parameters):
             `cl-suite sensitivity`.
     """
 
-    _option_prefix = "--evaluation."
+    _option_prefix = "evaluation."
 
     probes: list[ProbeName] = field(default_factory=list)
     sessions: Literal["seen", "all"] = "seen"
@@ -54,4 +54,6 @@ class EvaluationConfig(Parameters):
     def check(self) -> None:
         """Raise `UserError` for a probe that comes twice."""
         if len(set(self.probes)) != len(self.probes):
-            raise UserError(f"--evaluation.probes lists one twice: {self.probes}; name each once")
+            raise UserError(
+                f"{option('evaluation.probes')} lists one twice: {self.probes}; name each once"
+            )

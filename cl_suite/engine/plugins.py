@@ -20,7 +20,7 @@ from cl_suite.avalanche import api
 from cl_suite.avalanche.loader import batches
 from cl_suite.avalanche.template import Template
 from cl_suite.engine.session import BaseArtefact, EpochRecord, SessionContext
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.features.source import FeatureSource, own_session
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.modes import batchnorms, needs_two_samples
@@ -78,11 +78,11 @@ class EngineTemplate(api.SupervisedTemplate):  # type: ignore[misc]  # no types 
         cause, remedy = (
             (f"session {session} has one training sample", "give it more")
             if len(data) == 1
-            else ("--training.batch_size is 1", "pass at least 2")
+            else (f"{option('training.batch_size')} is 1", "pass at least 2")
         )
         raise UserError(
             f"{cause}, and BatchNorm cannot train on a single value per channel; {remedy}, or pass "
-            f"--training.{part}_batchnorm eval"
+            f"{option(f'training.{part}_batchnorm', 'eval')}"
         )
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 Weights = Literal["cosine", "distance"]
 Floats = NDArray[np.floating[Any]]
@@ -161,7 +161,7 @@ def _in_order(features: Tensor, labels: Tensor) -> tuple[Floats, Ids, Ids]:
     if not len(features):
         raise UserError(
             "no training sample has a label, and a probe needs some; label some, or leave out "
-            "--evaluation.probes"
+            f"{option('evaluation.probes')}"
         )
     rows = _as_array(features)
     classes, indices = np.unique(labels.cpu().numpy().astype(np.int64), return_inverse=True)
@@ -175,7 +175,7 @@ def _as_array(features: Tensor) -> Floats:
     if not features.isfinite().all():
         raise UserError(
             "the features to be probed are not finite: the network has diverged; lower "
-            "--training.lr"
+            f"{option('training.lr')}"
         )
     return np.ascontiguousarray(features.detach().float().cpu().numpy())
 

@@ -50,7 +50,7 @@ class TrainingConfig(Parameters):
         precision: float32, or bfloat16 for autocast in the forward pass.
     """
 
-    _option_prefix = "--training."
+    _option_prefix = "training."
 
     base_epochs: Epochs = 50
     incremental_epochs: Epochs | None = 10

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.methods.replay.logits import logit_distance
 from cl_suite.models.features import classifier_of
 from cl_suite.models.modes import batchnorms
@@ -139,11 +139,13 @@ def _only(model: nn.Module, names: Collection[str]) -> Iterator[None]:
             parameter.requires_grad_(wanted[name])
 
 
-def check_groups(groups: str, option: str = "--strategy.groups") -> None:
+def check_groups(groups: str) -> None:
     """Raise `UserError` if the group is unknown."""
     known = get_args(Groups)
     if groups not in known:
-        raise UserError(f"{option} must be one of {', '.join(known)}, got '{groups}'")
+        raise UserError(
+            f"{option('strategy.groups')} must be one of {', '.join(known)}, got '{groups}'"
+        )
 
 
 def _frozen(model: nn.Module) -> set[str]:

@@ -19,7 +19,7 @@ from cl_suite.data.transforms import (
     ToFloat,
     Transform,
 )
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.models.backbones import CLIP, WAV2VEC2, check_timm_name
 from cl_suite.models.networks import OWN_BACKBONES
 
@@ -110,7 +110,7 @@ def with_preprocessing(stream: Stream, preprocessing: Preprocessing) -> Stream:
     if not takes_images(stream):
         raise UserError(
             f"scenario '{stream.info.name}' has no images in 8 bits, which the backbone's "
-            "preprocessing needs; pass --model.preprocessing scenario"
+            f"preprocessing needs; pass {option('model.preprocessing', 'scenario')}"
         )
     plain = preprocessing.eval_transform()
     train = stream.info.train_transform

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.parameters import Above, Parameters, Within
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
@@ -47,7 +47,7 @@ class ModelConfig(Parameters):
             the centre); one view is drawn each time.
     """
 
-    _option_prefix = "--model."
+    _option_prefix = "model."
 
     backbone: str = "conv4"
     backbone_args: dict[str, Any] = field(default_factory=dict)
@@ -77,13 +77,18 @@ class ModelConfig(Parameters):
         """Raise `UserError` for settings that contradict each other."""
         if self.frozen and (self.lora_rank or self.trained_blocks):
             raise UserError(
-                "--model.frozen trains no part of the backbone, so it contradicts "
-                "--model.lora_rank and --model.trained_blocks; leave one of them out"
+                f"{option('model.frozen')} trains no part of the backbone, so it contradicts "
+                f"{option('model.lora_rank')} and {option('model.trained_blocks')}; leave one of "
+                "them out"
             )
         if self.bank and not self.frozen and self.trained_blocks is None:
             raise UserError(
-                "--model.bank stores the output of the frozen part, but nothing is frozen; pass "
-                "--model.frozen true, or --model.trained_blocks N to train the last N blocks"
+                f"{option('model.bank')} stores the output of the frozen part, but nothing is "
+                f"frozen; pass {option('model.frozen', 'true')}, or "
+                f"{option('model.trained_blocks', 'N')} to train the last N blocks"
             )
         if self.bank_views and not self.uses_bank:
-            raise UserError("--model.bank_views needs the feature bank; pass --model.bank true too")
+            raise UserError(
+                f"{option('model.bank_views')} needs the feature bank; pass "
+                f"{option('model.bank', 'true')} too"
+            )

@@ -8,9 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from cl_suite.errors import UserError, nearest, os_refusal, suggestion
+from cl_suite.registry import RUN_SECTIONS
 from cl_suite.runs.reading import from_yaml, parse_mapping
 
-SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")
+SECTIONS = RUN_SECTIONS
+SETTINGS = {  # the sections that are the same for every pair, by the class that holds them
+    "model": "cl_suite.models.settings.ModelConfig",
+    "training": "cl_suite.engine.training.TrainingConfig",
+    "evaluation": "cl_suite.engine.evaluation_config.EvaluationConfig",
+}
+OPTIONS: dict[str, dict[str, Any]] = {  # those without a section, as a parser takes them
+    "config": {"action": "config", "help": "YAML file of settings"},
+    "scenario_name": {"help": "as named on the command line"},
+    "strategy_name": {"help": "as named on the command line"},
+    "seed": {
+        "type": int,
+        "nargs": "+",
+        "default": [0],
+        "help": "one run for each seed; 0-4 is 0 1 2 3 4 (default: 0)",
+    },
+    "device": {"default": "auto", "help": "cpu, cuda, cuda:1, or auto"},
+    "start_from": {
+        "type": str | None,
+        "default": None,
+        "help": "run folder whose finished base session this run starts from; {seed} in it is "
+        "replaced by the run's seed",
+    },
+    "out": {"type": str, "default": "runs", "help": "folder of all runs"},
+    "resume": {"action": "store_true", "help": "continue a run that was stopped"},
+    "overwrite": {"action": "store_true", "help": "replace the run in the folder"},
+}
 MOST_SEEDS = 1000
 _SEEDS = re.compile(r"(\d+)-(\d+)")
 
@@ -86,22 +113,30 @@ def _seeds(given: str, first: int, last: int) -> list[str]:
 
 def refuse_unknown(arguments: Sequence[str], known: Collection[str]) -> None:
     """Raise `UserError` for an unknown option, with the nearest name, before the parser does."""
-    options = [a.split("=")[0][2:] for a in arguments if re.match(r"--[A-Za-z]", a)]
-    path = option(arguments, "--config")
-    content = read_settings(Path(path)) if path is not None else {}
-    for section in SECTIONS:
-        if not isinstance(content.get(section, {}), dict):
-            raise UserError(f"config file '{path}': '{section}' must be a mapping of parameters")
     extra = {"help", "print_config", "start-from", "config", *SECTIONS}
-    in_file = [(key, f"'{key}' in the file") for key in _keys(content)]
-    for key, given in [(name, f"--{name}") for name in options] + in_file:
-        key = key.removesuffix("+")
+    for key, given in named_settings(arguments):
         # below a typed value (a dict, a class with its arguments) the parser itself decides
         if key in {*known, *extra} or any(
             key.startswith(f"{k}.") and k not in SECTIONS for k in known
         ):
             continue
         raise UserError(f"parameter {given} is unknown{_nearest(key, known)}")
+
+
+def named_settings(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the key of each setting on the command line or in its file, and how it is written.
+
+    Raises:
+        UserError: for a file that cannot be read, or whose sections are no mappings.
+    """
+    options = [a.split("=")[0][2:] for a in arguments if re.match(r"--[A-Za-z]", a)]
+    path = option(arguments, "--config")
+    content = read_settings(Path(path)) if path is not None else {}
+    for section in SECTIONS:
+        if not isinstance(content.get(section, {}), dict):
+            raise UserError(f"config file '{path}': '{section}' must be a mapping of parameters")
+    found = [(name.removesuffix("+"), f"--{name}") for name in options]
+    return found + [(key, f"'{key}' in the file") for key in _keys(content)]
 
 
 def _nearest(key: str, known: Collection[str]) -> str:

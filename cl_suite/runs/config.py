@@ -21,10 +21,11 @@ from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.settings import ModelConfig
-from cl_suite.parameters import check_given, check_ranges
-from cl_suite.runs.arguments import SECTIONS, refuse_unknown, with_all_seeds
+from cl_suite.parameters import annotations_of, check_given, check_ranges
+from cl_suite.runs.arguments import OPTIONS, SECTIONS, refuse_unknown, with_all_seeds
 from cl_suite.runs.help_text import help_text
 from cl_suite.runs.parse_errors import clear_errors
+from cl_suite.runs.single_items import with_lists
 
 # settings that name a file or folder that a run reads
 _PLACE = re.compile(
@@ -104,32 +105,10 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
     prog = f"cl-suite run {scenario.name} {strategy.name}"
     parser = _Parser(prog=prog, exit_on_error=False)
     parser.pair = scenario, strategy
-    parser.add_argument("--config", action="config", help="YAML file of settings")
-    parser.add_argument(
-        "--scenario_name", default=scenario.name, help="as named on the command line"
-    )
-    parser.add_argument(
-        "--strategy_name", default=strategy.name, help="as named on the command line"
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        nargs="+",
-        default=[0],
-        help="one run for each seed; 0-4 is 0 1 2 3 4 (default: 0)",
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
-    parser.add_argument(
-        "--start_from",
-        "--start-from",
-        type=str | None,
-        default=None,
-        help="run folder whose finished base session this run starts from; {seed} in it is "
-        "replaced by the run's seed",
-    )
-    parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    own = {"scenario_name": {"default": scenario.name}, "strategy_name": {"default": strategy.name}}
+    for name, settings in OPTIONS.items():
+        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*spellings, **settings, **own.get(name, {}))
     parser.add_class_arguments(scenario.load(), "scenario", fail_untyped=False)
     parser.add_class_arguments(strategy.load(), "strategy", fail_untyped=False)
     parser.add_class_arguments(ModelConfig, "model")
@@ -139,9 +118,11 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
         try:
             parser.set_defaults({key: value})
         except Exception as error:
-            raise UserError(
-                f"the settings of {origin} set '{key}', which does not exist"
-            ) from error
+            raise _missing(origin, key) from error
+    known = {action.dest for action in parser._actions}
+    for key, origin in _not_read(scenario, strategy):
+        if key not in known:
+            raise _missing(origin, key)
     return parser
 
 
@@ -154,7 +135,7 @@ def resolve(
         UserError: for an unknown, missing, ill-typed or out-of-range parameter.
     """
     parser = build_parser(scenario, strategy)
-    arguments = with_all_seeds(arguments)
+    arguments = with_lists(with_all_seeds(arguments), _annotations(scenario, strategy))
     refuse_unknown(arguments, set(parser.get_defaults().keys(branches=True)))
     with clear_errors():
         settings = parser.parse_args(arguments)
@@ -241,6 +222,22 @@ def _one(
     )
 
 
+def _annotations(scenario: registry.Entry, strategy: registry.Entry) -> dict[str, Any]:
+    """Return the annotation of each parameter, by section and key."""
+    classes = {
+        "scenario": scenario.load(),
+        "strategy": strategy.load(),
+        "model": ModelConfig,
+        "training": TrainingConfig,
+        "evaluation": EvaluationConfig,
+    }
+    return {
+        f"{section}.{name}": annotation
+        for section, cls in classes.items()
+        for name, annotation in annotations_of(cls).items()
+    }
+
+
 def _make_places_absolute(resolved: Namespace) -> None:
     """Write relative paths in full, so a run's settings repeat it from any folder."""
     for key, value in list(resolved.items(branches=False)):
@@ -249,7 +246,7 @@ def _make_places_absolute(resolved: Namespace) -> None:
 
 
 def _defaults(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tuple[str, Any, str]]:
-    own_strategy = strategy.settings.get("for_scenario", {}).get(scenario.name, {})
+    own_strategy = (strategy.settings.get("for_scenario") or {}).get(scenario.name, {})
     layers: list[tuple[Mapping[str, Any], str]] = [
         ({**scenario.settings, "scenario": scenario.settings.get("params")}, scenario.name),
         ({**strategy.settings, "strategy": strategy.settings.get("params")}, strategy.name),
@@ -259,6 +256,23 @@ def _defaults(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tu
         for section in SECTIONS:
             for key, value in (layer.get(section) or {}).items():
                 yield f"{section}.{key}", value, origin
+
+
+def _not_read(scenario: registry.Entry, strategy: registry.Entry) -> Iterator[tuple[str, str]]:
+    """Yield the settings that a strategy has for other scenarios, for tests and for ranges."""
+    for part in ("tiny", "bounds"):
+        for key in strategy.settings.get(part) or {}:
+            yield f"strategy.{key}", f"{strategy.name}, under '{part}',"
+    for name, layer in (strategy.settings.get("for_scenario") or {}).items():
+        for section, values in layer.items():
+            # another scenario's parameters are those of a class that is not imported
+            if section != "scenario" or name == scenario.name:
+                for key in values or {}:
+                    yield f"{section}.{key}", f"{strategy.name} on {name}"
+
+
+def _missing(origin: str, key: str) -> UserError:
+    return UserError(f"the settings of {origin} set '{key}', which does not exist")
 
 
 def _device(name: str) -> str:

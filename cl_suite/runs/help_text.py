@@ -12,6 +12,7 @@ from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.settings import ModelConfig
 from cl_suite.parameters import annotations_of
+from cl_suite.runs.single_items import item_of
 
 WIDTH = 100
 OPTIONS = {  # in this order; the second word stands for the value
@@ -73,6 +74,8 @@ def _section(
         kind = _in_words(annotations[name]) if name in annotations else ""
         value = defaults.get(action.dest)
         facts = [kind] if kind else []
+        if item_of(annotations.get(name)) is not None:
+            facts.append("one item needs no brackets")
         facts.append("required" if action.required else f"default: {_value(value)}")
         meaning = str(action.help or "").strip().rstrip(".").replace("%%", "%")
         yield from _option(f"--{action.dest}", f"{meaning} ({', '.join(facts)})".strip())

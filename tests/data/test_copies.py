@@ -29,7 +29,9 @@ def test_the_first_of_each_stays_if_copies_are_dropped() -> None:
 
 
 def test_copies_are_refused_with_their_names_and_the_remedy() -> None:
-    with pytest.raises(UserError, match=r"3 images .*\(a/0 = a/2, .*\); remove .*duplicates drop"):
+    with pytest.raises(
+        UserError, match=r"3 images .*\(a/0 = a/2, .*\); remove .*duplicates='drop'"
+    ):
         without_copies(KEYS, NAMES, CLASSES, "refuse")
 
 

@@ -150,5 +150,5 @@ def test_an_optimiser_goes_on_from_its_checkpoint(name: str, tmp_path: Path) -> 
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"--training\.{name} must"):
+    with pytest.raises(UserError, match=rf"^training\.{name} must"):
         TrainingConfig(**{name: value})  # type: ignore[arg-type]

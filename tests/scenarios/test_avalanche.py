@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,3 +212,60 @@ def test_a_benchmark_with_all_classes_has_no_such_note() -> None:
     factory = f"{HERE}.uneven"
     stream = AvalancheBenchmark(factory=factory, arguments={"num_experiences": 5}).build()
     assert stream.info.notes == ()
+
+
+FAR = """
+import resource
+import sys
+
+import torch
+from avalanche.benchmarks import benchmark_from_datasets
+from avalanche.benchmarks.utils import as_classification_dataset
+from torch.utils.data import TensorDataset
+
+
+def make(top):
+    def part(seed):
+        sessions = []
+        for classes in ([0, 1], [top - 1, top]):
+            images = torch.randn(8, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+            data = TensorDataset(images, torch.tensor(classes * 4))
+            data.targets = classes * 4
+            sessions.append(as_classification_dataset(data))
+        return sessions
+
+    return benchmark_from_datasets(train=part(0), test=part(1))
+
+
+if __name__ == "__main__":
+    from cl_suite.cli import main
+
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_grows_with_the_classes_that_there_are_not_with_the_largest_id(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "far.py").write_text(FAR)
+    command = ["far.py", "run", "avalanche", "finetune", "--scenario.factory", "far.make"]
+    command += ["--model.backbone", "identity", "--training.base_epochs", "1", "--device", "cpu"]
+    sizes = []
+    for top in (3, 60_001):
+        # a matrix of all pairs of ids would take 29 GB
+        done = subprocess.run(
+            [sys.executable, *command, f"--scenario.arguments={{top: {top}}}", "--out", str(top)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        folder = tmp_path / str(top) / "avalanche/finetune/seed0"
+        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [record["seen_classes"] for record in metrics] == [2, 4]
+        sizes.append(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    small, far = sizes
+    assert far < small + 2_000_000  # a name of each id below the largest

@@ -172,7 +172,7 @@ def test_copies_of_another_domains_pictures_can_be_dropped_or_refused(tmp_path: 
 
 def test_a_domain_of_copies_alone_is_named_if_copies_are_dropped(tmp_path: Path) -> None:
     write_same_pictures(tmp_path, ["photo", "quick"])
-    with pytest.raises(UserError, match=r"domain 'quick' lacks class 'kind0', .*drop leaves out"):
+    with pytest.raises(UserError, match=r"domain 'quick' lacks class 'kind0', .*duplicates='drop'"):
         folders(tmp_path, duplicates="drop")
 
 

@@ -145,7 +145,7 @@ def test_a_folder_of_links_alone_is_a_folder_of_classes(
 def test_an_unreadable_image_is_named(picture_folder: Path) -> None:
     bad = picture_folder / "kind3" / "4.png"
     bad.write_bytes(bad.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"kind3/4.png' cannot be read .*skip_unreadable true"):
+    with pytest.raises(UserError, match=r"kind3/4.png' cannot be read .*skip_unreadable=True"):
         build(picture_folder)
 
 

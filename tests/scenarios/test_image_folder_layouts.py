@@ -86,7 +86,7 @@ def test_jpegs_damaged_in_their_middle_are_skipped_before_they_are_read(tmp_path
         places = generator.integers(len(content) // 4, len(content) - 2, 20)
         bad.write_bytes(bytes(0xFF if i in places else byte for i, byte in enumerate(content)))
     assert bad.read_bytes()[-2:] == b"\xff\xd9"  # it ends as a whole JPEG does
-    with pytest.raises(UserError, match=r"a/3\.jpg' cannot be read .*skip_unreadable true"):
+    with pytest.raises(UserError, match=r"a/3\.jpg' cannot be read .*skip_unreadable=True"):
         build(tmp_path)
     assert build(tmp_path, skip_unreadable=True).info.notes == (
         "skipped 1 entry: unreadable image (a/3.jpg)",
@@ -145,7 +145,7 @@ def test_a_class_of_copies_of_one_picture_is_refused_with_the_remedy(tmp_path: P
     write_classes(tmp_path, ["a"])
     for index in range(4):
         write_noise(tmp_path / "b" / f"{index}.png", 50)
-    with pytest.raises(UserError, match=r"of class 'b' are copies .*duplicates drop"):
+    with pytest.raises(UserError, match=r"of class 'b' are copies .*duplicates='drop'"):
         build(tmp_path)
 
 

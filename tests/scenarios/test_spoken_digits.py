@@ -187,7 +187,7 @@ def test_long_sounds_are_cut_and_said_once(own_root: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"no sound at all"])
 def test_an_unreadable_file_is_refused_or_skipped_and_said(own_root: Path, content: bytes) -> None:
     (own_root / "0_ada_1.wav").write_bytes(content)
-    with pytest.raises(UserError, match=r"0_ada_1\.wav' cannot be read .*skip_unreadable true$"):
+    with pytest.raises(UserError, match=r"0_ada_1\.wav' cannot be read .*skip_unreadable=True$"):
         build(own_root)
     stream = build(own_root, skip_unreadable=True)
     assert stream.info.notes == ("skipped 1 entry: unreadable recording (0_ada_1.wav)",)
@@ -235,7 +235,7 @@ def test_links_to_recordings_and_to_class_folders_are_followed(
         ({"class_order": ["one", "one"]}, "class_order names 'one' twice"),
         ({"test_fraction": 1.0}, "test_fraction must be in (0, 1), got 1.0"),
         ({"seconds": 0}, "seconds must be in [0.05, 60], got 0"),
-        ({"test_speakers": ["ada"]}, "pass --scenario.split speaker"),
+        ({"test_speakers": ["ada"]}, "pass split='speaker'"),
         ({"split": "speaker", "test_speakers": ["adda"]}, "did you mean 'ada'"),
         ({"split": "speaker", "test_speakers": list(SPEAKERS)}, "names 3 of 3 speakers"),
         ({"split": "speaker", "test_speakers": []}, "names 0 of 3 speakers"),

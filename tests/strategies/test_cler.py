@@ -29,8 +29,8 @@ from cl_suite.models.modes import batchnorms
 from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import BatchLayout, Requirements, StrategyPlugin, requirements_of
 from cl_suite.randomness import seed_everything
-from cl_suite.runs.checks import check_pair
 from cl_suite.runs.config import resolve
+from cl_suite.runs.early import check_pair
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.cler import CLERPlugin
 from cl_suite.strategies.finetune import FinetunePlugin

@@ -143,6 +143,15 @@ def test_requirements_that_are_no_record_are_found() -> None:
         ({"params": {"scael": 3}}, "'params.scael', which does not exist; did you mean 'scale'"),
         ({"training": 3}, r"\['training'\] must be a mapping"),
         (["training"], "must be a mapping of sections"),
+        (
+            {"for_scenario": {"omniglot": {"params": {"scale": 3}}}},
+            r"\['omniglot'\] has a section 'params', which does not exist",
+        ),
+        (
+            {"for_scenario": {"omniglot": {"strategy": {"scael": 3}}}},
+            r"\['omniglot'\] sets 'strategy.scael', which does not exist; did you mean 'scale'",
+        ),
+        ({"tiny": {"scael": 3}}, "'tiny.scael', which does not exist; did you mean 'scale'"),
     ],
 )
 def test_a_recipe_that_sets_nothing_is_found(recipe: Any, message: str) -> None:

@@ -19,7 +19,7 @@ from cl_suite.data.readers.folders import IMAGENET_FLOAT
 from cl_suite.data.readers.names import as_text
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.transforms import Compose, RandomResizedCrop, ResizeCenterCrop, Transform
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 MEMORY_LIMIT_BYTES = 1 << 30  # larger sessions stay files, decoded again on each access
 DARK = 1 / 15  # 12 bits in 16: the highest value as a share of the range
@@ -147,7 +147,7 @@ def read_together(
     if both := sum(key in learnt for key in tested):
         notes.append(
             f"{both} of the test images are training images too, so they are recognised, not "
-            "learned; --scenario.duplicates drop leaves them out"
+            f"learned; {option('scenario.duplicates', 'drop')} leaves them out"
         )
     return pools, tuple(notes)
 
@@ -190,7 +190,9 @@ def _found(root: str, classes: Sequence[object] | None, *, skip: bool) -> Folder
                         found.append(Image(file, name, part, look.key))
                         looks.append(look)
                     elif not skip:
-                        raise UserError(f"{look.problem}; or pass --scenario.skip_unreadable true")
+                        raise UserError(
+                            f"{look.problem}; or pass {option('scenario.skip_unreadable', 'true')}"
+                        )
                     else:
                         findings.skip("unreadable image", file.relative_to(path).as_posix())
     _say_dark(looks, findings)
@@ -281,7 +283,7 @@ def _drawn(
             raise UserError(
                 f"the images of class '{name}' are copies of one another or of other images "
                 f"('{folder.path}'), so none can be tested that is not learned; add images, or "
-                "pass --scenario.duplicates drop"
+                f"pass {option('scenario.duplicates', 'drop')}"
             )
         test += sorted(drawn)
         train += [row for row in order if row not in drawn]
@@ -293,7 +295,7 @@ def _num_test(name: str, num_images: int, test_fraction: float) -> int:
         raise UserError(
             f"class '{name}' has {num_images} usable image{'s' * (num_images != 1)}; a class needs "
             "at least two, one to learn from and one to test; add images, remove the folder, or "
-            "pass --scenario.test_fraction 0"
+            f"pass {option('scenario.test_fraction', 0)}"
         )
     return min(max(1, round(num_images * test_fraction)), num_images - 1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import yaml
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 
 def as_text(parameter: str, given: Sequence[object], known: Iterable[str]) -> list[str]:
@@ -55,7 +55,7 @@ def order_note(names: Sequence[str]) -> tuple[str, ...]:
         return ()
     return (
         f"classes come in the order of text ({', '.join(names[:6])}, ...), not of their numbers; "
-        "--scenario.class_order natural gives the latter",
+        f"{option('scenario.class_order', 'natural')} gives the latter",
     )
 
 

@@ -29,7 +29,7 @@ from cl_suite.data.sound_transforms import (
     ToWaveform,
 )
 from cl_suite.data.transforms import Compose, Transform
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 
 Features = Literal["log_mel", "waveform"]
 
@@ -145,7 +145,8 @@ def _load(
             sound = read_wav(recording.path)
         except UserError as error:
             if findings is None:
-                raise UserError(f"{error}; or pass --scenario.skip_unreadable true") from error
+                hint = f"or pass {option('scenario.skip_unreadable', 'true')}"
+                raise UserError(f"{error}; {hint}") from error
             findings.skip("unreadable recording", name)
             continue
         channel, cancelled = sound.mono()
@@ -176,10 +177,11 @@ def _check_both(
         present = {recordings[row].class_name for row in rows}
         for name in names:
             if name not in present:
-                hint = ", or pass --scenario.duplicates drop, as there are copies" if copies else ""
+                dropping = f", or pass {option('scenario.duplicates', 'drop')}, as there are copies"
                 raise UserError(
                     f"class '{name}' has no recording to {purpose} in the split by {split}; add "
-                    f"some, or change --scenario.split or --scenario.test_fraction{hint}"
+                    f"some, or change {option('scenario.split')} or "
+                    f"{option('scenario.test_fraction')}{dropping if copies else ''}"
                 )
 
 

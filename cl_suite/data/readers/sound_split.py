@@ -11,7 +11,7 @@ import numpy as np
 
 from cl_suite.data.cut import rows_by_key
 from cl_suite.data.readers.names import as_text
-from cl_suite.errors import UserError, suggestion
+from cl_suite.errors import UserError, option, suggestion
 
 Split = Literal["take", "speaker"]
 
@@ -40,7 +40,9 @@ def held_out(
     names have no take numbers, it draws that share of each class's files from `seed`.
     """
     if test_speakers is not None and split != "speaker":
-        raise UserError("test_speakers needs split 'speaker'; pass --scenario.split speaker")
+        raise UserError(
+            f"test_speakers needs split 'speaker'; pass {option('scenario.split', 'speaker')}"
+        )
     if split == "speaker":
         chosen = set(_speakers(recordings, test_fraction, test_speakers, seed))
         return {row for row, one in enumerate(recordings) if one.speaker in chosen}
@@ -72,7 +74,7 @@ def _speakers(
     if len(known) < 2:
         raise UserError(
             f"the only speaker is '{known[0]}'; the split by speaker needs two or more, so pass "
-            "--scenario.split take"
+            f"{option('scenario.split', 'take')}"
         )
     if given is None:
         order = np.random.default_rng(seed).permutation(len(known))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_origin
 
 from cl_suite.engine.evaluation_config import EvaluationConfig
@@ -84,20 +84,30 @@ def requirements_are_a_record(subject: Subject) -> None:
 
 def recipe_names_known_settings(subject: Subject) -> None:
     """`default_config` sets what exists: other names would be passed over, or end in an error."""
-    known = inspect.signature(subject.cls).parameters
-    names = {section: _fields(cls) for section, cls in SECTIONS.items()}
-    names |= {"params": list(known), "tiny": list(known), "bounds": list(known)}
     claim(isinstance(subject.settings, Mapping), "default_config must be a mapping of sections")
-    for section, values in subject.settings.items():
-        if section in ("for_scenario", "runs_on"):
-            continue
-        claim(section in names, f"default_config has a section '{section}'{_near(section, names)}")
-        claim(isinstance(values, Mapping), f"default_config['{section}'] must be a mapping")
+    known = list(inspect.signature(subject.cls).parameters)
+    of_run = {section: _fields(cls) for section, cls in SECTIONS.items()}
+    own = {"params": known, "tiny": known, "bounds": known}
+    apart = ("for_scenario", "runs_on")
+    recipe = {s: values for s, values in subject.settings.items() if s not in apart}
+    _names_known(recipe, {**of_run, **own}, "default_config")
+    others = subject.settings.get("for_scenario") or {}
+    claim(isinstance(others, Mapping), "default_config['for_scenario'] must be a mapping")
+    for scenario, settings in others.items():
+        whose = f"default_config['for_scenario']['{scenario}']"
+        claim(isinstance(settings, Mapping), f"{whose} must be a mapping of sections")
+        # the scenario's own parameters are those of a class that is not here
+        there = {s: values for s, values in settings.items() if s != "scenario"}
+        _names_known(there, {**of_run, "strategy": known}, whose)
+
+
+def _names_known(recipe: Mapping[str, Any], names: Mapping[str, Sequence[str]], whose: str) -> None:
+    for section, values in recipe.items():
+        claim(section in names, f"{whose} has a section '{section}'{_near(section, names)}")
+        claim(isinstance(values, Mapping), f"{whose}['{section}'] must be a mapping")
         for key in values:
-            claim(
-                key in names[section],
-                f"default_config sets '{section}.{key}'{_near(key, names[section])}",
-            )
+            near = _near(key, names[section])
+            claim(key in names[section], f"{whose} sets '{section}.{key}'{near}")
 
 
 def _refuses(subject: Subject, name: str, value: Any) -> None:
