@@ -10,7 +10,8 @@ DEMO := $(BIN)/cl-suite run omniglot
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   install, then watch two classifiers learn new classes (some minutes after installing)"
+	@echo "make demo   install, then watch two classifiers learn new classes (some minutes after installing),"
+	@echo "            and teach one of them a class more"
 	@echo "make test   run ruff, mypy, the documentation build and all tests"
 	@echo "make docs   build the documentation into site/"
 	@echo "make env    install the development environment in .venv"
@@ -33,11 +34,17 @@ demo: .venv/installed
 	@echo "Both, side by side:"
 	$(BIN)/cl-suite show runs/demo
 	@echo
+	@echo "3. The classifier of teen's run learns one more character: a house, which no alphabet has."
+	@echo "It sees five drawings (by a program, for this demo), then names a sixth."
+	$(BIN)/cl-suite learn runs/demo/characters.clm house examples/new_character/house \
+	    --from-run runs/demo/omniglot/teen/seed0 --overwrite
+	$(BIN)/cl-suite predict runs/demo/characters.clm examples/new_character/which_one.png --top 3
+	@echo
 	@echo "Next:"
 	@echo "  the dashboard      $(BIN)/tensorboard --logdir runs/demo"
 	@echo "                     then open http://localhost:6006/?smoothing=0#timeseries"
 	@echo "  another strategy   $(BIN)/cl-suite list"
-	@echo "  your own images    docs/guides/own_data.md"
+	@echo "  your own photos    docs/guides/learner.md (a classifier), own_data.md (a benchmark)"
 	@echo "  your own method    docs/guides/own_method.md"
 
 test: env browser lint docs
@@ -66,7 +73,7 @@ env: .venv/installed-dev
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --editable '.[dev,export,serve]'
 	@touch $@
 
 .venv/installed-docs: .venv/installed

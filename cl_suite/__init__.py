@@ -9,14 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cl_suite.learner.learner import Learner
     from cl_suite.plugin import StrategyPlugin
     from cl_suite.runs.launch import run
     from cl_suite.runs.saved_model import load_model
 
-__version__ = "0.2.0"
-__all__ = ["StrategyPlugin", "__version__", "load_model", "run"]
+__version__ = "0.3.0"
+__all__ = ["Learner", "StrategyPlugin", "__version__", "load_model", "run"]
 
 _HOME = {
+    "Learner": "cl_suite.learner.learner",
     "StrategyPlugin": "cl_suite.plugin",
     "load_model": "cl_suite.runs.saved_model",
     "run": "cl_suite.runs.launch",

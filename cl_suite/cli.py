@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 from cl_suite import __version__
 from cl_suite.errors import UserError, on_command_line, os_refusal, suggestion
-from cl_suite.report.process import calm_warnings, quiet_stops
+from cl_suite.learner.commands import HELP, run_command
+from cl_suite.report.process import calm_libraries, quiet_stops
 
-COMMANDS = ("run", "show", "list", "bank", "sensitivity")
+COMMANDS = ("run", "show", "list", "bank", "sensitivity", *HELP)
 
 RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
        cl-suite run --config FILE [options]
@@ -38,13 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with quiet_stops(), calm_warnings(), on_command_line():
+        with quiet_stops(), calm_libraries(), on_command_line():
             return _command(arguments)
     except UserError as error:
         _print_error(str(error))
         return 2
     except KeyboardInterrupt:
-        _print_error("stopped; repeat the command with --resume to continue from the last epoch")
+        resume = "; repeat the command with --resume to continue from the last epoch"
+        _print_error(f"stopped{resume if arguments[:1] == ['run'] else ''}")
         return 130
     except BrokenPipeError:
         # the reader of the pipe has closed it
@@ -59,6 +61,10 @@ def _command(arguments: list[str]) -> int:
     # the pair decides which options `run` has, so they are parsed once it is known
     if arguments[:1] == ["run"]:
         return _run(arguments[1:])
+    if arguments and arguments[0] in HELP:
+        from cl_suite.report.console import print_columns
+
+        return run_command(arguments, print_columns)
     parsed = _parser().parse_args(arguments)
     if parsed.command == "list":
         return _list("pairs" if parsed.pairs else parsed.kind)
@@ -106,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         "run", metavar="RUN", help="folder of a run with --evaluation.dynamics true"
     )
     sensitivity.add_argument("--all", action="store_true", help="print every tensor")
+    for name, meaning in HELP.items():
+        commands.add_parser(name, help=meaning)
     return parser
 
 
@@ -118,6 +126,7 @@ def _run(arguments: list[str]) -> int:
         return 0 if arguments else 2
     from cl_suite import registry
     from cl_suite.runs.arguments import names_in, with_all_seeds
+    from cl_suite.runs.early import refuse_early
 
     if len(names) == 1:
         registry.get("scenario", names[0])
@@ -127,6 +136,7 @@ def _run(arguments: list[str]) -> int:
     scenario = registry.get("scenario", scenario_name)
     strategy = registry.get("strategy", strategy_name)
     arguments = with_all_seeds(arguments)
+    refuse_early(scenario, strategy, arguments)
     from cl_suite.report.console import dashboard_lines, plain_console
     from cl_suite.runs.config import resolve
 
@@ -161,6 +171,9 @@ def _run_one(config: Any, options: Any, console: Any) -> Path:
         # without the engine, whose import takes seconds
         console.print(finished_line(folder), soft_wrap=True)
         return folder.path
+    from cl_suite.runs.early import check_pair
+
+    check_pair(config)
     from cl_suite.runs.run import run
 
     return run(config, options, registry.make_listeners()).path

@@ -76,6 +76,8 @@ class LDAPlugin(HeadPlugin):
     scatter_: Tensor | None = field(default=None, init=False)
     freedom_: float = field(default=0.0, init=False)
 
+    fitted = ("parameters_",)
+
     def session_note(self, session: int) -> str:
         return choice_note(self.choice_) if session == 0 else ""
 
@@ -87,17 +89,46 @@ class LDAPlugin(HeadPlugin):
         features, labels = session_features(template)
         stats = class_stats(features, labels, kind=self.covariance)
         if self.base_stats_ is None:
-            self._choose(features, labels)
+            self.set_up(head, features, labels)
             # a shared scatter is kept as a running sum instead
             own = self.covariance != "shared"
             self.base_stats_ = stats if own else replace(stats, scatter=None, kind="none")
         else:
-            shift = self.parameters_["shift_weight"]
-            calibrator = Calibrator(self.softmax_t, shift, self.prior_count)
-            stats = calibrator.calibrate(stats, self.base_stats_)
+            stats = self._calibrated(stats, self.base_stats_)
         head.set_rows(stats.classes, stats.mean)
         self._set_covariance(head, stats)
         return stats.classes
+
+    @property
+    def has_rule(self) -> bool:
+        # the others need each class's own second moments
+        return self.covariance == "shared"
+
+    @property
+    def pools_moments(self) -> bool:
+        return True
+
+    def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
+        self._choose(features, labels)
+
+    def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
+        base = self.base_stats_
+        return stats.mean if base is None else self._calibrated(stats, base).mean
+
+    def set_base(self, stats: ClassStats) -> None:
+        super().set_base(stats)
+        self.base_stats_ = stats if stats.classes else None
+
+    def pooled_share(self, stats: ClassStats) -> Tensor:
+        return stats.covariance[0] * (stats.count[0] - 1).clamp(min=1)
+
+    def solve(self, head: ClassHead, pooled: Tensor, freedom: float) -> None:
+        assert isinstance(head, GaussianHead)
+        head.set_shared(pooled / max(freedom, 1.0), self.parameters_["shrinkage"])
+
+    def _calibrated(self, stats: ClassStats, base: ClassStats) -> ClassStats:
+        shift = self.parameters_["shift_weight"]
+        return Calibrator(self.softmax_t, shift, self.prior_count).calibrate(stats, base)
 
     def _set_covariance(self, head: GaussianHead, stats: ClassStats) -> None:
         shrinkage = self.parameters_["shrinkage"]
@@ -107,7 +138,7 @@ class LDAPlugin(HeadPlugin):
         assert stats.scatter is not None
         self.scatter_ = stats.scatter if self.scatter_ is None else self.scatter_ + stats.scatter
         self.freedom_ += float(stats.count.sum()) - len(stats.classes)
-        head.set_shared(self.scatter_ / max(self.freedom_, 1.0), shrinkage)
+        self.solve(head, self.scatter_, self.freedom_)
 
     def _choose(self, features: Tensor, labels: Tensor) -> None:
         given = {name: getattr(self, name) for name in DEFAULTS}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cl_suite.features.stats import ClassStats
+from cl_suite.features.stats import ClassStats, unit
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.plugin import Template, session_stats
@@ -30,8 +30,14 @@ class PrototypePlugin(HeadPlugin):
 
     requirements = replace(HeadPlugin.requirements, head="cosine")
 
+    @property
+    def has_rule(self) -> bool:
+        return True
+
+    def averaged(self, head: ClassHead, features: torch.Tensor) -> torch.Tensor:
+        return unit(features) if self.normalize_features else features
+
     def class_vectors(self, stats: ClassStats, head: ClassHead) -> torch.Tensor:
-        """Return the rows `(num_new, dim)` to write for the classes of `stats`."""
         return stats.mean
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:

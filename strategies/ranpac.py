@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_suite.features.stats import ClassStats
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
@@ -60,6 +61,8 @@ class RanPACPlugin(HeadPlugin):
     ridge_: float = field(default=DEFAULT_RIDGE, init=False)  # the value in use
     choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
 
+    fitted = ("ridge_",)
+
     def session_note(self, session: int) -> str:
         return choice_note(self.choice_) if session == 0 else ""
 
@@ -77,13 +80,38 @@ class RanPACPlugin(HeadPlugin):
         assert isinstance(head, RidgeHead)
         features, labels = session_features(template)
         if not self.base_classes_:
-            self._choose_ridge(head, features, labels)
+            self.set_up(head, features, labels)
         head.learn(features, labels)
         head.solve(self.ridge_)
         classes: list[int] = torch.unique(labels).tolist()
         return classes
 
-    def _choose_ridge(self, head: RidgeHead, features: Tensor, labels: Tensor) -> None:
+    @property
+    def has_rule(self) -> bool:
+        return True
+
+    @property
+    def pools_moments(self) -> bool:
+        return True
+
+    def averaged(self, head: ClassHead, features: Tensor) -> Tensor:
+        assert isinstance(head, RidgeHead)
+        return head.projected(head.transformed(features))
+
+    def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
+        return stats.mean if self.balanced else stats.total
+
+    def pooled_share(self, stats: ClassStats) -> Tensor:
+        assert stats.scatter is not None
+        return stats.scatter[0] / stats.count[0] if self.balanced else stats.scatter[0]
+
+    def solve(self, head: ClassHead, pooled: Tensor, freedom: float) -> None:
+        assert isinstance(head, RidgeHead)
+        head.gram = pooled.to(head.gram)
+        head.solve(self.ridge_)
+
+    def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
+        assert isinstance(head, RidgeHead)
         if self.ridge is not None:
             self.ridge_ = self.ridge
             return

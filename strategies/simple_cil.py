@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_suite.features.stats import ClassStats
+from cl_suite.features.stats import ClassStats, class_stats
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.feature_transform import FeatureTransform
-from cl_suite.plugin import Template
+from cl_suite.plugin import Template, session_stats
 from cl_suite.strategies.prototype import PrototypePlugin
 
 
@@ -41,9 +41,24 @@ class SimpleCILPlugin(PrototypePlugin):
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         template.stop_training()
 
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
+        if not self.base_classes_:
+            self._centre_on(head, session_stats(template, normalize=self.normalize_features))
+        return super().learn(template, head)
+
+    @property
+    def needs_base(self) -> bool:
+        return self.centre
+
+    def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
+        self._centre_on(head, class_stats(self.averaged(head, features), labels))
+
     def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
         assert head.transform is not None
-        if self.centre and not self.base_classes_:
+        return stats.mean - head.transform.centre if self.centre else stats.mean
+
+    def _centre_on(self, head: ClassHead, stats: ClassStats) -> None:
+        assert head.transform is not None
+        if self.centre:
             power = 1.0 if self.normalize_features else None
             head.transform.fit(power=power, centre=stats.total.sum(0) / stats.count.sum())
-        return stats.mean - head.transform.centre if self.centre else stats.mean

@@ -32,7 +32,7 @@ from torch import Tensor
 from cl_suite.features.calibrators import calibrate_directions as calibrate
 from cl_suite.features.stats import ClassStats
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.plugin import Within
+from cl_suite.plugin import Template, Within
 from cl_suite.strategies.prototype import PrototypePlugin
 
 __all__ = ["TEENPlugin", "calibrate"]
@@ -53,13 +53,18 @@ class TEENPlugin(PrototypePlugin):
     shift_weight: Annotated[float, Within(0, 1)] = 0.5
     normalize_delta: bool = True
 
+    def learn(self, template: Template, head: ClassHead) -> list[int]:
+        is_base = not self.base_classes_
+        classes = super().learn(template, head)
+        if is_base and len(classes) == 1:
+            warnings.warn(
+                "the base session has one class: TEEN pulls every new class towards it",
+                stacklevel=2,
+            )
+        return classes
+
     def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
         if not self.base_classes_:
-            if len(stats.classes) == 1:
-                warnings.warn(
-                    "the base session has one class: TEEN pulls every new class towards it",
-                    stacklevel=2,
-                )
             return stats.mean
         return calibrate(
             stats.mean,

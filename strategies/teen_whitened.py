@@ -45,7 +45,7 @@ from torch import Tensor
 
 from cl_suite.avalanche.loader import batches
 from cl_suite.features.calibrators import calibrate_directions
-from cl_suite.features.stats import class_stats, extract
+from cl_suite.features.stats import ClassStats, class_stats, extract
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.features import feature_function
@@ -102,6 +102,8 @@ class TEENWhitenedPlugin(HeadPlugin):
     parameters_: dict[str, float] = field(default_factory=dict, init=False)  # the values in use
     choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
 
+    fitted = ("parameters_",)
+
     def session_note(self, session: int) -> str:
         return choice_note(self.choice_) if session == 0 else ""
 
@@ -112,27 +114,48 @@ class TEENWhitenedPlugin(HeadPlugin):
         assert isinstance(head, OffsetCosineHead)
         features, labels = session_features(template)
         if not self.base_classes_:
-            self._choose(features, labels)
-            self._whiten(head, features, labels)
+            self.set_up(head, features, labels)
         elif self.views:
             features, labels = self._with_views(template, features, labels)
-        stats = class_stats(head.transformed(features), labels)
-        head.set_rows(stats.classes, stats.mean)
+        stats = class_stats(self.averaged(head, features), labels)
+        head.set_rows(stats.classes, self.class_vectors(stats, head))
         if self.base_classes_:
-            calibrated = calibrate_directions(
-                stats.mean,
-                head.rows(self.base_classes_).double(),
-                softmax_t=self.parameters_["softmax_t"],
-                shift_weight=self.parameters_["shift_weight"],
-                normalize_delta=True,
-            )
-            head.set_rows(stats.classes, calibrated)
-            head.set_offset(stats.classes, self.parameters_["margin"])
+            head.set_offset(stats.classes, self.offset)
         elif len(stats.classes) == 1:
             warnings.warn(
                 "the base session has one class: every new class is pulled towards it", stacklevel=2
             )
         return stats.classes
+
+    @property
+    def has_rule(self) -> bool:
+        return True
+
+    @property
+    def needs_base(self) -> bool:
+        return True
+
+    @property
+    def offset(self) -> float:
+        return self.parameters_["margin"]
+
+    def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
+        self._choose(features, labels)
+        self._whiten(head, features, labels)
+
+    def averaged(self, head: ClassHead, features: Tensor) -> Tensor:
+        return head.transformed(features)
+
+    def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
+        if not self.base_classes_:
+            return stats.mean
+        return calibrate_directions(
+            stats.mean,
+            head.rows(self.base_classes_).double(),
+            softmax_t=self.parameters_["softmax_t"],
+            shift_weight=self.parameters_["shift_weight"],
+            normalize_delta=True,
+        )
 
     def _choose(self, features: Tensor, labels: Tensor) -> None:
         given = {name: getattr(self, name) for name in DEFAULTS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ ARROWS: dict[str, list[str]] = {
     "metrics": [],
     "storage": ["errors"],
     "data": ["errors"],
-    "requirements": ["data"],
+    "requirements": ["data", "errors"],
     "avalanche": ["data", "errors", "randomness", "requirements"],
     "models": ["data", "errors", "parameters"],
     "features": ["avalanche", "data", "errors", "models", "randomness"],
@@ -39,6 +40,7 @@ ARROWS: dict[str, list[str]] = {
         "avalanche",
         "data",
         "errors",
+        "features",
         "losses",
         "models",
         "parameters",
@@ -69,11 +71,22 @@ ARROWS: dict[str, list[str]] = {
         "randomness",
         "requirements",
     ],
+    "learner": [
+        "data",
+        "errors",
+        "features",
+        "methods",
+        "models",
+        "plugin",
+        "registry",
+        "storage",
+    ],
     "runs": [
         "data",
         "engine",
         "errors",
         "features",
+        "learner",
         "metrics",
         "models",
         "parameters",
@@ -109,9 +122,13 @@ ARROWS: dict[str, list[str]] = {
         "requirements",
         "storage",
     ],
-    "__init__": ["plugin", "runs"],
-    "cli": ["__init__", "errors", "registry", "report", "runs"],
+    "__init__": ["learner", "plugin", "runs"],
+    "cli": ["__init__", "errors", "learner", "registry", "report", "runs"],
 }
+
+# what speaks to a user of the command line alone
+COMMAND_LINE = ("cli", "runs", "logging", "report")
+WRITTEN_OPTION = re.compile(r"--(scenario|strategy|model|training|evaluation)\b")
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
@@ -227,6 +244,44 @@ def test_avalanche_is_imported_by_few_modules_and_never_with_the_package() -> No
         if any(within(name, "avalanche") for name in imported(p, top_level_only=True))
     }
     assert users <= {f"cl_suite/avalanche/{name}.py" for name in ("api", "internals", "reader")}
+
+
+def written_options(source: str) -> list[str]:
+    """Return the texts in a file, docstrings apart, that name an option as the command line does.
+
+    A program says `model.frozen=True`: `cl_suite.errors.option` knows which of the two to write.
+    """
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+        and WRITTEN_OPTION.search(node.value)
+    ]
+
+
+def test_messages_that_a_program_can_meet_do_not_name_options_of_the_command_line() -> None:
+    for module, path in modules().items():
+        if part_of(module) not in COMMAND_LINE:
+            assert written_options(path.read_text("utf-8")) == [], path
+
+
+def test_an_option_of_the_command_line_in_a_message_is_found() -> None:
+    found = """
+def f(x):
+    'Pass --model.bank.'
+    raise UserError(f"{x} is wrong; pass --model.bank true", f"--strategy.{x}", "--resume")
+"""
+    assert written_options(found) == [" is wrong; pass --model.bank true", "--strategy."]
 
 
 def test_every_folder_of_modules_is_a_package_that_setuptools_finds() -> None:

@@ -75,6 +75,13 @@ def test_feature_bank_measures_building_and_training(tmp_path: Path) -> None:
     assert all("median" in line for line in lines)
 
 
+def test_cold_bank_compares_three_sides(tmp_path: Path) -> None:
+    options = ["--model", TINY_BACKBONE, "--images", 2, "--rounds", 1]
+    heading, *rows = printed_by("cold_bank.py", *options, folder=tmp_path).splitlines()
+    assert heading == f"{TINY_BACKBONE}, 2 images, one thread, CPU ms an image"
+    assert [row[:10].strip() for row in rows] == ["as it was", "float32", "bfloat16"]
+
+
 def test_frozen_features_measures_session_costs(tmp_path: Path) -> None:
     out = printed_by("frozen_features.py", "--classes", 10, "--rounds", 1, folder=tmp_path)
     heading, *rows = out.splitlines()
@@ -97,6 +104,40 @@ def test_frozen_run_times_a_cold_and_a_warm_run(tmp_path: Path, generated: list[
     assert "distinct images" in heading
     assert "cold / forward" in round_line
     assert "median" in median_line
+
+
+def test_learner_serve_loads_the_real_server(tmp_path: Path) -> None:
+    options = ["--classes", 2, "--clients", 1, "--seconds", 0]
+    heading, _, *rows = printed_by("learner_serve.py", *options, folder=tmp_path).splitlines()
+    assert heading == "conv4, 2 classes"
+    assert [row.split()[0].strip(",") for row in rows] == [
+        "Learner.predict",
+        "predict",
+        "predict",
+        "learn",
+    ]
+
+
+def test_learner_calibration_measures_probabilities_and_strangers(tmp_path: Path) -> None:
+    chosen = ["--base", 12, "--epochs", 1, "--seeds", 1, "--rules", "simple_cil"]
+    row, written = printed_by("learner_calibration.py", *chosen, folder=tmp_path).splitlines()
+    assert row.startswith("Omniglot, conv4")
+    assert {"ece", "ece_raw", "auroc", "auroc_raw", "false_alarms", "found"} <= set(row.split())
+    assert Path(written.removeprefix("written: ")).is_file()
+
+
+def test_learner_cost_measures_learning_predicting_and_the_file(
+    tmp_path: Path, generated: list[str]
+) -> None:
+    chosen = ["--classes", 3, "--rules", "simple_cil", "ranpac", "--rounds", 1]
+    out = printed_by("learner_cost.py", *generated[2:], *chosen, folder=tmp_path)
+    means, shares, times, file, ridge, *_, written = out.splitlines()
+    # learning costs one pass a picture, whatever the rule
+    assert means == "simple_cil, 3 classes: 5 passes for 5 pictures"
+    assert ridge == "ranpac, 3 classes: 5 passes for 5 pictures"
+    assert all("predict_64" in line for line in (shares, times))
+    assert "bytes of numbers a class" in file
+    assert Path(written.removeprefix("written: ")).is_file()
 
 
 def test_mamlcon_inner_compares_both_orders(tmp_path: Path) -> None:

@@ -30,13 +30,20 @@ FROM_SOURCE = ("gputil", "ecos")
 
 # of the extra `testing`
 ONLY_FOR_AUTHORS = {"pytest"}
+# of an extra, and imported in its folder alone; the last ones come with fastapi
+EXTRAS = {
+    "learner/export": {"onnx", "onnxruntime"},
+    "learner/serve": {"fastapi", "uvicorn", "starlette", "pydantic"},
+}
 
 
-def imported_names() -> set[str]:
+def imported_names(but_not_in: str = "nowhere") -> set[str]:
     """Return the top-level names that our code imports, at the top of a file or in a function."""
     names: set[str] = set()
     for folder in ("cl_suite", "strategies", "scenarios"):
         for path in (ROOT / folder).rglob("*.py"):
+            if but_not_in in path.as_posix():
+                continue
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(node, ast.Import):
                     names |= {alias.name.partition(".")[0] for alias in node.names}
@@ -47,9 +54,19 @@ def imported_names() -> set[str]:
 
 def test_every_imported_library_is_declared() -> None:
     distributions = packages_distributions()
-    for name in imported_names() - ONLY_FOR_AUTHORS:
+    for name in imported_names() - ONLY_FOR_AUTHORS - set().union(*EXTRAS.values()):
         providers = {canonicalize_name(d) for d in distributions.get(name, [name])}
         assert providers & dependencies().keys(), f"{name} is imported and not declared"
+
+
+@pytest.mark.parametrize("folder", EXTRAS)
+def test_what_an_extra_brings_is_imported_in_its_folder_alone(folder: str) -> None:
+    declared = {
+        canonicalize_name(line.partition(">")[0])
+        for line in PROJECT["optional-dependencies"][folder.rpartition("/")[2]]
+    }
+    assert declared & EXTRAS[folder]
+    assert not imported_names(but_not_in=folder) & EXTRAS[folder]
 
 
 def test_pytest_is_imported_by_the_authors_plugin_alone_and_comes_with_an_extra() -> None:
@@ -120,7 +137,9 @@ def resolved(python: str, *arguments: str) -> dict[str, str]:
 def test_the_pins_are_a_whole_installation_on_every_promised_python(python: str) -> None:
     known = pins()
     # the documents' pins need Python 3.11.5 (pymdown-extensions); without them any 3.11 will do
-    resolved(python, "--extra", "dev", "--extra", "testing", "--constraint", "constraints.txt")
+    extras = ("dev", "export", "serve", "testing")
+    chosen = (part for extra in extras for part in ("--extra", extra))
+    resolved(python, *chosen, "--constraint", "constraints.txt")
     patch = {"3.11": "3.11.5"}.get(python, python)
     found = resolved(patch, "--all-extras", "--constraint", "constraints.txt")
     loose = {n: v for n, v in found.items() if v not in known.get(n, ())}

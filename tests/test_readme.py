@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.tiny_runs import run
 
 from cl_suite import registry
+from cl_suite.cli import COMMANDS
+from cl_suite.learner.commands.arguments import HELP, parse
 from cl_suite.runs.config import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,9 +56,20 @@ def test_the_example_strategy_learns_class_means() -> None:
     assert sorted(model.head.classes) == list(range(8))
 
 
+def test_the_learner_example_runs_as_it_stands(tmp_path: Path) -> None:
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "Learner" in text]
+    run(tmp_path / "runs", "teen")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.stdout == "house\n", result.stderr
+    assert (tmp_path / "characters.clm").is_file()
+
+
 def commands() -> list[list[str]]:
     text = "".join(text for kind, text in BLOCKS if kind == "sh")
-    lines = [line.split("#")[0].split(">")[0].split() for line in text.splitlines()]
+    lines = [shlex.split(line.split("#")[0].split(">")[0]) for line in text.splitlines()]
     return [words[1:] for words in lines if words and words[0] == "cl-suite"]
 
 
@@ -68,7 +83,9 @@ def test_every_command_names_things_that_exist(words: list[str]) -> None:
             if word.startswith("--"):
                 assert word[2:] in extra or word[2:] in defaults
     else:
-        assert words[0] in {"run", "list", "show", "bank", "sensitivity"}
+        assert words[0] in COMMANDS
+        if words[0] in HELP:
+            parse(words)
 
 
 def test_every_link_leads_to_a_file() -> None:

@@ -14,6 +14,7 @@ from cl_suite.data.samples import UNLABELLED, TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
+from cl_suite.errors import on_command_line
 from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import StrategyPlugin
 from cl_suite.requirements import (
@@ -173,7 +174,15 @@ def lacking_labels() -> Stream:
 def test_settings_that_do_not_meet_a_requirement_are_said_with_a_remedy(
     required: Requirements, config: Any, sentence: str
 ) -> None:
-    assert unmet(required, config) == f"strategy 'this' {sentence}"
+    with on_command_line():
+        assert unmet(required, config) == f"strategy 'this' {sentence}"
+
+
+def test_a_program_reads_the_remedy_as_it_would_write_it() -> None:
+    probed = unmet(Requirements(classifier=False), settings())
+    assert str(probed).endswith("pass evaluation.probes=['linear', 'knn']")
+    told = unmet(Requirements(session_told=True), settings())
+    assert str(told).endswith("pass evaluation.task_known=True")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,10 +43,13 @@ class Look:
     highest: float | None = None
 
 
-def read_image(path: Path | BytesIO) -> Tensor:
+def read_image(path: Path | BytesIO, name: str | None = None) -> Tensor:
     """Return the image as uint8 RGB, `(3, height, width)`; transparent parts show white.
 
     More than 8 bits are scaled by the range of their type, floats from [0, 1].
+
+    Args:
+        name: what a message calls a picture in memory; None for one that a checkpoint holds.
 
     Raises:
         UserError: if the file cannot be read to its end, or its values have no known range.
@@ -54,7 +58,7 @@ def read_image(path: Path | BytesIO) -> Tensor:
         with Image.open(path) as image:
             pixels = _rgb(image)
     except REFUSALS as error:
-        raise UserError(_unreadable(path, error)) from error
+        raise UserError(_unreadable(name or path, error)) from error
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
 
 
@@ -169,8 +173,10 @@ def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
 
 
-def _unreadable(path: Path | BytesIO, error: Exception) -> str:
+def _unreadable(path: Path | BytesIO | str, error: Exception) -> str:
     if isinstance(path, BytesIO):
         return f"a stored image cannot be read ({error}); its checkpoint is damaged"
-    reason = str(error).replace(str(path), path.name).splitlines()[0] if str(error) else "no reason"
+    path = Path(path)
+    text = re.sub(r" ?<_io\.BytesIO[^>]*>", "", str(error)).replace(str(path), path.name)
+    reason = text.splitlines()[0] if text else "no reason"
     return f"image '{path}' cannot be read ({reason}); replace the file or remove it from the data"

@@ -43,6 +43,7 @@ class Pool:
         entries: name of each training sample in the published index lists, if there are any.
         notes: sentences that the user must see.
         modality: kind of sample, image or audio.
+        from_picture: see `StreamInfo`.
     """
 
     train: Samples = field(repr=False)
@@ -54,6 +55,7 @@ class Pool:
     entries: tuple[str, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     modality: Modality = "image"
+    from_picture: Transform | None = None
 
     def stream(
         self,
@@ -100,6 +102,7 @@ class Pool:
             modality=self.modality,
             kind=kind,
             notes=(*self.notes, *notes),
+            from_picture=self.from_picture,
         )
 
     def _check_testable(self, sessions: Sessions, candidates: Mapping[int, Sequence[int]]) -> None:

@@ -35,6 +35,8 @@ class StreamInfo:
         notes: sentences the user must see once (skipped files, shots other than the published
             ones).
         fingerprint: hash of every sample in stream order; equal streams have equal fingerprints.
+        from_picture: makes a raw sample of any uint8 RGB picture, such as a photo of a new class;
+            None if `eval_transform` alone, or resizing, does.
     """
 
     name: str
@@ -49,6 +51,7 @@ class StreamInfo:
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
     kind: Kind = "class"
+    from_picture: Transform | None = None
 
     @property
     def num_classes(self) -> int:
@@ -122,6 +125,7 @@ def build_stream(
     kind: Kind = "class",
     notes: Sequence[str] = (),
     known_fingerprint: str | None = None,
+    from_picture: Transform | None = None,
 ) -> Stream:
     """Return the stream of these sessions.
 
@@ -130,6 +134,7 @@ def build_stream(
             own its data (see `Samples.select`). A training sample may have the target `UNLABELLED`.
         kind: see `StreamInfo`; with "class" a class may be in one session only.
         known_fingerprint: fingerprint of the samples; None to compute it.
+        from_picture: see `StreamInfo`.
 
     Raises:
         UserError: if a session has samples of a class that is not in its class list, a class comes
@@ -149,6 +154,7 @@ def build_stream(
         eval_transform=eval_transform,
         notes=tuple(notes),
         fingerprint=known_fingerprint or fingerprint([*train, *test]),
+        from_picture=from_picture,
     )
     return Stream(info, tuple(train), tuple(test))
 

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
+from cl_suite.data.shrink import shrink
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -82,6 +84,41 @@ class Channels:
         if x.shape[-3] != 1:
             return x
         return x.expand(*x.shape[:-3], self.num_channels, *x.shape[-2:])
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Return the brightness of uint8 RGB images as one channel (ITU-R 601)."""
+
+    batched: bool = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        grey: Tensor = v2.functional.rgb_to_grayscale(x)
+        return grey
+
+
+@dataclass(frozen=True)
+class InkDrawing:
+    """Return a picture of dark ink on light paper as the packaged Omniglot has it: ink 255 on 0.
+
+    Paper fills a picture that is not square; a smaller one is enlarged by repeating its pixels.
+
+    Args:
+        size: pixels a side of the result `(1, size, size)`, each the inked share of its area.
+    """
+
+    size: int
+    batched: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        ink = Grey()(x)[0] < 128 if x.shape[0] == 3 else x[0] < 128
+        height, width = ink.shape
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        square = F.pad(ink, (left, side - width - left, top, side - height - top))
+        times = -(-self.size // side)
+        large = square.repeat_interleave(times, 0).repeat_interleave(times, 1)
+        return shrink(large[None].numpy(), self.size)
 
 
 @dataclass(frozen=True)

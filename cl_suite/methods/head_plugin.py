@@ -1,11 +1,19 @@
-"""Base class for strategies that train in the base session and then only write head rows."""
+"""Base class for strategies that train in the base session and then only write head rows.
+
+A strategy whose rows follow from class statistics also states this rule by itself, without a
+template: `set_up`, `averaged`, `class_vectors`, and for second moments `pooled_share` and `solve`.
+`cl_suite.Learner` applies it to a finished model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+from torch import Tensor
+
+from cl_suite.features.stats import ClassStats
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
@@ -40,10 +48,74 @@ class HeadPlugin(StrategyPlugin):
     def runs_network(self) -> bool:
         return True
 
+    # names of what `set_up` fits, besides the head's transform
+    fitted: ClassVar[tuple[str, ...]] = ()
+
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         """Compute head rows from the session's training data; return the session's classes.
 
         `base_classes_` is empty in the base session.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether rows follow from class statistics, by the methods below."""
+        return False
+
+    @property
+    def pools_moments(self) -> bool:
+        """Whether the rule needs second moments too: `pooled_share` and `solve`."""
+        return False
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether the rule means nothing before `set_up`."""
+        return False
+
+    @property
+    def offset(self) -> float:
+        """Added to the scores of classes after the base session, in units of the head's keys."""
+        return 0.0
+
+    def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
+        """Fit what stays fixed after the base session, such as a whitening.
+
+        Args:
+            features, labels: the base session's, `(n, dim)` and `(n,)`.
+        """
+
+    def averaged(self, head: ClassHead, features: Tensor) -> Tensor:
+        """Return what a class's statistics are made of, `(n, width)`, of features `(n, dim)`."""
+        return features
+
+    def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
+        """Return the rows `(num_new, width)` to write for the classes of `stats`.
+
+        Args:
+            stats: sums of what `averaged` returned.
+            head: holds the rows of the base classes, unless these are to be computed
+                (`base_classes_` is empty).
+        """
+        raise NotImplementedError
+
+    def set_base(self, stats: ClassStats) -> None:
+        """Take the base classes from their statistics (without second moments)."""
+        self.base_classes_ = stats.classes
+
+    def pooled_share(self, stats: ClassStats) -> Tensor:
+        """Return what one class adds to the pooled matrix, `(width, width)` in float64.
+
+        Args:
+            stats: of one class, with its full second moments.
+        """
+        raise NotImplementedError
+
+    def solve(self, head: ClassHead, pooled: Tensor, freedom: float) -> None:
+        """Fit the head to the pooled matrix.
+
+        Args:
+            freedom: number of samples less the number of classes.
         """
         raise NotImplementedError
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.stages import cut
-from cl_suite.models.weights_files import load_weights, take_state
+from cl_suite.models.weights_files import DownloadError, load_weights, take_state
 
 CLIP = "clip:"  # starts the name of a CLIP model
 WAV2VEC2 = "wav2vec2:"  # starts the name of a wav2vec2 model
@@ -95,8 +95,8 @@ class Backbone(nn.Module):
         stages = cut(self.body)
         if not 0 <= trained_blocks <= stages.num_blocks:
             raise UserError(
-                f"--model.trained_blocks must lie in 0 to {stages.num_blocks}, the blocks of this "
-                f"backbone, got {trained_blocks}"
+                f"{option('model.trained_blocks')} must lie in 0 to {stages.num_blocks}, the "
+                f"blocks of this backbone, got {trained_blocks}"
             )
         self.num_frozen_blocks = stages.num_blocks - trained_blocks
         for name, parameter in self.body.named_parameters():
@@ -157,7 +157,8 @@ def _body(
 ) -> nn.Module:
     if arguments and (name in OWN_BACKBONES or name.startswith((CLIP, WAV2VEC2))):
         raise UserError(
-            f"--model.backbone_args are for timm's backbones, not for '{name}'; leave them out"
+            f"{option('model.backbone_args')} are for timm's backbones, not for '{name}'; leave "
+            "them out"
         )
     if name.startswith(CLIP):
         # transformers takes seconds to import
@@ -171,8 +172,8 @@ def _body(
     if name in OWN_BACKBONES:
         if pretrained:
             raise UserError(
-                f"backbone '{name}' has no published weights; pass --model.weights FILE "
-                "or --model.pretrained false"
+                f"backbone '{name}' has no published weights; pass "
+                f"{option('model.weights', 'FILE')} or {option('model.pretrained', 'false')}"
             )
         body = OWN_BACKBONES[name](input_shape[0])
     else:
@@ -232,7 +233,7 @@ def _timm_model(
         # the hub's client raises many kinds of errors; without a download, the arguments are wrong
         if arguments:
             raise UserError(
-                f"backbone '{name}' cannot be made with --model.backbone_args {arguments} "
+                f"backbone '{name}' cannot be made with {option('model.backbone_args', arguments)} "
                 f"({error}); correct them or leave them out"
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -241,9 +242,10 @@ def _timm_model(
                 f"backbone '{name}' cannot be made ({reason}); choose another, see `cl-suite list "
                 "backbones`"
             ) from error
-        raise UserError(
+        raise DownloadError(
             f"the published weights of backbone '{name}' could not be downloaded ({reason}); pass "
-            "a file with --model.weights FILE.safetensors, or --model.pretrained false"
+            f"a file with {option('model.weights', 'FILE.safetensors')}, or "
+            f"{option('model.pretrained', 'false')}"
         ) from error
     return model
 

@@ -52,9 +52,13 @@ class Classifier(nn.Module):
                 name: tensor_digest(tensor) for name, tensor in self._frozen_tensors()
             }
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """Return the state without the tensors that are still as published."""
-        state = dict(self.state_dict())
+    def trained_state(self, prefix: str = "") -> dict[str, Tensor]:
+        """Return the state without the tensors that are still as published.
+
+        Args:
+            prefix: of the names to return, such as "backbone.".
+        """
+        state = {name: t for name, t in self.state_dict().items() if name.startswith(prefix)}
         for name, tensor in self._frozen_tensors():
             known = self._published.get(name)
             # if inputs are finished features, the body is never run, so it cannot have changed
@@ -62,13 +66,17 @@ class Classifier(nn.Module):
                 del state[name]
         return state
 
-    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+    def load_trained_state(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
         """Load the result of `trained_state` into a classifier with the same settings.
+
+        Args:
+            prefix: as the state was made with; other tensors stay.
 
         Raises:
             ValueError: if an unpublished tensor is missing, or an extra one is present.
         """
         missing, unexpected = self.load_state_dict(state, strict=False)
+        missing = [name for name in missing if name.startswith(prefix)]
         if wrong := [name for name in missing if name not in self._published] + unexpected:
             raise ValueError(f"tensor '{wrong[0]}' is missing in the state, or does not belong")
 

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError
 
 
+class DownloadError(UserError):
+    """Published weights that are neither in the cache nor can be downloaded."""
+
+
 def load_weights(body: nn.Module, path: Path, name: str) -> None:
     """Load weights into a backbone, in the backbone's own precision.
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
@@ -41,10 +42,10 @@ def print_columns(
             table.add_row(*row)
         console.print(table)
         return
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
     for row in (titles, *rows):
         cells = [
-            cell.rjust(width) if moved else cell.ljust(width)
+            " " * (width - cell_len(cell)) + cell if moved else set_cell_size(cell, width)
             for cell, width, moved in zip(row, widths, to_right, strict=True)
         ]
         console.print("  ".join(cells).rstrip(), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Checks before a run: the strategy fits the scenario, and the run's folder is free."""
+"""Checks before a run: the strategy fits the stream, and the run's folder is free."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from pathlib import Path
 from cl_suite.data.readers.class_words import is_code
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.errors import UserError
-from cl_suite.requirements import requirements_of, unmet, unmet_by_scenario, unmet_by_stream
+from cl_suite.requirements import requirements_of, unmet_by_stream
 from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.reading import read_text
 from cl_suite.runs.same_settings import differences
 from cl_suite.runs.saved_model import weights_behind
-
-
-def check_pair(config: RunConfig) -> None:
-    """Raise `UserError` for settings or a kind of scenario that the strategy cannot use."""
-    required = requirements_of(config.strategy)
-    if (problem := unmet(required, config) or unmet_by_scenario(required, config)) is not None:
-        raise UserError(problem)
 
 
 def drawn_by_seed(config: RunConfig) -> str | None:

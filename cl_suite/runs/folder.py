@@ -145,6 +145,11 @@ class RunFolder:
         return self.path / "model" / "model.safetensors"
 
     @property
+    def learner_file(self) -> Path:
+        """The classifier that goes on learning, for `Learner.from_run`."""
+        return self.path / "model" / "classifier.clm"
+
+    @property
     def is_run(self) -> bool:
         """Whether a run has been started here."""
         started = self.run_info_file.is_file() or self.metrics_file.is_file()

@@ -15,8 +15,10 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation import joined
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.session import EpochRecord
+from cl_suite.learner.trained import Album, album_of
+from cl_suite.models.allocator import keep_freed_memory
 from cl_suite.models.dynamics import Dynamics
-from cl_suite.plugin import StrategyPlugin
+from cl_suite.plugin import answers_of
 from cl_suite.runs.assemble import build_model, build_stream
 from cl_suite.runs.base_session import (
     base_identity,
@@ -27,7 +29,6 @@ from cl_suite.runs.base_session import (
 from cl_suite.runs.checkpoint import Checkpoint
 from cl_suite.runs.checks import (
     check_names,
-    check_pair,
     check_stream,
     drawn_by_seed,
     is_finished,
@@ -35,6 +36,7 @@ from cl_suite.runs.checks import (
 )
 from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.confusion_file import store_confusion
+from cl_suite.runs.early import check_pair
 from cl_suite.runs.finished import finished_line
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.forecast import Pace, training_line, training_notes
@@ -44,7 +46,7 @@ from cl_suite.runs.lock import Ownership, locked
 from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.runs.refusals import has_diverged, plain_divergence, plain_refusals
 from cl_suite.runs.replacing import discard_old, put_back, recover, set_aside
-from cl_suite.runs.saved_model import save_model
+from cl_suite.runs.saved_model import save_learner, save_model
 
 
 class Run:
@@ -75,9 +77,10 @@ class Run:
         self.image_info: StreamInfo = images.info
         model, stream = build_model(config, images, listener.images)
         self.stream: Stream = stream
+        # of images that the bank replaces; they are in memory no longer than that
+        self.album: Album | None = None if stream is images else album_of(images)
         info = stream.info
-        if hasattr(config.strategy, "check_stream"):
-            config.strategy.check_stream(info, [len(samples) for samples in stream.train])
+        answers_of(config.strategy).check_stream(info, [len(samples) for samples in stream.train])
         self.engine = Engine(
             self.stream,
             model,
@@ -196,9 +199,7 @@ class Run:
         self._say_kept()
 
     def _say_note(self, session: int) -> None:
-        plugin = self.engine.plugin
-        # Avalanche's plugins have none
-        if isinstance(plugin, StrategyPlugin) and (note := plugin.session_note(session)):
+        if note := answers_of(self.engine.plugin).session_note(session):
             self.listener.says(f"  {self.config.strategy_name} {note}")
 
     def _say_kept(self) -> None:
@@ -258,6 +259,9 @@ class Run:
     def _finish(self) -> None:
         self.owner.check()
         save_model(self.folder, self.config, self.engine.model, self.image_info)
+        album = self.album or album_of(self.stream)
+        reason = save_learner(self.folder, self.config, self.engine, album)
+        self.run_info |= {"no_learner": reason} if reason else {}
         self.listener.ends(self.engine.model.head)
         self.run_info |= {
             "finished": True,
@@ -283,6 +287,7 @@ def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = 
         UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.
     """
     folder, listener = RunFolder.of(config, options), Listeners(listeners)
+    keep_freed_memory()
     try:
         with plain_refusals():
             check_pair(config)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -22,6 +22,10 @@ from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
+
+if TYPE_CHECKING:
+    from cl_suite.engine.engine import Engine
+    from cl_suite.learner.trained import Album
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,30 @@ def save_model(
         "preprocessing": info.preprocessing,
     }
     checkpoint.save(folder.model_file, tree)
+
+
+def save_learner(folder: RunFolder, config: RunConfig, engine: Engine, album: Album) -> str | None:
+    """Write the file that `Learner.from_run` continues; return why there can be none, else None."""
+    # it imports Avalanche, which who loads a model need not wait for
+    from cl_suite.learner.trained import NotTeachableError, save_trained
+
+    settings = yaml.safe_load(config.text)
+    try:
+        save_trained(
+            folder.learner_file,
+            model=engine.model,
+            settings=dataclasses.replace(config.model, weights=settings["model"]["weights"]),
+            strategy={
+                "name": config.strategy_name,
+                "parameters": settings.get("strategy") or {},
+            },
+            plugin=config.strategy,
+            album=album,
+            features=engine.measuring.features.features,
+        )
+    except NotTeachableError as error:
+        return str(error)
+    return None
 
 
 def load_model(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,27 @@ from torch import Tensor
 from cl_suite.errors import UserError, os_refusal
 from cl_suite.storage.files import atomic_write, make_folder
 
-FORMAT = "cl-suite-1"
+
+@dataclass(frozen=True)
+class FileKind:
+    """What messages call such a file, and how it is told apart from others.
+
+    Attributes:
+        name: such as "checkpoint".
+        format: of this version.
+        remedy: what to do with a file that cannot be used.
+    """
+
+    name: str
+    format: str
+    remedy: str
 
 
-def save(path: Path, tree: Mapping[str, Any]) -> None:
+CHECKPOINT = FileKind("checkpoint", "cl-suite-1", "delete its run folder and start the run again")
+FORMAT = CHECKPOINT.format
+
+
+def save(path: Path, tree: Mapping[str, Any], kind: FileKind = CHECKPOINT) -> None:
     """Write a tree to `path`, whole or not at all.
 
     Raises:
@@ -34,19 +52,21 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_flatten(tree, tensors))
     _separate(tensors)
-    header = json.dumps({"format": FORMAT, "digest": _digest(text, tensors), "tree": text})
+    header = json.dumps({"format": kind.format, "digest": _digest(text, tensors), "tree": text})
     make_folder(path.parent)
     # only one entry: safetensors writes several in random order, but equal states need equal bytes
     atomic_write(path, to_bytes(tensors, {"cl_suite": header}))
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(
+    path: Path, device: torch.device | str = "cpu", kind: FileKind = CHECKPOINT
+) -> dict[str, Any]:
     """Return the tree that `save` wrote.
 
     Raises:
         UserError: if the file is missing, damaged, or not a checkpoint of this version.
     """
-    return _load(path, device, whole=True)
+    return _load(path, device, kind, whole=True)
 
 
 def load_values(path: Path) -> dict[str, Any]:
@@ -57,27 +77,26 @@ def load_values(path: Path) -> dict[str, Any]:
     Raises:
         UserError: as `load` does.
     """
-    return _load(path, "cpu", whole=False)
+    return _load(path, "cpu", CHECKPOINT, whole=False)
 
 
-def _load(path: Path, device: torch.device | str, *, whole: bool) -> dict[str, Any]:
+def _load(path: Path, device: torch.device | str, kind: FileKind, *, whole: bool) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         if not path.is_file():
             what = "is a folder, not a file" if path.exists() else "does not exist"
-            raise UserError(f"checkpoint '{path}' {what}")
+            raise UserError(f"{kind.name} '{path}' {what}")
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = json.loads((file.metadata() or {}).get("cl_suite", "{}"))
             names = file.keys() if whole else ()
             tensors = {name: file.get_tensor(name) for name in names}
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
+        if not isinstance(header, dict) or header.get("format") != kind.format:
             raise UserError(
-                f"checkpoint '{path}' is from another version; delete its run folder and start the "
-                "run again"
+                f"{kind.name} '{path}' is from another version or of another kind; {kind.remedy}"
             )
         if whole and header["digest"] != _digest(header["tree"], tensors):
-            raise UserError(_damaged(path, "its digest does not match"))
+            raise UserError(_damaged(path, "its digest does not match", kind))
         tree = _unflatten(json.loads(header["tree"]), tensors if whole else None)
         if not isinstance(tree, dict):
             raise TypeError("it holds no mapping")
@@ -86,16 +105,14 @@ def _load(path: Path, device: torch.device | str, *, whole: bool) -> dict[str, A
     except OSError as error:
         raise UserError(os_refusal(error, path, "read")) from error
     except RecursionError as error:
-        raise UserError(_damaged(path, "it is nested too deeply")) from error
+        raise UserError(_damaged(path, "it is nested too deeply", kind)) from error
     except (SafetensorError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(_damaged(path, " ".join(str(error).split()))) from error
+        raise UserError(_damaged(path, " ".join(str(error).split()), kind)) from error
     return tree
 
 
-def _damaged(path: Path, reason: str) -> str:
-    return (
-        f"checkpoint '{path}' is damaged ({reason}); delete its run folder and start the run again"
-    )
+def _damaged(path: Path, reason: str, kind: FileKind) -> str:
+    return f"{kind.name} '{path}' is damaged ({reason}); {kind.remedy}"
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

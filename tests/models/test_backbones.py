@@ -78,7 +78,7 @@ def test_weights_that_cannot_be_had_say_how_to_pass_a_file(
         raise OSError("We couldn't connect to the hub\nand more lines")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"not be downloaded .*pass a file with --model\.weights"):
+    with pytest.raises(UserError, match=r"not be downloaded .*pass a file with model\.weights="):
         create_backbone("resnet18", (3, 84, 84), pretrained=True)
 
 

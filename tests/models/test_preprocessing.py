@@ -83,5 +83,5 @@ def test_samples_that_are_no_images_are_refused() -> None:
     assert takes_images(make_stream())
     assert make_samples([0], 1, seed=0).inputs.dtype == torch.uint8
     assert not takes_images(vectors)
-    with pytest.raises(UserError, match=r"'vectors' has no images .* --model\.preprocessing"):
+    with pytest.raises(UserError, match=r"'vectors' has no images .* pass model\.preprocessing="):
         with_preprocessing(vectors, Preprocessing(24, (0.5,) * 3, (0.5,) * 3))

@@ -132,7 +132,7 @@ def test_loading_is_silent(folder: Path, capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_maps_are_refused_with_the_parameter_to_change(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"got .* \(1, 40, 63\); pass --scenario\.features wavefor"):
+    with pytest.raises(UserError, match=r"got .* \(1, 40, 63\); pass features='waveform' to"):
         create_backbone("wav2vec2:x", (1, 40, 63), weights=str(folder))
 
 
@@ -181,7 +181,7 @@ def test_a_model_that_cannot_be_downloaded_is_refused_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"could not be downloaded .*--model\.weights FOLDER"):
+    with pytest.raises(UserError, match=r"could not be downloaded .*model\.weights='FOLDER'"):
         load_wav2vec2("nobody/nothing", pretrained=True)
 
 

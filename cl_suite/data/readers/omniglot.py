@@ -6,7 +6,6 @@ induction", Science 350, 2015. MIT licence, see `assets/LICENSE-omniglot`.
 
 from __future__ import annotations
 
-import math
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from cl_suite.data.pool import Pool
 from cl_suite.data.samples import TensorSamples
-from cl_suite.data.transforms import Compose, RandomAffine, ToFloat, Transform
+from cl_suite.data.shrink import shrink as shrink
+from cl_suite.data.transforms import Compose, InkDrawing, RandomAffine, ToFloat, Transform
 
 ASSET = "omniglot_small.npz"
 IMAGE_SIZE = 28
@@ -39,6 +39,7 @@ def read(*, augment: bool = True) -> Pool:
         class_names=names,
         train_transform=train_transform,
         eval_transform=plain,
+        from_picture=InkDrawing(IMAGE_SIZE),
     )
 
 
@@ -66,32 +67,6 @@ def unpack(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     with np.load(path, allow_pickle=False) as packed:
         ink = np.unpackbits(packed["ink"], axis=-1, count=int(packed["width"]))
         return ink.astype(np.bool_), tuple(str(name) for name in packed["names"])
-
-
-def shrink(ink: NDArray[np.bool_], size: int) -> Tensor:
-    """Return `(n, size, size)` uint8: 255 times the inked share of each pixel's area.
-
-    Areas are whole multiples of a small unit, so the result is exact and the same on every machine.
-
-    Args:
-        ink: `(n, height, width)`, height = width >= size.
-    """
-    overlap = _overlaps(ink.shape[-1], size)
-    total = int(overlap[0].sum()) ** 2
-    small = [
-        # float32 holds these whole numbers exactly (total < 2**24) and multiplies faster
-        (overlap @ drawings.astype(np.float32) @ overlap.T).astype(np.int64)
-        for drawings in np.array_split(ink, math.ceil(len(ink) / 500))
-    ]
-    rounded = (np.concatenate(small) * 255 + total // 2) // total
-    return torch.from_numpy(rounded.astype(np.uint8))
-
-
-def _overlaps(length: int, size: int) -> NDArray[np.float32]:
-    # pixel i covers [i * length, (i + 1) * length) and source pixel j [j * size, (j + 1) * size)
-    start, source = np.arange(size)[:, None] * length, np.arange(length)[None] * size
-    shared = np.minimum(start + length, source + size) - np.maximum(start, source)
-    return (shared.clip(min=0) // math.gcd(length, size)).astype(np.float32)
 
 
 def _pixels(path: Path) -> NDArray[np.bool_]:

@@ -53,6 +53,20 @@ class ClassHead(nn.Module):
         """Return scores `(batch, num_learned)` of features `(batch, dim)`."""
         raise NotImplementedError
 
+    def query(self, features: Tensor) -> Tensor:
+        """Return queries `(batch, width)` of features `(batch, dim)` that `transformed` returned.
+
+        With `keys` it states a head whose scores are `query keys^T + offsets`, up to one factor.
+
+        Raises:
+            NotImplementedError: for a head that scores otherwise.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no keys")
+
+    def keys(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys `(n, width)` and offsets `(n,)` of rows `(n, dim)`; see `query`."""
+        raise NotImplementedError(f"{type(self).__name__} has no keys")
+
     def transformed(self, features: Tensor) -> Tensor:
         """Return features `(batch, dim)` transformed for `scores`."""
         if self.transform is None:
@@ -140,8 +154,14 @@ class CosineHead(ClassHead):
         super().__init__(dim, num_classes, transform)
         self.temperature = temperature
 
+    def query(self, features: Tensor) -> Tensor:
+        return F.normalize(features)
+
+    def keys(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return F.normalize(rows), rows.new_zeros(len(rows))
+
     def scores(self, features: Tensor) -> Tensor:
-        return self.temperature * F.linear(F.normalize(features), F.normalize(self.weight))
+        return self.temperature * F.linear(self.query(features), F.normalize(self.weight))
 
 
 class LinearHead(ClassHead):

@@ -86,13 +86,21 @@ class GaussianHead(ClassHead):
         self.factors[rows] = factors.to(self.factors)
         self.is_set = self.is_set.new_ones(1)
 
+    def query(self, features: Tensor) -> Tensor:
+        return features @ self.shared
+
+    def keys(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the whitened means and `-m S^-1 m / 2`; the covariance must be shared."""
+        means = rows @ self.shared
+        return means, -means.square().sum(1) / 2
+
     def scores(self, features: Tensor) -> Tensor:
         if not self.is_set.numel():
             cosines = F.linear(F.normalize(features), F.normalize(self.weight))
             return self.temperature * cosines
         if self.shape == "shared":
-            x, means = features @ self.shared, self.weight @ self.shared
-            return F.linear(x, means) - means.square().sum(1) / 2
+            means, offsets = self.keys(self.weight)
+            return F.linear(self.query(features), means) + offsets
         if self.shape == "diagonal":
             distances = _diagonal_distances(features, self.weight, self.factors)
             log_factors = self.factors.log().sum(1)

@@ -107,11 +107,17 @@ class RidgeHead(ClassHead):
         # in row order, as loaded from a file: another order rounds differently
         self.inverse = inverse.to(self.weight).contiguous()
 
+    def query(self, features: Tensor) -> Tensor:
+        return self.projected(features) @ self.inverse
+
+    def keys(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return rows, rows.new_zeros(len(rows))
+
     def scores(self, features: Tensor) -> Tensor:
-        h = self.projected(features)
         if not self.inverse.numel():
+            h = self.projected(features)
             return self.temperature * F.linear(F.normalize(h), F.normalize(self.weight))
-        return F.linear(h @ self.inverse, self.weight)
+        return F.linear(self.query(features), self.weight)
 
 
 def ridge_factor(gram: Tensor, ridge: float) -> Tensor:

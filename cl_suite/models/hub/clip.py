@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.models.hub.clip_files import FAMILY, clip_preprocessing, load_clip
 from cl_suite.models.hub.clip_prompts import DeepPrompts, TextTokens, encode_images, encode_text
 from cl_suite.models.modes import evaluating
@@ -70,7 +70,8 @@ class ClipBody(nn.Module):
         if num_rows + 3 > text.max_position_embeddings:
             raise UserError(
                 f"{num_rows} prompt rows leave no room for a word in the text tower's "
-                f"{text.max_position_embeddings} positions; lower --strategy.prompt_length"
+                f"{text.max_position_embeddings} positions; lower "
+                f"{option('strategy.prompt_length')}"
             )
         self.clip.requires_grad_(False)
         self.prompts = prompts.to(self.clip.logit_scale.device)
@@ -79,7 +80,8 @@ class ClipBody(nn.Module):
         if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise UserError(
                 f"this CLIP takes images of shape {self.image_shape}, got inputs of shape "
-                f"{tuple(images.shape[1:])}; pass --model.preprocessing backbone"
+                f"{tuple(images.shape[1:])}; pass "
+                f"{option('model.preprocessing', 'backbone')}"
             )
         return encode_images(self.clip, images, self.prompts)
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
+from cl_suite.models.weights_files import DownloadError
 
 # `owner/model`, or the `model` of an old one
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -64,9 +65,10 @@ class Family:
 
     def cannot_be_had(self, name: str, error: Exception) -> UserError:
         """Return the error for a model that was neither found nor downloaded."""
-        return UserError(
+        return DownloadError(
             f"{self.title} model '{name}' could not be downloaded ({reason(error)}); pass a folder "
-            f"with its files (--model.weights FOLDER), or a name such as '{self.example}'"
+            f"with its files ({option('model.weights', 'FOLDER')}), or a name such as "
+            f"'{self.example}'"
         )
 
     def check_name(self, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.models.hub.family import Family, published
 
 PREFIX = "wav2vec2:"  # starts the name of such a model
@@ -44,8 +44,8 @@ class Wav2Vec2Body(nn.Module):
         if waveforms.dim() != 3 or waveforms.shape[1] != 1:
             raise UserError(
                 "wav2vec2 takes waveforms of shape (1, length), got inputs of shape "
-                f"{tuple(waveforms.shape[1:])}; pass --scenario.features waveform to a speech "
-                "scenario"
+                f"{tuple(waveforms.shape[1:])}; pass "
+                f"{option('scenario.features', 'waveform')} to a speech scenario"
             )
         hidden: Tensor = self.network(waveforms[:, 0]).last_hidden_state  # (batch, frames, dim)
         return hidden.mean(dim=1)
