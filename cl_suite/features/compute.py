@@ -25,13 +25,15 @@ from torch import Tensor, nn
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError
+from cl_suite.models.allocator import keep_freed_memory
 from cl_suite.models.digest import DIGEST_BYTES, tensor_digest, words
+from cl_suite.models.folded import folded
 from cl_suite.models.modes import evaluating
 from cl_suite.models.settings import FeatureDtype
 from cl_suite.randomness import seeded
 
 # raise it if this module computes features differently
-BANK_VERSION = 1
+BANK_VERSION = 2
 # a new version of these may change how an image is decoded, resized or run through the network
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "pillow")
 
@@ -74,7 +76,7 @@ class Recipe:
             "preprocessing of a probe": _deterministic(view, probe).hex(),
             "weights": self.weights,
             "dtype": self.dtype,
-            "computed": f"on {self.device.type} in batches of {self.batch_size}",
+            "computed": f"on {self.device.type} in batches of {self.batch_size}{self._precision}",
             "code": _code_version(self.backbone, view),
         }
 
@@ -83,19 +85,34 @@ class Recipe:
     ) -> Generator[Tensor, None, None]:
         """Yield the features of these images batch by batch, float32 `(batch, dim)` on the CPU.
 
+        BatchNorm layers are folded into convolutions. Features that are stored in bfloat16 are
+        computed in it too.
+
         Args:
             on_progress: called with the number of images done, and of all images.
         """
+        keep_freed_memory()
         backbone = self.backbone.to(self.device)
         # torch's annotations lack `to` with a memory format alone
         backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        done = 0
+        done, network = 0, None
+        autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16", cache_enabled=False
+        )
         with evaluating(backbone):
             for inputs in _batches(view, sources, self.batch_size):
-                yield _forward(backbone, inputs, self.device, self.batch_size)
+                if network is None:
+                    network = folded(backbone, inputs[:2].to(self.device))
+                with autocast:
+                    found = padded_forward(network, inputs, self.device, self.batch_size)
+                yield found
                 done += len(inputs)
                 if on_progress is not None:
                     on_progress(done, len(sources))
+
+    @property
+    def _precision(self) -> str:
+        return ", in bfloat16" if self.dtype == "bfloat16" else ""
 
 
 def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> int:
@@ -189,7 +206,14 @@ def _code_version(backbone: nn.Module, view: Transform) -> str:
 
 
 @torch.inference_mode()
-def _forward(backbone: nn.Module, inputs: Tensor, device: torch.device, batch_size: int) -> Tensor:
+def padded_forward(
+    backbone: nn.Module, inputs: Tensor, device: torch.device, batch_size: int
+) -> Tensor:
+    """Return features `(n, dim)` float32 on the CPU, computed in a batch of exactly `batch_size`.
+
+    Raises:
+        UserError: if a feature is not a flat vector.
+    """
     num = len(inputs)
     if num < batch_size:
         # always a full batch: kernels round differently at another size, so a feature would
