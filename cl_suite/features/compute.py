@@ -118,9 +118,9 @@ class Recipe:
 def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> int:
     """Return the fastest number of images a forward pass.
 
-    On a CPU it is small: the C library returns a tensor of more than 32 MB to the system after each
-    operation, and page faults follow. Milliseconds of processor time an image, one thread,
-    channels-last (in brackets: batch 64 in contiguous order):
+    On a CPU it is small: what a few images need stays in the caches. Milliseconds of processor time
+    an image, one thread, channels-last (in brackets: batch 64 in contiguous order), measured before
+    the process kept freed memory (see `models.allocator`), which made large batches slower still:
 
     ======================  =====  =====  =====  =====  =====  =====  ========
     images a pass               4      8     16     64    128    256  (64)

@@ -19,6 +19,7 @@ from cl_suite.learner.places import check_new
 from cl_suite.learner.records import State
 from cl_suite.learner.rule import FALLBACK, Rule
 from cl_suite.learner.start import fixed_base, new_extractor, run_file
+from cl_suite.learner.store import stamp_of
 
 
 class Learner(Knowledge):
@@ -161,7 +162,7 @@ class Learner(Knowledge):
         path, stamp = self._file
         with store.locked(path):
             learner = self
-            if _stamp(path) != stamp:
+            if stamp_of(path) != stamp:
                 learner = self._read(path, lambda _: self.extractor)
             yield from learner._edited(path)
 
@@ -179,7 +180,7 @@ class Learner(Knowledge):
         with store.locked(path):
             if not overwrite:
                 check_new(path)
-            if self._file is not None and self._file[0] == path and self._file[1] != _stamp(path):
+            if self._file is not None and self._file[0] == path and self._file[1] != stamp_of(path):
                 raise UserError(
                     f"classifier file '{path}' was changed by another process since it was loaded; "
                     "load it again, and change it within `Learner.editing`"
@@ -194,7 +195,7 @@ class Learner(Knowledge):
 
     @classmethod
     def _read(cls, path: Path, extractor_of: Callable[[BackboneSpec], Extractor]) -> Learner:
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         tree = store.read(path)
         rule, spec, state = store.unpack(tree, path)
         extractor = extractor_of(spec)
@@ -220,12 +221,4 @@ class Learner(Knowledge):
 
     def _write(self, path: Path) -> None:
         store.write(path, self.packed())
-        self._file = (path, _stamp(path))
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+        self._file = (path, stamp_of(path))

@@ -42,6 +42,15 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
 
 
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes whenever a file is written again; () if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file whole or not at all; what it replaces becomes the previous version.
 

@@ -42,7 +42,7 @@ class ModelConfig(Parameters):
         crop_fraction: side of the middle square in the backbone's preprocessing; 1: whole images.
         bank: compute the frozen part once for each image and keep the result on disk, without
             random augmentation; null: only if the whole backbone is frozen.
-        bank_dtype: number format on disk.
+        bank_dtype: number format on disk; with bfloat16 features are computed in it too.
         bank_views: further fixed views of the training images, flip or corners (four corners and
             the centre); one view is drawn each time.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,23 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.browsers import CHROMIUM, CHROMIUM_OPTIONS, PATIENCE
 from helpers.dashboards import write_dashboard
 
 from cl_suite.report.console import dashboard_lines
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 60_000  # milliseconds; a busy machine takes long to draw the projector
 
 
 @pytest.fixture(scope="module")

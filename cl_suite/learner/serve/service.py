@@ -26,6 +26,7 @@ from cl_suite.learner.records import State
 from cl_suite.learner.serve.limits import Limits, RefusedError
 from cl_suite.learner.serve.neighbours import Neighbour, nearest
 from cl_suite.learner.serve.uploads import Upload, checked
+from cl_suite.learner.store import stamp_of
 
 NO_CLASS = "this classifier knows no class yet; teach it one first"
 
@@ -60,7 +61,7 @@ class Service:
         weights: str | None = None,
     ) -> None:
         self.path, self.limits = path, limits
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self._learner = Learner.load(path, device=device, weights=weights)
         self._device, self._weights = device, weights
         self._writing = threading.Lock()
@@ -77,7 +78,7 @@ class Service:
         Raises:
             RefusedError: if another program has put something unusable in the file's place.
         """
-        if _stamp(self.path) != self._stamp and self._writing.acquire(blocking=False):
+        if stamp_of(self.path) != self._stamp and self._writing.acquire(blocking=False):
             try:
                 self._follow()
             finally:
@@ -208,16 +209,16 @@ class Service:
             return
         store.write(self.path, learner.packed(state))
         _sync_folder(self.path.parent)
-        self._stamp = _stamp(self.path)
+        self._stamp = stamp_of(self.path)
         learner.adopt(state)
 
     def _follow(self) -> None:
         """Take over what another program has written."""
-        if (stamp := _stamp(self.path)) != self._stamp:
+        if (stamp := stamp_of(self.path)) != self._stamp:
             self._learner, self._stamp = self._load(self.path), stamp
 
     def _show(self, learner: Learner) -> None:
-        self._learner, self._stamp = learner, _stamp(self.path)
+        self._learner, self._stamp = learner, stamp_of(self.path)
 
     def _load(self, path: Path) -> Learner:
         with _refusing(503):
@@ -262,14 +263,6 @@ def _in_place(one: Picture | Skipped, answers: Iterator[Answer]) -> Answer:
     return dataclasses.replace(
         answer, prediction=dataclasses.replace(answer.prediction, name=one.name)
     )
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.browsers import CHROMIUM, CHROMIUM_OPTIONS, PATIENCE
 from helpers.learners import photo_folder
 from helpers.served import TOKEN, app_of, png, server_in_thread, write_classifier
 
 from cl_suite.learner.learner import Learner
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 60_000  # milliseconds
 DROP = """([contents, names]) => {
     const data = new DataTransfer();
     contents.forEach((content, row) => {
