@@ -163,3 +163,51 @@ def test_a_run_on_sounds_says_that_it_leaves_none(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="samples are sounds"):
         Learner.from_run(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["simple_cil", "teen"])
+def test_photos_taught_one_by_one_give_the_hits_of_a_run_on_mini_imagenet(
+    strategy: str, shared: Path, tmp_path: Path
+) -> None:
+    root, name = shared / "data" / "miniimagenet", "tf_efficientnet_lite0"
+    folder = cl_suite.run(
+        "mini_imagenet",
+        strategy,
+        out=tmp_path,
+        device="cpu",
+        listeners=(),
+        **{
+            "scenario.root": str(root),
+            "model.backbone": name,
+            "model.weights": str(shared / "weights" / f"{name}.safetensors"),
+            "model.frozen": True,
+            "model.image_size": 64,
+            "training.base_epochs": 0,
+        },
+    )
+    measured, learner = RunFolder(folder).read_hits(), Learner.from_run(folder)
+    scenario = registry.get("scenario", "mini_imagenet").load()
+    built: Stream = scenario(dataset="mini_imagenet", root=str(root)).build()
+    names = built.info.class_names
+    later = range(1, built.info.num_sessions)
+    for session in later:
+        for class_id in built.info.session_classes[session]:
+            learner.forget(names[class_id])
+    prepare = learner.extractor.prepare
+    tests = [
+        learner.extractor.to_predict([prepare(samples[row][0]) for row in range(len(samples))])
+        for samples in built.test
+    ]
+    for session in later:
+        samples = built.train[session]
+        for class_id in built.info.session_classes[session]:
+            rows = [row for row, target in enumerate(samples.targets) if target == class_id]
+            learner.learn([samples[row][0] for row in rows], names[class_id])
+        for part in range(session + 1):
+            guesses = learner.answers(tests[part], top=1)
+            found = np.zeros(len(names), dtype=int)
+            for target, guess in zip(built.test[part].targets, guesses, strict=True):
+                found[target] += names[target] == guess.labels[0]
+            classes = list(built.info.session_classes[part])
+            assert found[classes].tolist() == measured.hits[session][classes].tolist()
