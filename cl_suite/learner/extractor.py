@@ -18,6 +18,7 @@ from cl_suite.data.transform_plain import from_plain, to_plain
 from cl_suite.data.transforms import Transform
 from cl_suite.errors import UserError, option
 from cl_suite.features.compute import default_batch_size, padded_forward
+from cl_suite.learner.origin import READING, check_source
 from cl_suite.models.allocator import keep_freed_memory
 from cl_suite.models.backbones import Backbone
 from cl_suite.models.classifier import Classifier, build_classifier
@@ -81,6 +82,11 @@ def spec_of(
         tensors = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.")}
         settings = dataclasses.replace(settings, weights=None, pretrained=False)
         published = None
+    if published is None:
+        # all tensors are stored, so no file is read again
+        known = settings.backbone_args.items()
+        arguments = {k: v for k, v in known if not k.startswith(READING)}
+        settings = dataclasses.replace(settings, backbone_args=arguments)
     return BackboneSpec(
         settings=dataclasses.asdict(settings),
         strategy=dict(strategy),
@@ -103,7 +109,11 @@ class Extractor:
         keep_freed_memory()
         self.spec, self.device = spec, device
         self.prepare = from_plain(spec.prepare)
-        self.backbone = backbone.to(device).eval().requires_grad_(False)
+        try:
+            self.backbone = backbone.to(device).eval().requires_grad_(False)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"device '{device}' cannot be used ({reason}); use 'cpu'") from error
         self.batch_size = default_batch_size(device, spec.input_shape)
 
     @property
@@ -139,6 +149,14 @@ class Absent(Extractor):
     def __init__(self, spec: BackboneSpec) -> None:
         self.spec, self.device = spec, torch.device("cpu")
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("prepare", "backbone", "batch_size"):
+            raise UserError(
+                "this classifier was loaded without its backbone, so it sees no pictures; load it "
+                "again with its backbone"
+            )
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
 
 def build_extractor(
     spec: BackboneSpec, *, weights: str | None = None, device: torch.device | str = "cpu"
@@ -159,11 +177,9 @@ def build_extractor(
             f"the backbone's weights '{settings.weights}' are not there any more; say where they "
             f"are now by {option('weights', 'FILE')}"
         )
-    strategy = None
-    if spec.strategy:
-        cls = registry.get("strategy", spec.strategy["name"]).load()
-        strategy = cls(**spec.strategy["parameters"])
-    model = build_classifier(settings, spec.input_shape, 0, strategy)
+    else:
+        check_source(spec.name, settings.weights)
+    model = build_classifier(settings, spec.input_shape, 0, _preparing(spec))
     if spec.published is not None and model.backbone.weights != spec.published:
         given = settings.weights or f"the published weights of '{spec.name}'"
         raise UserError(
@@ -187,6 +203,20 @@ def build_extractor(
         # written with the next step, so they are found without being named again
         spec = dataclasses.replace(spec, settings={**spec.settings, "weights": weights})
     return Extractor(spec, model.backbone, torch.device(device))
+
+
+def _preparing(spec: BackboneSpec) -> Any:
+    if not spec.strategy:
+        return None
+    name = spec.strategy["name"]
+    cls = registry.get("strategy", name).load()
+    try:
+        return cls(**spec.strategy["parameters"])
+    except TypeError as error:
+        raise UserError(
+            f"the classifier's backbone was prepared by strategy '{name}' with parameters that it "
+            f"does not accept ({error}); the file comes from another version of the suite"
+        ) from error
 
 
 def _is_published(settings: ModelConfig) -> bool:

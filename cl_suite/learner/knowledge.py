@@ -57,7 +57,7 @@ class Knowledge:
         self._state = state
         self._past: list[State] = []
         self._table = Table(rule, extractor.device)
-        self._calibration: tuple[State, Calibration] | None = None
+        self._calibration: tuple[State, float, Calibration] | None = None
         self._lock = threading.RLock()
 
     @property
@@ -91,10 +91,12 @@ class Knowledge:
         with self._lock, torch.no_grad():
             state = self._state
             self._table.follow(state)
-            if self._calibration is None or self._calibration[0] is not state:
-                found = calibrated(self.rule, self._table, state, self.false_alarms)
-                self._calibration = (state, found)
-            return self._calibration[1]
+            rate, last = self.false_alarms, self._calibration
+            if last is not None and last[0] is state and last[1] == rate:
+                return last[2]
+            found = calibrated(self.rule, self._table, state, rate)
+            self._calibration = (state, rate, found)
+            return found
 
     # --- steps
 
@@ -164,9 +166,10 @@ class Knowledge:
                 different base classes that the rule was fitted to.
         """
         self._check_alike(other)
+        theirs = other.state  # another thread may change it meanwhile
         with self._lock, torch.no_grad():
-            new = tuple(label for label in other.labels if label not in self._state.records)
-            self._step(steps.joined(self.rule, self._state, other.state))
+            new = tuple(label for label in theirs.records if label not in self._state.records)
+            self._step(steps.joined(self.rule, self._state, theirs))
             return new
 
     def undo(self) -> None:
@@ -206,10 +209,9 @@ class Knowledge:
         Raises:
             UserError: if there is no picture, or no class was learned.
         """
-        if top < 1:
-            raise UserError(f"top must be at least 1, got {top}")
-        if not self._state.records:
-            raise UserError("this classifier knows no class yet; teach it one first")
+        if not isinstance(top, int) or top < 1:
+            raise UserError(f"top must be a whole number of at least 1, got {top!r}")
+        self._check_not_empty()
         found: list[Prediction] = []
         for part in read(sources(images), self.extractor.prepare, strict=strict):
             good = [one.prepared for one in part if isinstance(one, Picture)]
@@ -223,8 +225,13 @@ class Knowledge:
 
     @torch.no_grad()
     def answers(self, features: Tensor, top: int = 5) -> list[Prediction]:
-        """Return the predictions, without names, for features `(n, dim)`."""
+        """Return the predictions, without names, for features `(n, dim)`.
+
+        Raises:
+            UserError: if no class was learned.
+        """
         with self._lock:
+            self._check_not_empty()
             calibration = self.calibration
             labels = self._table.labels
             queries = self._table.query(features)
@@ -264,7 +271,15 @@ class Knowledge:
             self._past = [*self._past[-(MOST_UNDONE - 1) :], self._state]
             self._state = state
 
+    def _check_not_empty(self) -> None:
+        if not self._state.records:
+            raise UserError("this classifier knows no class yet; teach it one first")
+
     def _check_alike(self, other: Knowledge) -> None:
+        if not isinstance(other, Knowledge):
+            raise UserError(
+                f"a learner merges another learner, not a {type(other).__name__}; load a file first"
+            )
         if other.spec.identity != self.spec.identity:
             raise UserError(
                 f"the other classifier has backbone '{other.spec.name}' (identity "

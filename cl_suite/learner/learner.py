@@ -17,9 +17,10 @@ from cl_suite.learner.extractor import Absent, BackboneSpec, Extractor, build_ex
 from cl_suite.learner.knowledge import Knowledge
 from cl_suite.learner.places import check_new
 from cl_suite.learner.records import State
-from cl_suite.learner.rule import FALLBACK, Rule
+from cl_suite.learner.rule import FALLBACK, Rule, usable_plugin
 from cl_suite.learner.start import fixed_base, new_extractor, run_file
 from cl_suite.learner.store import stamp_of
+from cl_suite.storage.files import make_folder
 
 
 class Learner(Knowledge):
@@ -83,6 +84,11 @@ class Learner(Knowledge):
         Raises:
             UserError: for a backbone, weights, rule or folder that cannot be used.
         """
+        if usable_plugin(rule, parameters or {}).needs_base and photos is None:
+            raise UserError(
+                f"rule '{rule}' is fitted to base classes, and there are none; start from a folder "
+                "of class folders (photos), or use rule 'simple_cil'"
+            )
         extractor = new_extractor(backbone, weights, image_size, crop_fraction, device)
         learner = cls(
             extractor,
@@ -96,11 +102,6 @@ class Learner(Knowledge):
             with torch.no_grad():
                 learner._state = steps.started(learner.rule, found)
             learner.note = "; ".join(notes)
-        elif learner.rule.needs_base:
-            raise UserError(
-                f"rule '{rule}' is fitted to base classes, and there are none; start from a folder "
-                "of class folders (photos), or use rule 'simple_cil'"
-            )
         return learner
 
     @classmethod
@@ -134,25 +135,32 @@ class Learner(Knowledge):
     @classmethod
     @contextlib.contextmanager
     def editing(
-        cls, path: str | os.PathLike[str], *, device: torch.device | str = "cpu"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weights: str | None = None,
+        device: torch.device | str = "cpu",
     ) -> Iterator[Learner]:
         """Load a file, and save it at the block's end; other processes wait meanwhile.
 
         An error inside the block leaves the file as it is.
+
+        Args:
+            weights: file of the backbone's published weights, if it moved.
 
         Raises:
             UserError: as `load` and `save` do.
         """
         path = Path(path).expanduser()
         with store.locked(path):
-            yield from cls.load(path, device=device)._edited(path)
+            yield from cls.load(path, weights=weights, device=device)._edited(path)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Learner]:
         """Yield the learner in this one's file as it is by now, and save it at the block's end.
 
         Other processes wait meanwhile, so `look` at pictures before, and `add` them inside. An
-        error inside the block leaves the file as it is.
+        error inside the block leaves the file, and what this learner knows, as it is.
 
         Raises:
             UserError: if the file is gone or has another backbone by now, or cannot be written.
@@ -177,10 +185,12 @@ class Learner(Knowledge):
                 since it was loaded.
         """
         path = Path(path).expanduser()
+        make_folder(store.real(path).parent)
         with store.locked(path):
             if not overwrite:
                 check_new(path)
-            if self._file is not None and self._file[0] == path and self._file[1] != stamp_of(path):
+            place, stamp = self._file or (None, ())
+            if place == store.real(path) and stamp != stamp_of(path):
                 raise UserError(
                     f"classifier file '{path}' was changed by another process since it was loaded; "
                     "load it again, and change it within `Learner.editing`"
@@ -205,14 +215,18 @@ class Learner(Knowledge):
                 "load it again"
             )
         learner = cls(extractor, rule, state, false_alarms=tree["false_alarms"], note=tree["note"])
-        learner._file = (path, stamp)
+        learner._file = (store.real(path), stamp)
         return learner
 
     def _edited(self, path: Path) -> Iterator[Learner]:
-        before = self._state
-        yield self
-        if self._state is not before:
-            self._write(path)
+        before, past = self._state, self._past
+        try:
+            yield self
+            if self._state is not before:
+                self._write(path)
+        except BaseException:
+            self._state, self._past = before, past
+            raise
 
     def packed(self, state: State | None = None) -> dict[str, Any]:
         """Return what its file holds; with another state, what it would hold then."""
@@ -221,4 +235,4 @@ class Learner(Knowledge):
 
     def _write(self, path: Path) -> None:
         store.write(path, self.packed())
-        self._file = (path, stamp_of(path))
+        self._file = (store.real(path), stamp_of(path))

@@ -210,6 +210,8 @@ def _tensors(tensor: Tensor, name: str) -> Iterator[Source]:
             "width) with 1 or 3 channels, or a batch of them"
         )
     pixels = tensor.detach().cpu()
+    if not pixels.numel():
+        raise UserError(f"a tensor of shape {tuple(tensor.shape)} is no picture: it is empty")
     if pixels.is_floating_point():
         if not (pixels.isfinite().all() and pixels.min() >= 0 and pixels.max() <= 1):
             raise UserError(

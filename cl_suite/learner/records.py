@@ -172,18 +172,21 @@ def merged(rule: Rule, mine: ClassRecord | None, theirs: ClassRecord, label: str
     """Return the record of a class that two learners know; a picture that both know counts once.
 
     Raises:
-        UserError: if both know a picture whose features neither has kept.
+        UserError: if both know pictures that neither has kept the features of all.
     """
     if mine is None:
         return theirs
-    common = set(mine.ids) & set(theirs.ids)
-    try:
-        rest = without(rule, theirs, sorted(common)) if common else theirs
-    except LookupError as error:
-        raise UserError(
-            f"both learners know {len(common)} of the same pictures of '{label}', and have kept "
-            "too few of their features to count these once; teach them to one learner alone"
-        ) from error
+    common = sorted(set(mine.ids) & set(theirs.ids))
+    is_base = mine.is_base
+    if not set(common) <= set(theirs.kept.ids):
+        if not set(common) <= set(mine.kept.ids):
+            raise UserError(
+                f"both learners know {len(common)} of the same pictures of '{label}', and have "
+                "kept too few of their features to count these once; teach them to one learner "
+                "alone"
+            )
+        mine, theirs = dataclasses.replace(theirs, is_base=is_base), mine
+    rest = without(rule, theirs, common) if common else theirs
     if rest is None:
         return mine
     if rest.count == len(rest.kept):

@@ -42,14 +42,7 @@ class Rule:
 
     def __init__(self, name: str, parameters: Mapping[str, Any], dim: int) -> None:
         self.name, self.parameters, self.dim = name, dict(parameters), dim
-        plugin = rule_plugin(name, self.parameters)
-        if plugin is None:
-            hint = suggestion(name, RULES)
-            raise UserError(
-                f"strategy '{name}' with these parameters has no rule that learns from class "
-                f"statistics{hint}"
-            )
-        self.plugin = plugin
+        self.plugin = plugin = usable_plugin(name, self.parameters)
         self.head: ClassHead = plugin.make_head(dim, 0, 16.0) or CosineHead(dim)
         self.head.requires_grad_(False)
         self._base = _stats(torch.zeros(0, self.width), torch.zeros(0))
@@ -164,6 +157,21 @@ class Rule:
         if vars_of(self.plugin) != vars_of(other.plugin) or mine["fitted"] != theirs["fitted"]:
             return False
         return all(torch.equal(value, theirs["head"][name]) for name, value in mine["head"].items())
+
+
+def usable_plugin(name: str, parameters: Mapping[str, Any]) -> HeadPlugin:
+    """Return the strategy whose classifier follows from class statistics.
+
+    Raises:
+        UserError: if it does not, or as `rule_plugin` does.
+    """
+    if (plugin := rule_plugin(name, parameters)) is not None:
+        return plugin
+    hint = suggestion(name, RULES)
+    raise UserError(
+        f"strategy '{name}' with these parameters has no rule that learns from class "
+        f"statistics{hint}"
+    )
 
 
 def rule_plugin(name: str, parameters: Mapping[str, Any]) -> HeadPlugin | None:

@@ -28,10 +28,13 @@ def started(rule: Rule, found: Mapping[str, Examples]) -> State:
     _check_finite(features)
     rule.set_up(features, torch.tensor(labels))
     state = State({})
-    for label, examples in found.items():
+    for name, examples in found.items():
+        label = checked_label(name)
+        if label in state.records:
+            raise UserError(f"two class folders are called '{label}'; rename one of them")
         unique = examples.select(new_rows(None, examples.ids))
         record = grown(rule, None, unique, is_base=True)
-        state = with_record(rule, state, checked_label(label), record)
+        state = with_record(rule, state, label, record)
     return _noted(state, {"step": "start", "labels": list(found), "pictures": len(labels)})
 
 
@@ -112,7 +115,7 @@ def checked_label(label: str) -> str:
 
 def _check_known(state: State, label: str) -> None:
     if label not in state.records:
-        raise UserError(f"label '{label}' is unknown{suggestion(label, state.records)}")
+        raise UserError(f"label '{label}' is unknown{suggestion(str(label), state.records)}")
 
 
 def _check_finite(features: torch.Tensor) -> None:

@@ -22,6 +22,8 @@ from cl_suite.learner.extractor import BackboneSpec
 from cl_suite.learner.places import check_classifier_file
 from cl_suite.learner.records import ClassRecord, Examples, State
 from cl_suite.learner.rule import Rule
+from cl_suite.learner.steps import checked_label
+from cl_suite.learner.untrusted import check_matrices, check_sizes, check_spec, check_values
 from cl_suite.models.digest import DIGEST_BYTES
 from cl_suite.storage import checkpoint
 from cl_suite.storage.checkpoint import FileKind
@@ -37,8 +39,14 @@ KIND = FileKind(
 SECONDS_OF_PATIENCE = 120.0  # learning is short, but its pictures may be many
 
 
+def real(path: Path) -> Path:
+    """Return the file itself: a symbolic link is another name for it, never replaced by a file."""
+    return Path(os.path.realpath(path))
+
+
 def previous(path: Path) -> Path:
     """Return where the previous version of a file is kept."""
+    path = real(path)
     return path.with_name(f"{path.name}.previous")
 
 
@@ -57,6 +65,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         UserError: if the disk is full, or the place cannot be written.
     """
+    path = real(path)
     make_folder(path.parent)
     _sweep(path)
     fresh, spare = (
@@ -90,7 +99,7 @@ def restore_previous(path: Path) -> None:
             "it may be undone already"
         )
     try:
-        os.replace(previous(path), path)
+        os.replace(previous(path), real(path))
     except OSError as error:
         raise UserError(os_refusal(error, path, "written")) from error
 
@@ -101,11 +110,13 @@ def locked(path: Path, patience: float = SECONDS_OF_PATIENCE) -> Iterator[None]:
 
     Raises:
         UserError: if another process holds it for longer than `patience` seconds, or the place
-            cannot be written.
+            does not exist or cannot be written.
     """
-    make_folder(path.parent)
+    file = real(path)
+    if not file.parent.is_dir():
+        check_classifier_file(path)
     try:
-        with file_lock(path.with_name(f".{path.name}.lock"), patience) as is_locked:
+        with file_lock(file.with_name(f".{file.name}.lock"), patience) as is_locked:
             if not is_locked:
                 raise UserError(
                     f"classifier file '{path}' cannot be changed: you have no permission to write "
@@ -153,14 +164,24 @@ def unpack(tree: Mapping[str, Any], path: Path) -> tuple[Rule, BackboneSpec, Sta
         UserError: for a file whose parts do not fit together.
     """
     try:
+        check_values(tree)
         spec = _spec(tree["backbone"])
+        check_spec(spec, path)
         rule_tree = tree["rule"]
+        check_sizes(rule_tree["parameters"])
         rule = Rule(rule_tree["name"], rule_tree["parameters"], int(tree["features"].shape[1]))
         rule.set_frame(rule_tree["frame"])
         return rule, spec, _state(tree, rule)
     except UserError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"classifier file '{path}' cannot be used (its parts do not fit together: {reason}); "
@@ -181,12 +202,15 @@ def read(path: Path) -> dict[str, Any]:
 def _state(tree: Mapping[str, Any], rule: Rule) -> State:
     labels, counts, kept = tree["labels"], tree["counts"], tree["kept"]
     features, totals = tree["features"], tree["totals"]
-    if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
-        raise ValueError("labels are no texts, or repeat")
+    if [checked_label(label) for label in labels] != labels or len(set(labels)) != len(labels):
+        raise ValueError("labels are not clean, or repeat")
     num = len(labels)
     sizes = (len(counts), len(kept), len(tree["is_base"]), len(tree["has_moment"]), len(totals))
     if any(size != num for size in sizes) or totals.shape[1] != rule.width:
         raise ValueError(f"{num} labels, but rows {sizes}")
+    if not all(type(n) is int and n > 0 for n in counts) or any(map(int.__gt__, kept, counts)):
+        raise ValueError("counts of pictures")
+    check_matrices(tree, rule)
     ids, kept_ids = _ids(tree["ids"], sum(counts)), _ids(tree["kept_ids"], sum(kept))
     thumbnails = _pieces(tree["thumbnails"], tree["thumbnail_sizes"].tolist())
     if not len(features) == len(thumbnails) == sum(kept):
@@ -229,6 +253,8 @@ def _bytes_tensor(content: bytes) -> Tensor:
 
 
 def _ids(tensor: Tensor, num: int) -> list[bytes]:
+    if tensor.numel() != DIGEST_BYTES * num:  # before a list of that length is made
+        raise ValueError(f"{tensor.numel()} bytes for {num} identities")
     return _pieces(tensor, [DIGEST_BYTES] * num)
 
 

@@ -27,6 +27,7 @@ from cl_suite.learner.extractor import spec_of
 from cl_suite.learner.pictures import thumbnail
 from cl_suite.learner.records import Examples, State, grown, new_rows, with_record
 from cl_suite.learner.rule import FALLBACK, Rule, rule_plugin
+from cl_suite.learner.steps import LONGEST_LABEL
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.settings import ModelConfig
@@ -156,9 +157,12 @@ def _preparing(strategy: Mapping[str, Any], plugin: Any) -> dict[str, Any]:
 
 def _state(rule: Rule, album: Album, features: Features) -> State:
     state, base = State({}), set(album.info.session_classes[0])
+    label_of = labels_of(album.info.class_names)
     for session, ids in enumerate(album.ids):
         found, labels = features(session)
         found = found.float().cpu()
+        if not bool(found.isfinite().all()):
+            raise NotTeachableError("its features are not finite, so its training has diverged")
         for class_id in sorted(set(labels.tolist()) - {UNLABELLED}):
             rows = (labels == class_id).nonzero()[:, 0].tolist()
             examples = Examples(
@@ -166,13 +170,34 @@ def _state(rule: Rule, album: Album, features: Features) -> State:
                 tuple(ids[row] for row in rows),
                 tuple(album.thumbnails[session].get(row, b"") for row in rows),
             )
-            label = album.info.class_names[class_id]
+            label = label_of[class_id]
             old = state.records.get(label)
             fresh = examples.select(new_rows(old, examples.ids))
             if len(fresh):
                 record = grown(rule, old, fresh, is_base=class_id in base)
                 state = with_record(rule, state, label, record)
     return state
+
+
+def labels_of(class_names: Sequence[str]) -> list[str]:
+    """Return labels of classes by their names; a data set may use a name twice, or no clean one.
+
+    Example:
+        >>> labels_of(["crane", "crane", " a\\tb "])
+        ['crane', 'crane (2)', 'a b']
+    """
+    labels: list[str] = []
+    taken: set[str] = set()
+    for class_id, name in enumerate(class_names):
+        clean = "".join(c if c.isprintable() else " " for c in name).strip()
+        base = clean[: LONGEST_LABEL - 10].strip() or f"class {class_id}"
+        label, number = clean if 0 < len(clean) <= LONGEST_LABEL else base, 1
+        while label in taken:
+            number += 1
+            label = f"{base} ({number})"
+        taken.add(label)
+        labels.append(label)
+    return labels
 
 
 def _pictured(samples: Samples, digests: Sequence[bytes]) -> list[int]:

@@ -259,8 +259,7 @@ class Run:
     def _finish(self) -> None:
         self.owner.check()
         save_model(self.folder, self.config, self.engine.model, self.image_info)
-        album = self.album or album_of(self.stream)
-        reason = save_learner(self.folder, self.config, self.engine, album)
+        reason = self._save_learner()
         self.run_info |= {"no_learner": reason} if reason else {}
         self.listener.ends(self.engine.model.head)
         self.run_info |= {
@@ -271,6 +270,16 @@ class Run:
         }
         self.folder.write_run_info(self.run_info)
         self._stand_alone()
+
+    def _save_learner(self) -> str | None:
+        try:
+            album = self.album or album_of(self.stream)
+            return save_learner(self.folder, self.config, self.engine, album)
+        except Exception as error:
+            # such as pictures that are gone by now: hours of training are not lost for that
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.listener.says(f"note: no classifier that goes on learning is left: {reason}")
+            return reason
 
 
 def _is_finite(record: EpochRecord) -> bool:

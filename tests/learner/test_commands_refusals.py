@@ -257,7 +257,7 @@ def test_a_file_of_another_backbone_in_its_place_is_not_changed(
 
     monkeypatch.setattr(Learner, "look", look_while_another_overwrites)
     error = refused(capsys, "learn", "a.clm", "okapi", "7_0.png")
-    assert "'a.clm' was replaced by one with another backbone meanwhile" in error
+    assert "a.clm' was replaced by one with another backbone meanwhile" in error
     assert Path("a.clm").read_bytes() == Path("other.clm").read_bytes()
 
 

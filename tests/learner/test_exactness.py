@@ -16,7 +16,8 @@ from helpers.learners import (
     tiny_learner,
 )
 
-from cl_suite.learner import store
+from cl_suite.errors import UserError
+from cl_suite.learner import steps, store
 from cl_suite.learner.learner import Learner
 from cl_suite.learner.records import MOST_KEPT
 
@@ -182,3 +183,73 @@ def test_a_file_holds_all_of_it(rule: str, photos: Path, tmp_path: Path) -> None
     again.save(tmp_path / "b.clm")
     assert (tmp_path / "a.clm").read_bytes() == (tmp_path / "b.clm").read_bytes()
     assert not store.previous(tmp_path / "b.clm").exists()
+
+
+@pytest.mark.parametrize(("rule", "many"), [("simple_cil", 40), ("lda", 80)])
+def test_pictures_that_both_know_count_once_whoever_kept_them(rule: str, many: int) -> None:
+    shots = pictures(many, of=1)
+    whole = tiny_learner(rule)
+    whole.learn(shots, "one")
+    record = whole.state.records["one"]
+    assert len(record.kept) < record.count
+    few, several = tiny_learner(rule), tiny_learner(rule)
+    few.learn([*shots[:20], *pictures(3, of=1, seed=9)], "one")
+    several.learn(shots, "one")
+    both = tiny_learner(rule)
+    both.learn([*shots, *pictures(3, of=1, seed=9)], "one")
+    for mine, other in ((few, several), (several, few)):
+        merged = tiny_learner(rule)
+        merged.merge(mine)
+        merged.merge(other)
+        one, twin = merged.state.records["one"], both.state.records["one"]
+        assert one.ids == twin.ids
+        assert torch.equal(one.total, twin.total)
+        assert one.kept.ids == twin.kept.ids
+        assert (one.moment is None) == (twin.moment is None)
+        if one.moment is not None and twin.moment is not None:
+            torch.testing.assert_close(one.moment, twin.moment)
+
+
+def test_two_folders_of_one_label_are_refused() -> None:
+    learner = tiny_learner()
+    examples = [learner.look(pictures(2, of=of))[0] for of in (1, 2)]
+    with pytest.raises(UserError, match="two class folders are called 'cat'"):
+        steps.started(learner.rule, {"cat": examples[0], "cat ": examples[1]})
+
+
+def test_another_rate_of_false_alarms_counts_at_once() -> None:
+    learner = tiny_learner()
+    for of in range(4):
+        learner.learn(pictures(10, of=of), f"{of}")
+    strict = learner.calibration.threshold
+    learner.false_alarms = 0.5
+    lax = learner.calibration.threshold
+    assert strict is not None
+    assert lax is not None
+    assert lax > strict
+
+
+def test_wrong_arguments_get_a_sentence() -> None:
+    learner, none = tiny_learner(), pictures(1, of=0)
+    learner.learn(none, "one")
+    wrong: list[Any] = [
+        lambda: learner.forget(3),  # type: ignore[arg-type]
+        lambda: learner.predict(none, top="5"),  # type: ignore[arg-type]
+        lambda: learner.predict(none, top=2.5),  # type: ignore[arg-type]
+        lambda: learner.merge("a.clm"),  # type: ignore[arg-type]
+        lambda: learner.learn(torch.zeros(3, 0, 0), "two"),
+        lambda: Learner.new("no_backbone", rule="finetune"),
+    ]
+    for call in wrong:
+        with pytest.raises(UserError):
+            call()
+    with pytest.raises(UserError, match="'finetune'"):  # before anything is downloaded
+        Learner.new("tf_efficientnet_lite0", rule="finetune")
+    with pytest.raises(UserError, match="is fitted to base classes"):
+        Learner.new("tf_efficientnet_lite0", rule="teen_whitened")
+
+
+def test_features_without_any_class_get_a_sentence() -> None:
+    learner = tiny_learner()
+    with pytest.raises(UserError, match="knows no class"):
+        learner.answers(torch.zeros(1, learner.extractor.dim))

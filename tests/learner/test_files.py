@@ -48,6 +48,12 @@ def test_an_error_while_editing_changes_nothing(path: Path) -> None:
     assert sorted(p.name for p in path.parent.iterdir()) == ["a.clm"]
 
 
+def teach_and_forget_in(learner: Learner) -> None:
+    with learner.held() as now:
+        now.learn(pictures(3, of=2), "two")
+        now.forget("four")
+
+
 def teach_and_forget(path: Path) -> None:
     with Learner.editing(path) as learner:
         learner.learn(pictures(3, of=2), "two")
@@ -62,6 +68,66 @@ def test_a_stale_learner_does_not_overwrite_another_process_s_work(path: Path) -
     with pytest.raises(UserError, match="changed by another process"):
         stale.save(path)
     assert Learner.load(path).labels == ("one", "two")
+
+
+def test_a_link_is_another_name_of_the_same_file(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "b.clm"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    before = path.read_bytes()
+    with Learner.editing(link) as learner:
+        learner.learn(pictures(3, of=2), "two")
+    assert link.is_symlink()
+    assert Learner.load(path).labels == ("one", "two")
+    assert store.previous(link) == store.previous(path)
+    store.restore_previous(link)
+    assert link.is_symlink()
+    assert path.read_bytes() == before
+    with store.locked(link), pytest.raises(UserError, match="is being changed"):  # noqa: SIM117
+        with store.locked(path, patience=0.0):
+            pass
+
+
+def test_a_stale_learner_is_noticed_under_another_spelling_of_the_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    stale = Learner.load(path.name)
+    with Learner.editing(path) as learner:
+        learner.learn(pictures(3, of=2), "two")
+    with pytest.raises(UserError, match="changed by another process"):
+        stale.save(path)
+
+
+def test_a_learner_finds_its_file_from_another_folder(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(path.parent)
+    learner = Learner.load(path.name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with learner.held() as now:
+        now.learn(pictures(3, of=2), "two")
+    assert Learner.load(path).labels == ("one", "two")
+
+
+def test_a_file_that_does_not_exist_leaves_no_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match="does not exist"),
+        Learner.editing(tmp_path / "typo" / "a.clm"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_in_a_held_block_changes_nothing_in_memory(path: Path) -> None:
+    learner = Learner.load(path)
+    with pytest.raises(UserError, match="'four' is unknown"):
+        teach_and_forget_in(learner)
+    assert learner.labels == ("one",)
+    with learner.held() as now:
+        now.learn(pictures(3, of=3), "three")
+    assert Learner.load(path).labels == ("one", "three")
 
 
 def test_a_full_disk_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

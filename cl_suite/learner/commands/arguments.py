@@ -16,8 +16,8 @@ HELP: Mapping[str, str] = {
     "predict": "print the classes of pictures",
     "forget": "remove a class, as if it had never been learned",
     "rename": "give a class another name",
-    "undo": "take the last change of a classifier file back",
-    "merge": "teach a classifier all that others of its kind know",
+    "undo": "undo the last change of a classifier file",
+    "merge": "teach a classifier all that others of the same backbone and rule know",
     "info": "print what a classifier file knows",
     "evaluate": "measure a classifier on a folder of class folders",
     "export": "write a classifier for other runtimes, as ONNX",
@@ -65,7 +65,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def _learn(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("label", nargs="?", metavar="LABEL", help="the class to teach")
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGES", help="files, folders or quoted patterns ('a/*.jpg')"
+        "images",
+        nargs="*",
+        default=[],  # without it the parser calls IMAGES required
+        metavar="IMAGES",
+        help="files, folders or quoted patterns ('a/*.jpg')",
     )
     start = parser.add_argument_group("a new classifier")
     start.add_argument("--from", dest="photos", metavar="FOLDER", help="one folder a class")
@@ -90,7 +94,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
         "images", nargs="+", metavar="IMAGES", help="files, folders or quoted patterns"
     )
     parser.add_argument(
-        "--top", type=_positive, default=5, metavar="N", help="classes of each (default: 5)"
+        "--top", type=_positive, default=5, metavar="N", help="classes to list (default: 5)"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -151,8 +155,8 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=8000, help="default: 8000; 0: a free one")
     parser.add_argument(
         "--token",
-        help="secret that writers show; needed for another host (default: CL_SUITE_TOKEN of the "
-        "environment, else a random one)",
+        help="secret that changes must carry; needed for another host (default: CL_SUITE_TOKEN of "
+        "the environment, else a random one)",
     )
     parser.add_argument(
         "--held-out", metavar="FOLDER", help="one folder of pictures a class, to watch accuracy on"

@@ -41,6 +41,10 @@ def predict(parsed: Namespace, screen: Screen) -> int:
         raise UserError("none of the pictures could be used")
     if not (parsed.json or parsed.csv):
         _print_table(answers, screen)
+        if learner.calibration.threshold is None:
+            screen.note(
+                "note: this classifier knows too few pictures to call any unknown; teach it more"
+            )
     return 0
 
 

@@ -23,7 +23,7 @@ def in_words(step: Mapping[str, Any]) -> str:
     if kind == "rename":
         return f"renamed '{label}' to '{step['to']}'"
     if kind == "merge":
-        return f"merged {classes(len(step['labels']))}"
+        return f"merged a classifier of {classes(len(step['labels']))}"
     return f"forgot '{label}'" if kind == "forget" else kind
 
 

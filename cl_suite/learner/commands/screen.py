@@ -33,11 +33,11 @@ class Screen:
 
     def say(self, text: str = "") -> None:
         """Print a line."""
-        self.out.print(text, soft_wrap=True)
+        self.out.print(_harmless(text), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a line beside the results, on stderr."""
-        self.error.print(text, soft_wrap=True)
+        self.error.print(_harmless(text), soft_wrap=True)
 
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> None:
         """Print a table; `right` names the columns whose cells stand to the right."""
@@ -86,6 +86,11 @@ def in_utf8() -> None:
 def shown(name: object) -> str:
     """Return a name with escapes for what would move the cursor or end the line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
+
+
+def _harmless(text: str) -> str:
+    # what a stranger's classifier file says may not steer the terminal
+    return text.replace("\x1b", shown("\x1b")).replace("\x9b", shown("\x9b"))
 
 
 def pictures(number: int) -> str:
