@@ -35,7 +35,7 @@ def measured(side: str, model: str, images: int) -> Times:
         compute.folded = lambda network, probe: network
     torch.set_num_threads(1)
     network = timm.create_model(model, num_classes=0).eval()
-    size = network.default_cfg["input_size"][-1]  # type: ignore[union-attr,index]
+    size = timm.models.get_pretrained_cfg_value(model, "input_size")[-1]
     pixels = torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8)
     samples = TensorSamples(pixels, [0] * images)
     device = torch.device("cpu")

@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Callable
 
 import torch
+from in_memory import inputs_of
 from timing import seconds, summary
 from torch import nn
 
@@ -69,11 +70,9 @@ def later_sessions(stream: Stream, recipe: TrainingConfig) -> tuple[float, float
         model.eval()
         with torch.no_grad():
             for session in range(1, stream.info.num_sessions):
-                # the samples of this stream lie in memory: `TensorSamples`
-                model.features(transform(stream.train[session].inputs))  # type: ignore[attr-defined]
+                model.features(transform(inputs_of(stream.train[session])))
                 for test in stream.test[: session + 1]:
-                    # the samples of this stream lie in memory: `TensorSamples`
-                    for part in test.inputs.split(recipe.eval_batch_size):  # type: ignore[attr-defined]
+                    for part in inputs_of(test).split(recipe.eval_batch_size):
                         model(transform(part))
 
     return seconds(by_engine), seconds(bare)

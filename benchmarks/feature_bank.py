@@ -18,6 +18,7 @@ from pathlib import Path
 
 import timm
 import torch
+from in_memory import inputs_of
 from timing import seconds, summary
 from torch import Tensor, nn
 
@@ -49,16 +50,14 @@ def one_session(inputs: Tensor, transform: Transform) -> Stream:
 
 def building_ratio(model: nn.Module, stream: Stream) -> tuple[float, float]:
     """Return the images per second of the bank and of the plain loop."""
-    # the samples of this stream lie in memory: `TensorSamples`
-    images = stream.train[0].inputs  # type: ignore[attr-defined]
+    images = inputs_of(stream.train[0])
     transform = stream.info.eval_transform
 
     def plain() -> None:
         with torch.inference_mode():
             torch.cat([model(transform(part)) for part in images.split(PLAIN_BATCH)])
 
-    # torch's annotations lack `to` with a memory format alone
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # its stubs lack it
     plain_seconds = seconds(plain)
     with tempfile.TemporaryDirectory() as folder:
         bank_seconds = seconds(lambda: banked_stream(stream, model, folder=Path(folder)))
@@ -87,8 +86,7 @@ def bare_batches(features: Tensor, labels: Tensor, size: int) -> Iterable[list[T
 def training_ratio(stream: Stream, batch_size: int, dim: int) -> float:
     """Return the speed of training on the suite's batches, relative to the bare loop."""
     samples = stream.train[0]
-    # the samples of this stream lie in memory: `TensorSamples`
-    features, labels = samples.inputs, torch.tensor(samples.targets)  # type: ignore[attr-defined]
+    features, labels = inputs_of(samples), torch.tensor(samples.targets)
     loader = batches(benchmark(stream).train_stream[0].dataset, batch_size, shuffle=True)
     ours = training(lambda: loader, dim)
     bare = training(lambda: bare_batches(features, labels, batch_size), dim)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,6 @@ import numpy as np
 import result_file
 import torch
 
-from cl_suite import __version__
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.data.transforms import Identity
@@ -223,10 +221,7 @@ def write_results(
         "title": f"Frozen features on miniImageNet: {backbone}",
         "scenario": "mini_imagenet",
         "setting": f"{SETTING} The base session has {sizes}.",
-        "measured": time.strftime("%Y-%m-%d"),
-        "version": __version__,
-        "machine": {"device": "cpu", "cores": os.cpu_count(), "processor": platform.machine()},
-        "provenance": None,
+        **result_file.measured_here(),
         "partial": set(values) != set(METHODS) or seeds < NUM_SEEDS,
         "command": "python benchmarks/frozen_features.py --root $MINI_IMAGENET "
         f"--weights $WEIGHTS --backbone {backbone} --seeds {seeds}",

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from in_memory import inputs_of
 from timing import seconds
 from torch import Tensor
 
@@ -38,8 +39,7 @@ def prepared_images(root: str, name: str) -> Tensor:
     preprocessing = backbone_preprocessing(name)
     assert preprocessing is not None
     stream = with_preprocessing(FSCIL(dataset="mini_imagenet", root=root).build(), preprocessing)
-    # the samples of this stream lie in memory: `TensorSamples`
-    raw = torch.cat([s.inputs for s in (*stream.train, *stream.test)])  # type: ignore[attr-defined]
+    raw = torch.cat([inputs_of(s) for s in (*stream.train, *stream.test)])
     distinct = torch.unique(raw, dim=0)
     return torch.cat([stream.info.eval_transform(part) for part in distinct.split(256)])
 
@@ -47,8 +47,7 @@ def prepared_images(root: str, name: str) -> Tensor:
 def forward_pass(images: Tensor, name: str, weights: str | None) -> Callable[[], None]:
     """Return a function that only runs the forward pass over all images."""
     backbone = create_backbone(name, tuple(images.shape[1:]), weights=weights, frozen=True)
-    # torch's annotations lack `to` with a memory format alone
-    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack it
     size = default_batch_size(torch.device("cpu"), tuple(images.shape[1:]))
     parts = [
         part.contiguous(memory_format=torch.channels_last)

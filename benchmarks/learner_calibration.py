@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +30,6 @@ from learner_grounds import Draw, Ground, Sizes, frozen, identity_of, trained
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from cl_suite import __version__
 from cl_suite.learner.calibration import FALSE_ALARMS, calibrated, familiarity
 from cl_suite.learner.evaluate import calibration_error
 from cl_suite.learner.records import Examples, State, grown, new_rows, with_record
@@ -183,10 +180,7 @@ def write_results(rows: Sequence[dict[str, Any]], partial_table: bool) -> None:
         "title": "Probabilities and the unknown: what a `Learner` says of real pictures",
         "scenario": "omniglot",
         "setting": SETTING,
-        "measured": time.strftime("%Y-%m-%d"),
-        "version": __version__,
-        "machine": {"device": "cpu", "cores": os.cpu_count(), "processor": platform.machine()},
-        "provenance": None,
+        **result_file.measured_here(),
         "partial": partial_table,
         "command": "python benchmarks/learner_calibration.py --mini-imagenet $MINI_IMAGENET "
         "--gtsrb $GTSRB --weights $WEIGHTS",

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -34,7 +33,7 @@ import torch
 from timing import seconds
 from torch import Tensor
 
-from cl_suite import Learner, __version__
+from cl_suite import Learner
 from cl_suite.learner.extractor import Extractor
 from cl_suite.learner.records import ClassRecord, Examples, State
 from cl_suite.learner.rule import Rule
@@ -43,7 +42,7 @@ from cl_suite.learner.start import new_extractor
 SHOTS = 5
 BATCHES = (1, 8, 64)
 THUMBNAIL_BYTES = 1500
-# what a base session would choose, so that none is needed
+# a base session would choose these; with them the benchmark needs none
 RULES: Mapping[str, dict[str, Any]] = {
     "simple_cil": {},
     "lda": {"shrinkage": 0.3, "shift_weight": 0.0},
@@ -207,10 +206,7 @@ def write_results(rows: Sequence[dict[str, Any]], backbone: str, *, whole: bool)
         "title": "What a `Learner` costs beyond its backbone",
         "scenario": "mini_imagenet",
         "setting": SETTING,
-        "measured": time.strftime("%Y-%m-%d"),
-        "version": __version__,
-        "machine": {"device": "cpu", "cores": os.cpu_count(), "processor": platform.machine()},
-        "provenance": None,
+        **result_file.measured_here(),
         "partial": not whole,
         "command": f"python benchmarks/learner_cost.py --weights $WEIGHTS --backbone {backbone}",
         "needs": {"WEIGHTS": "the backbone's weights file"},

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from in_memory import inputs_of
 from timing import seconds, summary
 from torch import Tensor, nn
 
@@ -138,8 +139,7 @@ def bare_session(method: str, engine: Engine, stream: Stream, epochs: int) -> Ca
         model.head.grow(new)
     if method == "coconut":
         model.coconut.labels.grow(new)
-    # the samples of this stream lie in memory: `TensorSamples`
-    raw, labels = stream.train[1].inputs, torch.tensor(stream.train[1].targets)  # type: ignore[attr-defined]
+    raw, labels = inputs_of(stream.train[1]), torch.tensor(stream.train[1].targets)
     if method in ("er", "coconut"):
         kept = plugin.buffer_.exemplars
         images = torch.stack([kept.dataset()._flat_data[i][0] for i in range(len(kept))])

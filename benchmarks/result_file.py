@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cl_suite import __version__
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
 from cl_suite.storage.files import atomic_write, make_folder
 
@@ -97,6 +101,16 @@ def notes_of(path: Path) -> list[str]:
     if not path.is_file():
         return []
     return [str(note) for note in json.loads(path.read_text("utf-8"))["notes"]]
+
+
+def measured_here() -> dict[str, Any]:
+    """Return when, by which version and on what machine figures are measured now."""
+    return {
+        "measured": time.strftime("%Y-%m-%d"),
+        "version": __version__,
+        "machine": {"device": "cpu", "cores": os.cpu_count(), "processor": platform.machine()},
+        "provenance": None,
+    }
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -209,7 +209,8 @@ class CLERPlugin(WrappingPlugin):
 
     def _make_branch(self, model: nn.Module) -> PretextBranch:
         if not isinstance(model, Classifier):
-            dim, body = int(classifier_of(model).in_features), None  # type: ignore[arg-type]
+            last = classifier_of(model)
+            dim, body = int(last.in_features), None  # type: ignore[arg-type]  # a linear layer
         else:
             dim = model.feature_dim
             body = model.backbone.body if self.branch == "last_block" else None

@@ -38,7 +38,7 @@ def to_plain(transform: Transform) -> dict[str, Any]:
         return {"kind": kind, "steps": [to_plain(step) for step in transform.steps]}
     fields = {
         field.name: getattr(transform, field.name)
-        for field in dataclasses.fields(transform)  # type: ignore[arg-type]
+        for field in dataclasses.fields(KNOWN[kind])
         if field.name != "batched"
     }
     return {"kind": kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}}
@@ -51,7 +51,7 @@ def from_plain(tree: object) -> Transform:
         ValueError: if it is none.
     """
     if not isinstance(tree, dict) or not isinstance(tree.get("kind"), str):
-        raise ValueError(f"{tree!r:.60} is no transform")
+        raise ValueError(f"'{tree!r:.60}' does not describe a transform")
     kind, fields = tree["kind"], {k: v for k, v in tree.items() if k != "kind"}
     if kind not in KNOWN:
         raise ValueError(f"transform '{kind:.40}' is unknown")

@@ -93,8 +93,7 @@ class Recipe:
         """
         keep_freed_memory()
         backbone = self.backbone.to(self.device)
-        # torch's annotations lack `to` with a memory format alone
-        backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack it
         done, network = 0, None
         autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16", cache_enabled=False

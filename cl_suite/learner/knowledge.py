@@ -104,7 +104,7 @@ class Knowledge:
         """Return pictures as the backbone sees them, to be taught by `add`, and those skipped.
 
         Raises:
-            UserError: if there is no picture, or with `strict` one that cannot be read.
+            UserError: if no picture is given, or `strict` is set and one cannot be read.
         """
         features, ids, thumbnails, skipped = [torch.empty(0, self.extractor.dim)], [], [], []
         for part in read(sources(images), self.extractor.prepare, strict=strict):
@@ -181,8 +181,8 @@ class Knowledge:
         with self._lock:
             if not self._past:
                 raise UserError(
-                    "there is no step to undo; of a file, `cl-suite undo` restores the previous "
-                    "version"
+                    "there is no step to undo since this classifier was made or loaded; to restore "
+                    "the previous version of a file, run `cl-suite undo`"
                 )
             self._state = self._past.pop()
 
@@ -207,7 +207,7 @@ class Knowledge:
             strict: raise for a picture that cannot be read, instead of saying so in its place.
 
         Raises:
-            UserError: if there is no picture, or no class was learned.
+            UserError: if no picture is given, or no class was learned.
         """
         if not isinstance(top, int) or top < 1:
             raise UserError(f"top must be a whole number of at least 1, got {top!r}")

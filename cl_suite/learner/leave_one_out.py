@@ -153,7 +153,7 @@ def _deviation(
         lost = torch.zeros_like(counts)
     else:
         return None
-    rate = max(float(rule.plugin.parameters_["shrinkage"]), LEAST_SHRINKAGE)  # type: ignore[attr-defined]
+    rate = max(rule.shrinkage, LEAST_SHRINKAGE)
     kept = 1 - rate * lost.nan_to_num().clamp(max=0.5)
     part = inside * (1 - rate) * spread / max(freedom, 1.0) / kept
     weights = part / (1 - part * vectors.square().sum(1)).clamp(min=1e-3)

@@ -53,7 +53,7 @@ def check_new(path: Path) -> None:
     if path.exists():
         raise UserError(
             f"classifier file '{path}' exists already; choose another name, or replace it by "
-            f"{option('overwrite')}"
+            f"{option('overwrite')}; to teach it, name a label and pictures instead of a start"
         )
 
 

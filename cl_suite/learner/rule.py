@@ -58,6 +58,11 @@ class Rule:
         return self.plugin.pools_moments
 
     @property
+    def shrinkage(self) -> float:
+        """Share of the mean variance in a whitening, of a rule that whitens."""
+        return float(vars(self.plugin)["parameters_"]["shrinkage"])
+
+    @property
     def width(self) -> int:
         """Width of the class sums."""
         return int(self.head.dim)

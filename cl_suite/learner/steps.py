@@ -23,6 +23,8 @@ def started(rule: Rule, found: Mapping[str, Examples]) -> State:
     Raises:
         UserError: for a class name that is no label, or features that are not finite.
     """
+    # a picture counts once, for the rule's fit too
+    found = {name: each.select(new_rows(None, each.ids)) for name, each in found.items()}
     labels = [row for row, each in enumerate(found.values()) for _ in range(len(each))]
     features = torch.cat([each.features for each in found.values()])
     _check_finite(features)
@@ -32,8 +34,7 @@ def started(rule: Rule, found: Mapping[str, Examples]) -> State:
         label = checked_label(name)
         if label in state.records:
             raise UserError(f"two class folders are called '{label}'; rename one of them")
-        unique = examples.select(new_rows(None, examples.ids))
-        record = grown(rule, None, unique, is_base=True)
+        record = grown(rule, None, examples, is_base=True)
         state = with_record(rule, state, label, record)
     return _noted(state, {"step": "start", "labels": list(found), "pictures": len(labels)})
 

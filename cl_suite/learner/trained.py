@@ -7,7 +7,7 @@ the backbone that the run tuned, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from cl_suite.plugin import StrategyPlugin
 
 THUMBNAILS = 8  # of each class
 
-Features = Callable[[int], tuple[Tensor, Tensor]]
+Features = Iterable[list[list[Tensor]]]  # of each session: batches of features and class ids
 
 
 class NotTeachableError(UserError):
@@ -60,7 +60,9 @@ class Album:
 
 
 def album_of(images: Stream) -> Album:
-    """Return the album of a stream of images (or sounds, which have no thumbnails)."""
+    """Return the album of a stream; an empty one of sounds, which are not taught."""
+    if images.info.modality != "image":
+        return Album(images.info, torch.empty(0), (), ())
     ids = tuple(tuple(content_digests(samples)) for samples in images.train)
     thumbnails = tuple(
         {row: _thumbnail(samples[row][0], images.info) for row in _pictured(samples, digests)}
@@ -84,7 +86,7 @@ def save_trained(
     Args:
         strategy: its name and parameters.
         plugin: the strategy.
-        features: returns the features `(n, dim)` and class ids `(n,)` of a session's training data.
+        features: of each session's training data.
 
     Raises:
         NotTeachableError: if there can be none.
@@ -115,8 +117,9 @@ def rule_of(strategy: Mapping[str, Any], plugin: Any, model: Classifier) -> tupl
         return rule, ""
     return Rule(FALLBACK, {}, model.feature_dim), (
         f"strategy '{name}' trains its classifier, which cannot take a class without training; "
-        "this classifier is made of class means on the backbone that it tuned, so its accuracy "
-        "differs from the run's"
+        "this classifier is made of class means on the backbone that it tuned, computed after the "
+        "last session from the training pictures of all sessions, so its accuracy differs from the "
+        "run's, and is no result of the strategy"
     )
 
 
@@ -158,9 +161,9 @@ def _preparing(strategy: Mapping[str, Any], plugin: Any) -> dict[str, Any]:
 def _state(rule: Rule, album: Album, features: Features) -> State:
     state, base = State({}), set(album.info.session_classes[0])
     label_of = labels_of(album.info.class_names)
-    for session, ids in enumerate(album.ids):
-        found, labels = features(session)
-        found = found.float().cpu()
+    for session, (ids, parts) in enumerate(zip(album.ids, features, strict=True)):
+        found, labels = (torch.cat([part[i] for part in parts]).cpu() for i in (0, 1))
+        found = found.float()
         if not bool(found.isfinite().all()):
             raise NotTeachableError("its features are not finite, so its training has diverged")
         for class_id in sorted(set(labels.tolist()) - {UNLABELLED}):

@@ -59,7 +59,7 @@ class Dashboard:
         self.folder = folder
         with self._writing():
             self.events = EventFile(folder)
-            self.events.add(summary.custom_scalars(LAYOUT))  # type: ignore[no-untyped-call]
+            self.events.add(summary.custom_scalars(LAYOUT))  # type: ignore[no-untyped-call]  # torch's
 
     @classmethod
     def fresh(cls, folder: Path) -> Dashboard:
@@ -190,7 +190,7 @@ class Dashboard:
         values = {name: _table_value(value) for name, value in hyperparameters.items()}
         # the first of the three summaries, a list of columns, is left out: TensorBoard would read
         # it from one run only and hide the columns that only other strategies' runs have
-        _, start, end = summary.hparams(values, {})  # type: ignore[no-untyped-call]
+        _, start, end = summary.hparams(values, {})  # type: ignore[no-untyped-call]  # torch's
         with self._writing():
             self.events.add(start)
             self.events.add(end)
@@ -206,10 +206,10 @@ class Dashboard:
     def _scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         for name, value in values.items():
             if value is not None and math.isfinite(value):
-                self.events.add(summary.scalar(name, value), step)  # type: ignore[no-untyped-call]
+                self.events.add(summary.scalar(name, value), step)  # type: ignore[no-untyped-call]  # torch's
 
     def _picture(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
-        image = summary.image(name, pixels, dataformats="HWC")  # type: ignore[no-untyped-call]
+        image = summary.image(name, pixels, dataformats="HWC")  # type: ignore[no-untyped-call]  # torch's
         self.events.add(image, step)
 
     @contextlib.contextmanager

@@ -94,8 +94,7 @@ def add_lora(body: nn.Module, settings: LoRASettings) -> bool:
     names = _split_and_choose(body, settings)
     config = LoraConfig(
         r=settings.rank,
-        # peft's annotation says int, its arithmetic takes any number
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # any number works, not ints alone
         lora_dropout=settings.dropout,
         target_modules="|".join(re.escape(name) for name in names),
         use_rslora=settings.rslora,

@@ -7,6 +7,7 @@ itself. Which convolution feeds which BatchNorm is seen in a pass, so it need no
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ def folded(network: nn.Module, probe: Tensor) -> nn.Module:
         copied = copy.deepcopy(network).eval()
     modules = dict(copied.named_modules())
     for convolution, norm in pairs:
-        whole = fuse_conv_bn_eval(modules[convolution], modules[norm])  # type: ignore[type-var]
+        whole = fuse_conv_bn_eval(modules[convolution], modules[norm])  # type: ignore[type-var]  # by name
         _replace(copied, convolution, whole)
         _replace(copied, norm, _rest_of(modules[norm]))
     try:
@@ -56,7 +57,7 @@ def _pairs(network: nn.Module, probe: Tensor) -> list[tuple[str, str]]:
     calls: dict[str, int] = {}
     found: list[tuple[str, str]] = []
 
-    def note_output(name: str) -> object:
+    def note_output(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
             calls[name] = calls.get(name, 0) + 1
             kept.append(output)
@@ -64,7 +65,7 @@ def _pairs(network: nn.Module, probe: Tensor) -> list[tuple[str, str]]:
 
         return hook
 
-    def note_input(name: str) -> object:
+    def note_input(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             calls[name] = calls.get(name, 0) + 1
             if (source := outputs.get(id(inputs[0]))) is not None:
@@ -76,9 +77,9 @@ def _pairs(network: nn.Module, probe: Tensor) -> list[tuple[str, str]]:
     for name, module in network.named_modules():
         # subclasses of a convolution pad differently, but their weights act alike
         if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(note_output(name)))  # type: ignore[arg-type]
+            handles.append(module.register_forward_hook(note_output(name)))
         elif isinstance(module, nn.BatchNorm2d) and _can_fold(module):
-            handles.append(module.register_forward_pre_hook(note_input(name)))  # type: ignore[arg-type]
+            handles.append(module.register_forward_pre_hook(note_input(name)))
     try:
         network(probe)
     finally:

@@ -128,21 +128,24 @@ def _goes_like(body: nn.Module, family: type[nn.Module]) -> bool:
 
 def _cut_vision_transformer(body: nn.Module) -> Stages:
     def embed(x: Tensor) -> Tensor:
-        tokens = body._pos_embed(body.patch_embed(x))  # type: ignore[operator]
-        hidden: Tensor = body.norm_pre(body.patch_drop(tokens))  # type: ignore[operator]
+        tokens = body._pos_embed(body.patch_embed(x))  # type: ignore[operator]  # a module's attribute
+        tokens = body.patch_drop(tokens)  # type: ignore[operator]  # a module's attribute
+        hidden: Tensor = body.norm_pre(tokens)  # type: ignore[operator]  # a module's attribute
         return hidden
 
     def finish(hidden: Tensor) -> Tensor:
-        features: Tensor = body.forward_head(body.norm(hidden))  # type: ignore[operator]
+        hidden = body.norm(hidden)  # type: ignore[operator]  # a module's attribute
+        features: Tensor = body.forward_head(hidden)  # type: ignore[operator]  # a module's attribute
         return features
 
     parts = ("norm", "attn_pool", "fc_norm", "head_drop", "head", "head_dist")
-    return Stages(body, embed, list(body.blocks), finish, parts)  # type: ignore[arg-type]
+    blocks = list(body.blocks)  # type: ignore[arg-type]  # a module's attribute
+    return Stages(body, embed, blocks, finish, parts)
 
 
 def _cut_efficientnet(body: nn.Module) -> Stages:
     def embed(x: Tensor) -> Tensor:
-        hidden: Tensor = body.bn1(body.conv_stem(x))  # type: ignore[operator]
+        hidden: Tensor = body.bn1(body.conv_stem(x))  # type: ignore[operator]  # a module's attribute
         return hidden
 
     def finish(hidden: Tensor) -> Tensor:
@@ -162,7 +165,7 @@ def _cut_resnet(body: nn.Module) -> Stages:
         return hidden
 
     def finish(hidden: Tensor) -> Tensor:
-        features: Tensor = body.forward_head(hidden)  # type: ignore[operator]
+        features: Tensor = body.forward_head(hidden)  # type: ignore[operator]  # a module's attribute
         return features
 
     layers = (body.layer1, body.layer2, body.layer3, body.layer4)

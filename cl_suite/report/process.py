@@ -77,11 +77,11 @@ def calm_libraries() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         # libraries add handlers when they are imported; Python's last resort is one as well
-        logging.StreamHandler.emit = emit_calmly  # type: ignore[assignment, method-assign]
+        logging.StreamHandler.emit = emit_calmly  # type: ignore[assignment, method-assign]  # for a while
         try:
             yield
         finally:
-            logging.StreamHandler.emit = emit  # type: ignore[method-assign]
+            logging.StreamHandler.emit = emit  # type: ignore[method-assign]  # as it was
 
 
 class _Notes:

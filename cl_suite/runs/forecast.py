@@ -89,7 +89,8 @@ class Pace:
 def _plan(name: str, epochs: Sequence[int], sizes: Sequence[int]) -> str:
     if not any(epochs):
         return f"{name}: no training"
-    return f"{name}: {_span(epochs)} epochs on {_span(sizes)} samples"
+    word = "epoch" if set(epochs) == {1} else "epochs"
+    return f"{name}: {_span(epochs)} {word} on {_span(sizes)} samples"
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -41,7 +41,7 @@ def plain_divergence(model: Classifier, strategy: str) -> Iterator[None]:
     except UserError:
         raise
     except (RuntimeError, ValueError, ArithmeticError) as error:
-        is_linear = isinstance(error, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
+        is_linear = isinstance(error, torch.linalg.LinAlgError)  # type: ignore[attr-defined]  # not exported
         if not (has_diverged(model) or is_linear):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

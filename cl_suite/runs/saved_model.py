@@ -84,7 +84,7 @@ def save_learner(folder: RunFolder, config: RunConfig, engine: Engine, album: Al
             },
             plugin=config.strategy,
             album=album,
-            features=engine.measuring.features.features,
+            features=engine.measuring.features.batches(range(len(engine.stream.train))),
         )
     except NotTeachableError as error:
         return str(error)

@@ -219,7 +219,7 @@ def test_each_sound_of_a_batch_has_its_own_draw(transform: Transform) -> None:
 @pytest.mark.parametrize("transform", [*WAVES, *MAPS], ids=name)
 def test_two_equal_transforms_have_equal_words(transform: Transform) -> None:
     # the words identify a transform in fingerprints and banks, so they must rebuild it
-    assert eval(repr(transform)) == transform
+    assert eval(repr(transform)) == transform  # a text of our own class
 
 
 @pytest.mark.parametrize(("rate", "num_mels"), [(8000, 20), (8000, 40), (16_000, 40)])

@@ -85,7 +85,7 @@ def test_another_seed_gives_another_draw(transform: Transform, images: Tensor) -
 @pytest.mark.parametrize("transform", BATCHED, ids=name)
 def test_two_equal_transforms_have_equal_words(transform: Transform) -> None:
     # the words identify a transform in fingerprints and banks, so they must rebuild it
-    assert eval(repr(transform)) == transform
+    assert eval(repr(transform)) == transform  # a text of our own class
 
 
 def test_affine_without_extent_changes_nothing(images: Tensor) -> None:

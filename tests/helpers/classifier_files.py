@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 
 from cl_suite.cli import main
@@ -56,3 +59,8 @@ def weights_file(folder: Path) -> Path:
 def done(*words: object) -> None:
     """Run a command that must succeed."""
     assert main([str(word) for word in words]) == 0
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """What was printed, an object of JSON a line."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -92,8 +92,8 @@ def test_cifar_files_are_read_in_order(pickled_cifar: str) -> None:
     assert stream.info.input_shape == (3, 32, 32)
     assert [len(s) for s in stream.train] == [360] + 8 * [25]
     # the archive stores red, green and blue planes one after another
-    # a file that this test has written itself, in the form that CIFAR-100 comes in
-    raw = pickle.loads((Path(pickled_cifar) / "cifar-100-python" / "train").read_bytes())
+    file = Path(pickled_cifar) / "cifar-100-python" / "train"
+    raw = pickle.loads(file.read_bytes())  # CIFAR-100's own form, written by this test
     image, label = stream.train[0][0]
     assert label == 0
     assert torch.equal(image.flatten(), torch.from_numpy(raw["data"][0]))

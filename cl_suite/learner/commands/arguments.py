@@ -139,7 +139,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--growing",
         action="store_true",
-        help="rows of classes in a file of their own, so that a device can add a class",
+        help="write the class rows to a separate file; a device can then add a class",
     )
     parser.add_argument(
         "--pictures",

@@ -79,7 +79,7 @@ def print_json(values: Mapping[str, Any]) -> None:
 def in_utf8() -> None:
     """Write UTF-8 to stdout, whatever the terminal's own encoding is."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # half a surrogate, of a file name that is no text, becomes JSON's own escape
+        # a file name that is not valid text holds half surrogates; JSON escapes them
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PREFIX = "cl_suite"  # of our own names, so that none is a name in the exported network
+PREFIX = "cl_suite"  # starts our own names, which then differ from all names in the network
 OPSET = 18  # the first whose Resize has `antialias`
 
 Input = str | NDArray[Any]

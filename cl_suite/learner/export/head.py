@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cl_suite.learner.calibration import LEAD
 from cl_suite.learner.export.frozen import Frozen
@@ -41,7 +43,7 @@ def constants(graph: Graph, now: Frozen) -> Rows:
     )
 
 
-def row_arrays(now: Frozen) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def row_arrays(now: Frozen) -> dict[str, NDArray[Any]]:
     """Return what `Rows` names; without a threshold nothing lies below minus infinity."""
     limit = now.calibration.threshold
     return {

@@ -54,7 +54,7 @@ class Row(nn.Module):
         self.head = self.rule.head
         base = self.head.rows(self.rule.plugin.base_classes_)
         # a graph cannot look rows up by class id, and those of the base classes do not change
-        self.head.rows = lambda class_ids: base  # type: ignore[method-assign]
+        self.head.rows = lambda class_ids: base  # type: ignore[method-assign]  # of a copy
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return the key `(1, width)` and the offset `(1,)` of embeddings `(n, width)`."""

@@ -45,9 +45,9 @@ def export(
             learner keeps.
 
     Raises:
-        UserError: if a package is missing, the learner knows no class, its backbone cannot be
-            expressed, there is no picture, the answers differ, or a file cannot be written. No file
-            is written then.
+        UserError: if a package or a picture to compare on is missing, the learner knows no class,
+            ONNX cannot express its backbone, the answers differ, or the disk refuses a file. No
+            file is written then.
     """
     _check_packages()
     if path.suffix != ENDING:

@@ -107,7 +107,7 @@ def info(request: Request, service: Served) -> schemas.Info:
 def predict(
     service: Served,
     files: Files,
-    top: Annotated[int, Form(ge=1, le=100, description="number of classes of each")] = 5,
+    top: Annotated[int, Form(ge=1, le=100, description="classes to list for each picture")] = 5,
     nearest: Annotated[int, Form(ge=0, le=16, description="number of training pictures")] = 0,
 ) -> schemas.Predictions:
     """Return what pictures show; nothing is kept of them."""

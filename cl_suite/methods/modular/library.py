@@ -64,7 +64,7 @@ class Entry(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         take_sizes(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]  # a dict
 
 
 class NamedModules(nn.ModuleDict):
@@ -86,7 +86,7 @@ class NamedModules(nn.ModuleDict):
         for name in names:
             if name not in self:
                 self[name] = self.make(name)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]  # a dict
 
 
 def entry_name(problem: int, layer: str) -> str:

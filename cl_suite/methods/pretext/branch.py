@@ -36,7 +36,7 @@ class PretextBranch(nn.Module):
         num_blocks: int = 1,
     ) -> None:
         super().__init__()
-        self.tasks: Sequence[PretextTask] = nn.ModuleList(tasks)  # type: ignore[assignment]
+        self.tasks: Sequence[PretextTask] = nn.ModuleList(tasks)  # type: ignore[assignment]  # acts alike
         self.num_blocks = num_blocks
         self.body = None if body is None else private_end(body, num_blocks)
         # the suite's own head: a network's last nn.Linear would count as its classifier

@@ -278,7 +278,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
         for kind in self.queued:
             for view, rows in enumerate(getattr(embedded, kind) or (), start=1):
                 assert self.queues_ is not None, "made with the projector"
-                self.queues_[f"{kind}{view}"].push(rows)  # type: ignore[operator]
+                self.queues_[f"{kind}{view}"].push(rows)  # type: ignore[operator]  # of a ModuleDict
 
     def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         self.sessions_ += 1

@@ -134,7 +134,7 @@ class ClassHead(nn.Module):
                 self.class_ids = self.class_ids.new_empty(class_ids.shape)
             take_sizes(self, state_dict, prefix)
             self.widen(int(class_ids.max()) + 1 if len(class_ids) else 0)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]  # a dict
 
 
 class CosineHead(ClassHead):

@@ -59,7 +59,7 @@ class FeatureTransform(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         take_sizes(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]  # a dict
 
 
 def unit_power(features: Tensor, power: float | Tensor) -> Tensor:

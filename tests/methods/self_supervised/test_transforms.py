@@ -79,7 +79,7 @@ def test_values_stay_from_0_to_1_and_words_say_the_transform(transform: Transfor
         assert found.min() >= 0
         assert found.max() <= 1 + 1e-6
     # the words identify a transform in fingerprints and banks, so they must rebuild it
-    assert eval(repr(transform)) == transform
+    assert eval(repr(transform)) == transform  # a text of our own class
 
 
 @pytest.mark.parametrize("channels", [1, 3])
