@@ -56,7 +56,7 @@ from cl_suite.methods.episodes.fake_sessions import FakeSessionLoader, draw_fake
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.features import FeatureTap
+from cl_suite.models.features import FeatureTap, unreduced
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.set_attention import Score, SetHead
 from cl_suite.plugin import Above, Template, Within, session_classes, session_stats
@@ -163,7 +163,7 @@ class LIMITPlugin(HeadPlugin):
         template.loss = meta_loss(
             partial(scores_of, head),
             head.weight[head.index(loader.class_ids.tolist())],
-            self._tap.features.float(),
+            unreduced(self._tap.features),
             torch.searchsorted(class_ids, template.mb_y),
             order,
             way=self._way(order.shape[1]),

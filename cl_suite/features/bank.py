@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream, StreamInfo, build_stream
 from cl_suite.data.transforms import Transform
+from cl_suite.distributed.group import from_first, is_first, wait_for_all
 from cl_suite.errors import UserError
 from cl_suite.features.bank_store import (
     Entry,
@@ -194,24 +196,37 @@ def _rows(
     on_progress: Progress | None,
 ) -> _Rows:
     """Compute the rows that the bank lacks, then return the rows of these images."""
-    rows = _Rows(open_entries(folder, key))
-    if not rows.missing(sources):
-        return rows
-    with building(folder, key):
+    if not from_first(lambda: bool(_Rows(open_entries(folder, key)).missing(sources))):
+        return _Rows(open_entries(folder, key))
+    # of a run's processes, the first one waits for other runs and writes
+    with building(folder, key) if is_first() else contextlib.nullcontext():
         # another process may have computed them while this one waited for the lock
-        rows = _Rows(open_entries(folder, key))
-        if missing := rows.missing(sources):
+        if missing := _missing(folder, key, list(sources)):
             images = [sources[digest] for digest in missing]
             # closed at once if writing fails: this restores the backbone's modes
             with contextlib.closing(recipe.features(view, images, on_progress)) as features:
-                write_entry(folder, key, missing, recipe.dtype, features)
-            rows = _Rows(open_entries(folder, key))
+                if is_first():
+                    write_entry(folder, key, missing, recipe.dtype, features)
+                else:
+                    deque(features, maxlen=0)
+        wait_for_all()
+    rows = _Rows(open_entries(folder, key))
     if rows.missing(sources):
         raise UserError(
             f"the feature bank '{folder}' has lost features that were just written; check the "
             "disk, make sure that nobody is clearing the bank, and repeat the command"
         )
     return rows
+
+
+def _missing(folder: Path, key: Mapping[str, str], digests: Sequence[bytes]) -> list[bytes]:
+    """Return the digests without a row in the bank, as the run's first process finds it."""
+
+    def places() -> list[int]:
+        missing = set(_Rows(open_entries(folder, key)).missing(digests))
+        return [place for place, digest in enumerate(digests) if digest in missing]
+
+    return [digests[place] for place in from_first(places)]
 
 
 def _info(
@@ -267,6 +282,7 @@ def _stream_of(
         modality=info.modality,
         kind=info.kind,
         notes=info.notes,
+        mirror_symmetric=info.mirror_symmetric,
         # of the original data: the features' own would not distinguish streams of equal features
         known_fingerprint=info.fingerprint,
     )

@@ -18,12 +18,16 @@ from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.transforms import Transform
+from cl_suite.distributed import group
+from cl_suite.distributed.rows import all_rows, own_share
+from cl_suite.distributed.turns import all_turns, own_turns
 from cl_suite.errors import UserError
 from cl_suite.models.allocator import keep_freed_memory
 from cl_suite.models.digest import DIGEST_BYTES, tensor_digest, words
@@ -39,6 +43,8 @@ LIBRARIES = ("torch", "torchvision", "timm", "transformers", "pillow")
 
 Source = tuple[Samples, int]  # samples, and the row in them
 Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
+IN_A_CHUNK = 64  # images that a thread digests at once
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Recipe:
         """Yield the features of these images batch by batch, float32 `(batch, dim)` on the CPU.
 
         BatchNorm layers are folded into convolutions. Features that are stored in bfloat16 are
-        computed in it too.
+        computed in it too. The processes of a run compute batches in turn, and all receive all.
 
         Args:
             on_progress: called with the number of images done, and of all images.
@@ -94,20 +100,30 @@ class Recipe:
         keep_freed_memory()
         backbone = self.backbone.to(self.device)
         backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack it
-        done, network = 0, None
+        done = 0
+        own = self._own_features(backbone, view, own_turns(sources, self.batch_size))
+        with evaluating(backbone), contextlib.closing(own):
+            for found in all_turns(own, len(sources), self.batch_size):
+                yield found
+                done += len(found)
+                if on_progress is not None:
+                    on_progress(done, len(sources))
+
+    def _own_features(
+        self, backbone: nn.Module, view: Transform, sources: Sequence[Source]
+    ) -> Generator[Tensor, None, None]:
+        network = None
         autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16", cache_enabled=False
         )
-        with evaluating(backbone):
-            for inputs in _batches(view, sources, self.batch_size):
+        for inputs in _batches(view, sources, self.batch_size):
+            # this batch is this process's own
+            with group.alone():
                 if network is None:
                     network = folded(backbone, inputs[:2].to(self.device))
                 with autocast:
                     found = padded_forward(network, inputs, self.device, self.batch_size)
-                yield found
-                done += len(inputs)
-                if on_progress is not None:
-                    on_progress(done, len(sources))
+            yield found
 
     @property
     def _precision(self) -> str:
@@ -145,15 +161,33 @@ def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> in
 def content_digests(samples: Samples) -> list[bytes]:
     """Return a digest of each sample's content, independent of its label and file name.
 
+    The processes of a run read a share of the files each.
+
     Raises:
         UserError: if a file cannot be read.
     """
     if isinstance(samples, TensorSamples):
         return [tensor_digest(sample) for sample in samples.inputs]
+    if isinstance(samples, FileSamples):
+        paths = samples.paths[own_share(len(samples))]
+        return _of_all(_by_threads(_file_digest, paths), len(samples))
+    return _by_threads(lambda row: tensor_digest(samples[row][0]), range(len(samples)))
+
+
+def _by_threads(digest: Callable[[Item], bytes], items: Sequence[Item]) -> list[bytes]:
+    """Return the digest of each item; a thread takes many, for what waits needs memory."""
+    chunks = (items[first : first + IN_A_CHUNK] for first in range(0, len(items), IN_A_CHUNK))
     with ThreadPoolExecutor() as pool:
-        if isinstance(samples, FileSamples):
-            return list(pool.map(_file_digest, samples.paths))
-        return list(pool.map(lambda row: tensor_digest(samples[row][0]), range(len(samples))))
+        parts = pool.map(lambda chunk: [digest(item) for item in chunk], chunks)
+        return [found for part in parts for found in part]
+
+
+def _of_all(digests: list[bytes], num: int) -> list[bytes]:
+    """Return the digests of all samples from those of this process's share."""
+    if group.size() == 1:
+        return digests
+    own = torch.tensor(list(b"".join(digests)), dtype=torch.uint8).view(-1, DIGEST_BYTES)
+    return [bytes(row) for row in all_rows(own, num).tolist()]
 
 
 def probe_of(samples: Samples) -> Tensor:
@@ -235,10 +269,10 @@ def _batches(view: Transform, sources: Sequence[Source], batch_size: int) -> Ite
     """Yield the model's inputs; threads prepare the next ones while the model runs."""
     in_memory = view.batched and all(isinstance(samples, TensorSamples) for samples, _ in sources)
     step = batch_size if in_memory else 1
-    tasks = [
+    tasks = (
         partial(_load, sources[first : first + step], view, in_memory)
         for first in range(0, len(sources), step)
-    ]
+    )
     parts = _ahead(tasks, most=2 * batch_size // step)
     for first in range(0, len(sources), batch_size):
         num_parts = -(-min(batch_size, len(sources) - first) // step)

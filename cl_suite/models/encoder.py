@@ -89,7 +89,7 @@ class Encoder:
             return self._call(self._whole, tensors, x), x
         with watching(block) as seen:
             features = self._call(self._whole, tensors, x)
-        return features, seen[0]
+        return features, seen[-1]
 
     def tail(self, hidden: Tensor, tensors: Tensors, stage: int) -> Tensor:
         """Return the features of a copy from the hidden values that `run` returned for `stage`."""

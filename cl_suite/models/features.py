@@ -52,6 +52,11 @@ def classifier_of(model: nn.Module) -> nn.Module:
     return linear[-1]
 
 
+def unreduced(values: Tensor) -> Tensor:
+    """Return values in float32 at least: what autocast computed in bfloat16 is widened."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 class FeatureTap:
     """Records the features while a training template runs a network, until `end`.
 

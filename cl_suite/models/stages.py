@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from cl_suite.distributed.shares import in_shares, whole_rows
+
 Piece = Callable[[Tensor], Tensor]
 
 
@@ -54,16 +56,22 @@ class Stages(nn.Module):
 
     def prefix(self, x: Tensor, until: int) -> Tensor:
         """Return the hidden values after the first `until` blocks; 0 gives the embedded input."""
-        hidden = self.embed(x)
-        for block in self.blocks[:until]:
-            hidden = block(hidden)
-        return hidden
+        return in_shares(self.body, lambda own: self._prefix(own, until), x)
 
     def suffix(self, hidden: Tensor, start: int) -> Tensor:
         """Return the features `(batch, dim)` of hidden values before block `start`.
 
         `suffix(prefix(x, k), k)` equals `body(x)` for every `k` from 0 to `num_blocks`.
         """
+        return in_shares(self.body, lambda own: self._suffix(own, start), hidden)
+
+    def _prefix(self, x: Tensor, until: int) -> Tensor:
+        hidden = self.embed(x)
+        for block in self.blocks[:until]:
+            hidden = block(hidden)
+        return hidden
+
+    def _suffix(self, hidden: Tensor, start: int) -> Tensor:
         for position, block in enumerate(self.blocks[start:]):
             if position == 0 and getattr(block, "inplace", False):
                 hidden = hidden.clone()  # others may start from the same hidden values
@@ -90,7 +98,7 @@ class Stages(nn.Module):
 def watching(module: nn.Module) -> Iterator[list[Tensor]]:
     """Record the inputs of `module` inside the `with` block, e.g. the hidden values before it."""
     seen: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(whole_rows(inputs[0])))
     try:
         yield seen
     finally:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from cl_suite.data.stream import Stream, StreamInfo
+from cl_suite.distributed.group import size
 from cl_suite.models.classifier import Classifier
 
 
@@ -35,6 +36,7 @@ def run_info(stream: Stream, model: Classifier, images: StreamInfo) -> dict[str,
             "platform": platform.platform(),
             "processor": platform.machine(),
             "threads": torch.get_num_threads(),
+            "processes": size(),
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from cl_suite.distributed.group import is_first
 from cl_suite.errors import UserError
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage.files import make_folder
@@ -57,6 +58,8 @@ class Ownership:
 
     def check(self) -> None:
         """Raise `UserError` if the folder is gone, or holds another run."""
+        if not is_first():
+            return  # the first of the run's processes writes and looks
         if (stamp := self._stamp()) == self.stamp:
             return
         try:

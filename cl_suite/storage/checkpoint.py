@@ -47,15 +47,25 @@ def save(path: Path, tree: Mapping[str, Any], kind: FileKind = CHECKPOINT) -> No
         TypeError: if the tree holds something other than containers, tensors and plain values.
         UserError: if the disk is full.
     """
-    from safetensors.torch import save as to_bytes
+    content = to_bytes(tree, kind)
+    make_folder(path.parent)
+    atomic_write(path, content)
+
+
+def to_bytes(tree: Mapping[str, Any], kind: FileKind = CHECKPOINT) -> bytes:
+    """Return the content of a tree's file; equal trees have equal bytes.
+
+    Raises:
+        TypeError: if the tree holds something other than containers, tensors and plain values.
+    """
+    from safetensors.torch import save as with_header
 
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_flatten(tree, tensors))
     _separate(tensors)
     header = json.dumps({"format": kind.format, "digest": _digest(text, tensors), "tree": text})
-    make_folder(path.parent)
     # only one entry: safetensors writes several in random order, but equal states need equal bytes
-    atomic_write(path, to_bytes(tensors, {"cl_suite": header}))
+    return with_header(tensors, {"cl_suite": header})
 
 
 def load(

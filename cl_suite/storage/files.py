@@ -7,6 +7,7 @@ import os
 import threading
 from pathlib import Path
 
+from cl_suite.distributed.group import is_first
 from cl_suite.errors import UserError, os_refusal
 
 MOST_LEVELS = 40
@@ -15,9 +16,13 @@ MOST_LEVELS = 40
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: a crash leaves either the old or the new content.
 
+    Of a run's several processes only the first one writes.
+
     Raises:
         UserError: if the disk is full, or the file cannot be written.
     """
+    if not is_first():
+        return
     # in the same folder, because a rename is atomic only within one file system
     mark = f"{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f".{path.name}.{mark}.part")
@@ -36,11 +41,13 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents.
+    """Create a folder and its parents, in the first of a run's processes.
 
     Raises:
         UserError: if the disk is full, or a file is in the way.
     """
+    if not is_first():
+        return
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

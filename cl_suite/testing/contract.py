@@ -8,6 +8,7 @@ from typing import Any
 from cl_suite.testing.checks.avalanche import AVALANCHE_CHECKS
 from cl_suite.testing.checks.learning import LEARNING_CHECKS
 from cl_suite.testing.checks.parameters import PARAMETER_CHECKS
+from cl_suite.testing.checks.processes import PROCESS_CHECKS
 from cl_suite.testing.checks.reach import REACH_CHECKS
 from cl_suite.testing.checks.state import STATE_CHECKS
 from cl_suite.testing.subject import DoesNotApply, Subject
@@ -19,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     *STATE_CHECKS,
     *REACH_CHECKS,
     *AVALANCHE_CHECKS,
+    *PROCESS_CHECKS,
 )
 
 

@@ -122,9 +122,10 @@ class Subject:
         """
         stream = stream or self.stream()
         recipe = {"base_epochs": 2, "incremental_epochs": 2, "batch_size": 16, "lr": 0.02}
-        # of the method's own recipe the form, not the length
+        # of the method's own recipe the form, not the length, and no rate that a run must choose
         settings = self.settings.get("training") or {}
         own = {k: v for k, v in settings.items() if "epochs" not in k or v in (0, None)}
+        own = {k: v for k, v in own.items() if v != "auto"}
         seed_everything(0)
         plugin = self.plugin()
         model = self.classifier(stream, plugin)

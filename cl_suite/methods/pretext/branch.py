@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError, option
 from cl_suite.methods.pretext.tasks import PretextTask
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.features import feature_function
+from cl_suite.models.features import feature_function, unreduced
 from cl_suite.models.heads.class_head import LinearHead
 from cl_suite.models.modes import batchnorms
 from cl_suite.models.stages import Stages, cut
@@ -53,7 +53,7 @@ class PretextBranch(nn.Module):
         Args:
             images: `(tasks * batch, ...)`, task after task.
         """
-        features = self._features(model, images).float()
+        features = unreduced(self._features(model, images))
         parts = features.chunk(len(self.heads))
         return [head(part) for head, part in zip(self.heads, parts, strict=True)]
 
