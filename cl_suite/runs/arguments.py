@@ -37,6 +37,12 @@ OPTIONS: dict[str, dict[str, Any]] = {  # those without a section, as a parser t
     "out": {"type": str, "default": "runs", "help": "folder of all runs"},
     "resume": {"action": "store_true", "help": "continue a run that was stopped"},
     "overwrite": {"action": "store_true", "help": "replace the run in the folder"},
+    "on_collapse": {
+        "choices": ["say", "stop", "off"],
+        "default": "say",
+        "help": "if training diverges, or makes a pretrained network worse in the base session: "
+        "say so and go on, stop the run, or (off) do not measure the latter",
+    },
 }
 MOST_SEEDS = 1000
 _SEEDS = re.compile(r"(\d+)-(\d+)")
@@ -113,7 +119,8 @@ def _seeds(given: str, first: int, last: int) -> list[str]:
 
 def refuse_unknown(arguments: Sequence[str], known: Collection[str]) -> None:
     """Raise `UserError` for an unknown option, with the nearest name, before the parser does."""
-    extra = {"help", "print_config", "start-from", "config", *SECTIONS}
+    dashed = {name.replace("_", "-") for name in OPTIONS}
+    extra = {"help", "print_config", *dashed, *SECTIONS}
     for key, given in named_settings(arguments):
         # below a typed value (a dict, a class with its arguments) the parser itself decides
         if key in {*known, *extra} or any(
@@ -163,6 +170,22 @@ def _keys(content: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{key}.{inner}" for inner in value)
         else:
             yield str(key)
+
+
+def as_argument(name: str, value: Any) -> str:
+    """Return a setting as the command line takes it.
+
+    Example:
+        >>> as_argument("training.milestones", [10, 20]), as_argument("model.head", "cosine")
+        ('--training.milestones=[10, 20]', '--model.head=cosine')
+    """
+    import yaml  # slow to import
+
+    # a text stays as it is: the parser reads it by its parameter's type
+    if not isinstance(value, str):
+        value = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+        value = value.split("\n...")[0].strip()
+    return f"--{name}={value}"
 
 
 def option(arguments: Sequence[str], name: str) -> str | None:

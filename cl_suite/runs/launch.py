@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cl_suite import registry
-from cl_suite.runs.config import resolve
+from cl_suite.runs.arguments import as_argument
+from cl_suite.runs.config import OnCollapse, resolve
 from cl_suite.runs.listener import Listener
 from cl_suite.runs.run import run as run_one
 
@@ -25,6 +24,7 @@ def run(
     start_from: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    on_collapse: OnCollapse = "say",
     listeners: Sequence[Listener] | None = None,
     **settings: Any,
 ) -> Path:
@@ -38,25 +38,25 @@ def run(
         start_from: folder of a run whose finished base session this run starts from.
         resume: continue a run that was stopped.
         overwrite: delete the run folder's files.
+        on_collapse: if training diverges, or makes a network worse: say so and go on, stop, or off.
         listeners: listeners of the run; None for console and dashboard, `()` for none.
         settings: settings by dotted name, `**{"training.base_epochs": 3}`.
 
     Raises:
         UserError: (a `ValueError`) for bad input, before anything is trained.
     """
-    given = {"seed": seed, "out": str(out), "device": device, **settings}
+    given = {
+        "seed": seed,
+        "out": str(out),
+        "device": device,
+        "on_collapse": on_collapse,
+        **settings,
+    }
     if start_from is not None:
         given["start_from"] = str(start_from)
-    arguments = [f"--{name}={_in_yaml(value)}" for name, value in given.items()]
+    arguments = [as_argument(name, value) for name, value in given.items()]
     arguments += ["--resume"] * resume + ["--overwrite"] * overwrite
     pair = registry.get("scenario", scenario), registry.get("strategy", strategy)
     (config,), options = resolve(*pair, arguments)
     watching = registry.make_listeners() if listeners is None else listeners
     return run_one(config, options, watching).path
-
-
-def _in_yaml(value: Any) -> str:
-    # a text stays as it is: the parser reads it by its parameter's type
-    if isinstance(value, str):
-        return value
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n...")[0].strip()

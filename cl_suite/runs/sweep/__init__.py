@@ -1,0 +1,1 @@
+"""Many runs: a YAML file becomes run folders, and workers fill them."""

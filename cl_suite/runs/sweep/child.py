@@ -1,0 +1,73 @@
+"""Starts a job's process so that none outlives a sweep, and stops it gently."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cl_suite.runs.sweep.job import MARK
+from cl_suite.storage.files import make_folder, write_error
+
+SECONDS_TO_STOP = 60.0  # a run stops within a step; then it is killed, which loses an epoch at most
+# the kernel kills the process if its parent dies; other systems than Linux have no such call
+_TIED = """\
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_SETMASK, [])  # Ray's processes block Ctrl-C
+parent = int(sys.argv[1])
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+except (OSError, AttributeError):
+    pass
+if os.getppid() == parent:
+    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def start_child(
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start Python with these arguments; what it prints is added to the log.
+
+    The log tells when and on which machine. The process has a session of its own, so a terminal's
+    Ctrl-C reaches only the sweep.
+    """
+    make_folder(log.parent)
+    try:
+        with log.open("ab") as file:
+            when = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"{MARK}{when} on {platform.node()}\n".encode())
+            file.flush()
+            return subprocess.Popen(
+                [sys.executable, "-c", _TIED, str(os.getpid()), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "100", **environment},
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise write_error(log, error) from error
+
+
+def stop_children(
+    children: Iterable[subprocess.Popen[bytes]], seconds: float = SECONDS_TO_STOP
+) -> None:
+    """Ask processes to stop politely, as Ctrl-C does; wait for them, and kill those that do not."""
+    left = [child for child in children if child.poll() is None]
+    for child in left:
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+    until = time.monotonic() + seconds
+    for child in left:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, until - time.monotonic()))
+        if child.poll() is None:
+            child.kill()
+            child.wait()
