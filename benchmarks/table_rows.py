@@ -15,7 +15,8 @@ ROOTS: Mapping[str, str] = {
     "MINI_IMAGENET": "the folder of miniImageNet",
     "DEIT_TINY": "the weights file of DeiT-tiny",
 }
-TASKS_A_NETWORK = 10  # few-shot tasks 0 to 9 start from network 0, and so on
+TASKS_A_NETWORK = 200  # few-shot tasks 0 to 199 start from network 0, and so on
+TASKS = "scenario.task"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class Row:
         seeds: seeds, with one run each.
         start_from: name of the row whose base session it continues, seed by seed.
         weights_from: name of the row whose finished networks it starts from, seed by seed.
-        tasks_on: the same if its seeds number few-shot tasks, ten per network.
+        tasks_on: the same if its seeds number few-shot tasks: one run for each network, over the
+            tasks from the first to the last that start from it.
         numbers_networks: True if its seeds number the networks of such tasks.
         reported: False if only other rows need it.
     """
@@ -59,11 +61,14 @@ class Row:
 
     def chosen_seeds(self, chosen: Sequence[int] | None) -> list[int]:
         """Return the row's own seeds, or the seeds chosen for the table."""
-        if chosen is None:
-            return list(self.seeds)
-        if self.numbers_networks:
+        if chosen is not None and self.numbers_networks:
             return sorted({seed // TASKS_A_NETWORK for seed in chosen})
-        return list(chosen)
+        seeds = list(self.seeds if chosen is None else chosen)
+        if self.tasks_on is None:
+            return seeds
+        # whole ranges, one for each network
+        parts = _by_network(seeds)
+        return [task for part in parts.values() for task in range(min(part), max(part) + 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,29 +150,33 @@ class Table:
         return row.scenario or self.scenario
 
     def commands(self, row: Row, chosen: Sequence[int] | None = None) -> Iterator[Command]:
-        """Yield the calls for a row: one, or one per network if its seeds number tasks.
+        """Yield the calls for a row: one, or one for each network if its seeds number tasks.
 
         Args:
             row: a row of this table.
             chosen: seeds that replace the row's own.
         """
         seeds = row.chosen_seeds(chosen)
-        parts = [seeds]
-        if row.tasks_on is not None:
-            networks = sorted({seed // TASKS_A_NETWORK for seed in seeds})
-            parts = [[s for s in seeds if s // TASKS_A_NETWORK == n] for n in networks]
-        for part in parts:
-            options = self.options(row, part[0] // TASKS_A_NETWORK)
+        scenario = self.scenario_of(row)
+        if row.tasks_on is None:
+            options = self.options(row)
+            yield Command(scenario=scenario, strategy=row.strategy, seeds=seeds, options=options)
+            return
+        for network, tasks in _by_network(seeds).items():
+            options = self.options(row, network, f"{tasks[0]}..{tasks[-1]}")
             yield Command(
-                scenario=self.scenario_of(row), strategy=row.strategy, seeds=part, options=options
+                scenario=scenario, strategy=row.strategy, seeds=[network], options=options
             )
 
-    def options(self, row: Row, network: int | str) -> dict[str, str]:
+    def options(
+        self, row: Row, network: int | str = "{network}", tasks: str = "{tasks}"
+    ) -> dict[str, str]:
         """Return a row's options, including the runs that it continues.
 
         Args:
             row: a row of this table.
             network: number of the network that few-shot tasks start from.
+            tasks: the range of these tasks.
         """
         options = dict(row.options)
         if row.start_from is not None:
@@ -175,6 +184,7 @@ class Table:
         if row.weights_from is not None:
             options["model.weights"] = self._runs_of(row.weights_from, "{seed}")
         if row.tasks_on is not None:
+            options[TASKS] = tasks
             options["model.weights"] = self._runs_of(row.tasks_on, network)
         return options
 
@@ -186,3 +196,9 @@ class Table:
     def _runs_of(self, name: str, seed: int | str) -> str:
         row = self.row(name)
         return f"$OUT/{self.name}/{name}/{self.scenario_of(row)}/{row.strategy}/seed{seed}"
+
+
+def _by_network(tasks: Sequence[int]) -> dict[int, list[int]]:
+    """Return the tasks of each network."""
+    networks = sorted({task // TASKS_A_NETWORK for task in tasks})
+    return {n: [task for task in sorted(tasks) if task // TASKS_A_NETWORK == n] for n in networks}

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import result_file
-from run_figures import figure_of, finished_run, provenance
+from run_figures import figure_of, finished_runs, provenance
 from table_rows import ROOTS, Row, Table
 from table_specs import TABLES
 
@@ -141,7 +141,8 @@ def content(asked: Request) -> dict[str, Any]:
     runs = {row.name: _runs(asked, row) for row in rows}
     values = {
         name: {
-            figure: {run.seed: figure_of(run, figure) for run in found} for figure in table.columns
+            figure: {_number(run): figure_of(run, figure) for run in found}
+            for figure in table.columns
         }
         for name, found in runs.items()
     }
@@ -187,7 +188,13 @@ def _added(words: Sequence[str]) -> dict[str, str]:
 
 def _runs(asked: Request, row: Row) -> list[LoadedRun]:
     folder = REPOSITORY / asked.out(row) / asked.table.scenario_of(row) / row.strategy
-    return [finished_run(folder / f"seed{seed}") for seed in row.chosen_seeds(asked.seeds)]
+    commands = asked.table.commands(row, asked.seeds)
+    seeds = [seed for command in commands for seed in command.seeds]
+    return [run for seed in seeds for run in finished_runs(folder / f"seed{seed}")]
+
+
+def _number(run: LoadedRun) -> int:
+    return run.seed if run.task is None else run.task
 
 
 def _record(asked: Request, row: Row, values: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
@@ -200,7 +207,7 @@ def _record(asked: Request, row: Row, values: Mapping[str, Mapping[int, float]])
         strategy=row.strategy,
         host=row.host,
         baseline=row.baseline,
-        options=table.options(row, "{network}") | _added(asked.added),
+        options=table.options(row) | _added(asked.added),
         figures=values,
     )
 

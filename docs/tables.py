@@ -179,7 +179,9 @@ def run_command(row: Row) -> str | None:
     if row.options is None:
         return None
     words = ["cl-suite", "run", row.scenario, row.strategy]
-    if row.seeds is not None:
+    if "scenario.task" in row.options:
+        words += ["--seed", "{network}"]  # the row's seeds are tasks
+    elif row.seeds is not None:
         words += ["--seed", *map(str, row.seeds)]
     words += [word for name, value in row.options.items() for word in (f"--{name}", _quoted(value))]
     return " ".join(words)

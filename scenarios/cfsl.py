@@ -9,7 +9,9 @@ images of all classes shown. Each support set is a session, and one run is one t
     cl-suite run cfsl cfsl --seed $(seq 0 99) --model.weights runs/cfsl_pretraining/finetune/seed0
 
 The seed is the task number, so figures over seeds are figures over tasks. Every task starts from
-the pretrained weights. The settings of the extension are separate scenarios:
+the pretrained weights. `--scenario.task 0..599` makes one run of 600 tasks, with the figures that
+single runs of the same seed have (`--scenario.task 0`, and so on). The settings of the extension
+are separate scenarios:
 
     cfsl           5-way, 4 sets, classes change after 2   10 classes    20 support images   (Base)
     cfsl_wide_a   10-way, 4 sets, after 2                  20            40
@@ -36,6 +38,7 @@ from typing import Annotated
 
 import numpy as np
 
+from cl_suite.data.class_images import ClassImages
 from cl_suite.data.few_shot_tasks import class_split, draw_class_task
 from cl_suite.data.stream import Kind, Stream, build_stream
 from cl_suite.errors import UserError
@@ -86,6 +89,7 @@ class CFSLPretraining(LabelledImages):
             train_transform=images.train_transform,
             eval_transform=images.eval_transform,
             notes=images.notes,
+            mirror_symmetric=images.mirror_symmetric,
         )
 
 
@@ -115,13 +119,13 @@ class CFSL(FewShotTask):
         once = self.class_change == 1 and (not self.overwrite or self.support_sets == 1)
         return "class" if once else "mixed"
 
-    def build(self) -> Stream:
-        """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
-        images = self._images(augment=False)
+    def _stream(
+        self, images: ClassImages, rows: dict[int, list[int]], classes: list[int], task: int
+    ) -> Stream:
         sets = draw_class_task(
-            images.rows,
-            class_split(len(images.class_names), self.split, self.split_seed),
-            task=self.task or 0,
+            rows,
+            classes,
+            task=task,
             way=self.way,
             shots=self.shots,
             num_sets=self.support_sets,
@@ -150,10 +154,12 @@ class CFSL(FewShotTask):
             shots=self.shots,
             kind=self.kind,
             notes=images.notes,
+            mirror_symmetric=images.mirror_symmetric,
         )
 
     def check(self) -> None:
         """Raise `UserError` unless all groups of support sets have the same size."""
+        super().check()
         if self.support_sets % self.class_change:
             raise UserError(
                 f"class_change must divide support_sets, got {self.class_change} and "

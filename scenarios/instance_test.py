@@ -3,7 +3,7 @@
 Kowadlo et al., "Expanding continual few-shot learning benchmarks to include recognition of specific
 instances", PLOS ONE 2024, arXiv 2209.07863. A task draws one class. Support sets show each of its
 images once, and the targets are the same images, intact or with noise or an occlusion. Chance is
-1 in 20. A run is one task, and the seed is the task number (see `cfsl`).
+1 in 20. A run is one task, or a range of tasks (see `cfsl`).
 
 Differences from the authors' benchmark:
     - Drawings are bright on black, so a black occlusion erases ink.
@@ -20,12 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_suite.data.few_shot_tasks import (
-    class_split,
-    draw_instance_task,
-    noisy_pixels,
-    occluded,
-)
+from cl_suite.data.class_images import ClassImages
+from cl_suite.data.few_shot_tasks import draw_instance_task, noisy_pixels, occluded
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream, build_stream
 from cl_suite.errors import UserError
@@ -53,13 +49,13 @@ class InstanceTest(FewShotTask):
     corruption: Corruption = "none"
     amount: Annotated[float, Within(0, 1)] = 0.1
 
-    def build(self) -> Stream:
-        """Return the stream; raise `UserError` if a parameter, folder or image cannot be used."""
-        images = self._images(augment=False)
+    def _stream(
+        self, images: ClassImages, rows: dict[int, list[int]], classes: list[int], task: int
+    ) -> Stream:
         sets = draw_instance_task(
-            images.rows,
-            class_split(len(images.class_names), self.split, self.split_seed),
-            task=self.task or 0,
+            rows,
+            classes,
+            task=task,
             num_sets=self.support_sets,
             set_size=self.set_size,
             instance_seed=self.instance_seed,
@@ -71,17 +67,18 @@ class InstanceTest(FewShotTask):
             class_names=[f"{name} #{i}" for i in range(self.support_sets * self.set_size)],
             session_classes=[list(s.labels) for s in sets],
             train=train,
-            test=[self._spoiled(samples, number) for number, samples in enumerate(train)],
+            test=[self._spoiled(samples, task, number) for number, samples in enumerate(train)],
             train_transform=images.eval_transform,
             eval_transform=images.eval_transform,
             way=self.set_size,
             shots=1,
             notes=images.notes,
+            mirror_symmetric=images.mirror_symmetric,
         )
 
-    def _spoiled(self, samples: Samples, number: int) -> TensorSamples:
+    def _spoiled(self, samples: Samples, task: int, number: int) -> TensorSamples:
         raw = [samples[row][0] for row in range(len(samples))]
-        generator = np.random.default_rng([self.task or 0, 2, self.instance_seed, number])
+        generator = np.random.default_rng([task, 2, self.instance_seed, number])
         changed = [self._spoiled_image(image, generator) for image in raw]
         return TensorSamples(torch.stack(changed), samples.targets)
 
@@ -95,6 +92,7 @@ class InstanceTest(FewShotTask):
 
     def check(self) -> None:
         """Raise `UserError` for an amount that a corruption cannot have."""
+        super().check()
         most = 1 if self.corruption in ("none", "noise") else 0.49
         if not 0 <= self.amount <= most:
             raise UserError(

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.programs import ROOT, load_program
+from helpers.records import session_record
 from helpers.tiny_runs import TINY
 
 from cl_suite import cli, registry
+from cl_suite.data.few_shot_tasks import task_range
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.runs.config import resolve
-from cl_suite.runs.folder import RunFolder, session_record
+from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.task_records import TaskRecord, TasksFile
 
 tables = load_program("benchmarks/tables.py")
 rows = sys.modules["table_rows"]
@@ -114,7 +117,10 @@ def test_every_run_of_a_table_is_one_that_the_command_line_takes(name: str, tmp_
         pair = registry.get("scenario", scenario), registry.get("strategy", strategy)
         configs, given = resolve(*pair, options)
         # task 7 begins at network 0
-        assert [config.seed for config in configs] == [0 if row.numbers_networks else 7]
+        is_task = row.numbers_networks or row.tasks_on is not None
+        assert [config.seed for config in configs] == [0 if is_task else 7]
+        if row.tasks_on is not None:
+            assert list(configs[0].scenario.tasks) == [7]
         assert given.out.is_relative_to(tmp_path / "runs" / name)
 
 
@@ -130,17 +136,66 @@ def test_a_row_comes_after_those_that_it_continues_and_its_baseline_is_there(nam
     assert {n for d in table.differences for n in (d.row, d.against)} <= before
 
 
-def test_few_shot_tasks_begin_at_the_network_of_their_ten() -> None:
+def test_few_shot_tasks_begin_at_the_network_of_their_two_hundred() -> None:
     table = tables.TABLES["cfsl"]
-    found = [
-        (list(command.seeds), command.options["model.weights"].rpartition("/")[2])
-        for command in table.commands(table.row("whole_memory"))
+    found = {
+        row: [
+            (
+                list(command.seeds),
+                command.options["scenario.task"],
+                command.options["model.weights"].rpartition("/")[2],
+            )
+            for command in table.commands(table.row(row))
+        ]
+        for row in ("whole_protonet", "whole_memory")
+    }
+    assert found["whole_protonet"] == [
+        ([0], "0..199", "seed0"),
+        ([1], "200..399", "seed1"),
+        ([2], "400..599", "seed2"),
     ]
-    assert found == [
-        ([0, 1, 2, 3, 4], "seed0"),
-        ([10, 11, 12, 13, 14], "seed1"),
-        ([20, 21, 22, 23, 24], "seed2"),
-    ]
+    assert [tasks for _, tasks, _ in found["whole_memory"]] == ["0..19", "200..219", "400..419"]
+    assert len(table.row("whole_protonet").chosen_seeds(None)) == 600
+    # a run has a range: chosen tasks are filled up to one for each network
+    chosen = table.row("whole_memory").chosen_seeds([3, 5, 201])
+    assert chosen == [3, 4, 5, 201]
+
+
+def test_the_tasks_of_a_run_are_the_values_of_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = {0: 5, 1: 7, 200: 9}
+
+    def call(arguments: Sequence[str]) -> int:
+        for seed in seeds_in(arguments):
+            write_run(arguments, seed)
+        if "--scenario.task" in arguments:
+            folder = RunFolder(Path(arguments[-1]) / "cfsl" / "cfsl" / f"seed{seed}")
+            file = TasksFile(folder.tasks_file)
+            for task in task_range(arguments[arguments.index("--scenario.task") + 1]):
+                file.append(TaskRecord(task, (10,), ((hits[task],),), 1.0, 1.0, "data"))
+        return 0
+
+    few = rows.Table(
+        name="small",
+        title="Few tasks",
+        scenario="cfsl",
+        setting="One set.",
+        columns={"last": "last"},
+        rows=[
+            rows.Row(name="nets", strategy="finetune", numbers_networks=True, reported=False),
+            rows.Row(name="tasks", strategy="cfsl", tasks_on="nets", seeds=(0, 1, 200)),
+        ],
+    )
+    monkeypatch.setattr(tables, "TABLES", {"small": few})
+    monkeypatch.setattr(tables, "call_suite", call)
+    assert tables.measure(tables.request("small", ["--seed", "0", "1", "200"])) == 0
+    (row,) = written(tmp_path)["rows"]
+    assert row["seeds"] == [0, 1, 200]
+    assert row["figures"]["last"]["values"] == {"0": 50, "1": 70, "200": 90}
+    assert row["options"]["scenario.task"] == "{tasks}"
+    (part,) = documents.load(tmp_path / "results/small.json").rows
+    assert "--seed {network} --scenario.task" in documents.run_command(part)
 
 
 def test_options_after_the_name_win_and_variables_are_put_in() -> None:

@@ -8,6 +8,7 @@ instances", PLOS ONE 2024, arXiv 2209.07863.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +22,8 @@ from cl_suite.errors import UserError
 
 ClassSplit = Literal["train", "validation", "test"]
 SHARES = (0.73983, 0.13009)  # of all classes: training, validation; the rest is for testing
+LAST_TASK = 2**32 - 1
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,26 @@ class SupportSet:
     def target_labels(self) -> list[int]:
         """The label of each target row, flattened."""
         return [label for label in self.labels for _ in range(self.target.shape[1])]
+
+
+def task_range(text: str) -> range:
+    """Return the tasks from a first to a last one, both included.
+
+    Example:
+        >>> task_range("0..599")
+        range(0, 600)
+
+    Raises:
+        UserError: if the text is no range, or the range has a task that does not exist.
+    """
+    found = _RANGE.fullmatch(text.strip())
+    first, last = map(int, found.groups()) if found else (1, 0)
+    if not first <= last <= LAST_TASK:
+        raise UserError(
+            "task must be a whole number, or a range from a smaller to a larger one like 0..599, "
+            f"none above {LAST_TASK}, got '{text}'"
+        )
+    return range(first, last + 1)
 
 
 def class_split(num_classes: int, part: ClassSplit, seed: int = 0) -> list[int]:

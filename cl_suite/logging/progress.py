@@ -16,10 +16,12 @@ from rich.progress import (
 
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.session import EpochRecord
+from cl_suite.logging.task_progress import TaskProgress
 from cl_suite.logging.time_left import TimeLeft
 from cl_suite.runs.folder import SessionRecord
 from cl_suite.runs.forecast import in_words
-from cl_suite.runs.listener import Listener, WatchedRun
+from cl_suite.runs.listener import Listener, WatchedRun, WatchedTasks
+from cl_suite.runs.task_records import TaskRecord
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -28,7 +30,7 @@ class ConsoleProgress(Listener):
     """Shows a run's progress on the console.
 
     On a terminal one bar counts the steps of the current session; elsewhere a line appears every
-    ten seconds. Each session ends with a line of its figures.
+    ten seconds. Each session ends with a line of its figures. A run over tasks has a bar of tasks.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -39,6 +41,7 @@ class ConsoleProgress(Listener):
         self.started = time.monotonic()
         self.epochs_at_start = 0
         self.images_done = 0
+        self.tasks: TaskProgress | None = None
 
     def says(self, text: str) -> None:
         # above the bar if there is one; names of files may have brackets
@@ -139,7 +142,20 @@ class ConsoleProgress(Listener):
             accuracy = _percent(log.records[session].accuracy)
             self.says(f"  {IN_WORDS[name]}: all {accuracy} %")
 
+    def tasks_start(self, run: WatchedTasks) -> None:
+        self.tasks = TaskProgress(self.console, run, self.says, SECONDS_BETWEEN_LINES)
+
+    def task_ends(self, record: TaskRecord) -> None:
+        if self.tasks is not None:
+            self.tasks.task_ends(record)
+
+    def tasks_end(self) -> None:
+        if self.tasks is not None:
+            self.tasks.ends()
+
     def stops(self) -> None:
+        if self.tasks is not None:
+            self.tasks.stops()
         if self.bar is not None:
             self.bar.stop()
             self.bar = self.task = None

@@ -9,15 +9,23 @@ from typing import Any
 import yaml
 
 from cl_suite.data.stream import StreamInfo
+from cl_suite.engine.base_watch import BaseTraining
 from cl_suite.engine.session import EpochRecord
+from cl_suite.logging.task_curves import TaskCurves
 from cl_suite.logging.tensorboard import Dashboard
-from cl_suite.metrics.accuracy_matrix import Hits
-from cl_suite.metrics.headline import headline
+from cl_suite.metrics.accuracy_matrix import FloatArray, IntArray
+from cl_suite.metrics.figures import (
+    average_accuracy,
+    forgetting,
+    harmonic_mean,
+    last_accuracy,
+)
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.runs.config import RunConfig
-from cl_suite.runs.confusion_file import stored_confusion
+from cl_suite.runs.confusion_file import is_pictured, stored_confusion
 from cl_suite.runs.flat import flatten
-from cl_suite.runs.listener import Listener, WatchedRun
+from cl_suite.runs.listener import Listener, WatchedRun, WatchedTasks
+from cl_suite.runs.task_records import TaskRecord
 
 SECONDS_BETWEEN_PICTURES = 5.0
 
@@ -27,6 +35,7 @@ class RunDashboard(Listener):
 
     run: WatchedRun
     dashboard: Dashboard
+    curves: TaskCurves  # of a run over tasks
 
     def starts(self, run: WatchedRun) -> None:
         self.run = run
@@ -41,24 +50,35 @@ class RunDashboard(Listener):
     def epoch(self, record: EpochRecord) -> None:
         self._show_epoch(len(self.run.epochs) - 1, record)
 
+    def base_trained(self, found: BaseTraining, trouble: str) -> None:
+        text = trouble or "the base session's training did no harm"
+        self.dashboard.base_training(found.before, found.after, text)
+
     def session_ends(self, session: int) -> None:
-        run, info = self.run, self.run.info
-        last = session == info.num_sessions - 1
-        # a run of short sessions would spend most of its time on drawing
-        drawn = last or time.monotonic() - self.last_picture > SECONDS_BETWEEN_PICTURES
-        if drawn:
-            self.last_picture = time.monotonic()
-        seen = list(info.seen_classes(session))
-        self.dashboard.session(
-            run.log.records[session],
-            run.log.hits.until(session),
-            stored_confusion(run.folder, session, seen) if drawn else None,
-            [info.class_names[c] for c in seen],
-            _arrivals(info, session),
-            pictures=drawn,
-        )
-        for name, log in run.probes.items():
+        self.dashboard.session(self.run.log.records[session])
+        for name, log in self.run.probes.items():
             self.dashboard.probe(name, log.records[session])
+        if self._is_drawn(session):
+            self._draw(session)
+
+    def _is_drawn(self, session: int) -> bool:
+        num_sessions = self.run.info.num_sessions
+        # a run of short sessions would spend most of its time on drawing
+        waited = time.monotonic() - self.last_picture > SECONDS_BETWEEN_PICTURES
+        last = session == num_sessions - 1
+        return last or (waited and is_pictured(session, num_sessions))
+
+    def _draw(self, session: int) -> None:
+        self.last_picture = time.monotonic()
+        run, info = self.run, self.run.info
+        seen = list(info.seen_classes(session))
+        self.dashboard.matrices(
+            session,
+            run.log.matrix(session),
+            stored_confusion(run.folder, session, seen),
+            [info.class_names[c] for c in seen],
+            [len(classes) for classes in _arrivals(info, session)],
+        )
 
     def ends(self, head: ClassHead) -> None:
         info = self.run.info
@@ -68,9 +88,21 @@ class RunDashboard(Listener):
             [info.class_names[c] for c in head.classes],
             [of_class[c] for c in head.classes],
         )
-        figures = _final_figures(self.run.log.hits)
+        log = self.run.log
+        figures = _final_figures(log.matrix(len(log.records) - 1), log.num_images)
         self.dashboard.finish(_hyperparameters(self.run.config), figures)
         self.dashboard.close()
+
+    def tasks_start(self, run: WatchedTasks) -> None:
+        self.curves = TaskCurves(run)
+
+    def task_ends(self, record: TaskRecord) -> None:
+        self.curves.task_ends(record)
+
+    def tasks_end(self) -> None:
+        dashboard = self.curves.dashboard
+        dashboard.finish(_hyperparameters(self.curves.run.config), self.curves.figures())
+        dashboard.close()
 
     def _show_epoch(self, step: int, record: EpochRecord) -> None:
         self.dashboard.epoch(
@@ -84,11 +116,12 @@ class RunDashboard(Listener):
 
 def _arrivals(info: StreamInfo, until: int | None = None) -> list[list[int]]:
     """Return the classes that each session brings for the first time."""
-    last = info.num_sessions - 1 if until is None else until
+    end = None if until is None else until + 1
     found: list[list[int]] = []
-    for session in range(last + 1):
-        before = set(info.seen_classes(session - 1)) if session else set()
-        found.append([c for c in info.session_classes[session] if c not in before])
+    before: set[int] = set()
+    for classes in info.session_classes[:end]:
+        found.append([c for c in classes if c not in before])
+        before.update(classes)
     return found
 
 
@@ -99,11 +132,10 @@ def _hyperparameters(config: RunConfig) -> dict[str, Any]:
     return {**kept, "seed": config.seed}
 
 
-def _final_figures(hits: Hits) -> dict[str, float]:
-    final = headline(hits)
+def _final_figures(matrix: FloatArray, num_images: IntArray) -> dict[str, float]:
     return {
-        "average accuracy": final.average,
-        "last accuracy": final.last,
-        "harmonic mean": final.harmonic,
-        "forgetting": final.forgetting,
+        "average accuracy": average_accuracy(matrix, num_images),
+        "last accuracy": last_accuracy(matrix, num_images),
+        "harmonic mean": float(harmonic_mean(matrix, num_images)[-1]),
+        "forgetting": forgetting(matrix, num_images),
     }

@@ -14,7 +14,6 @@ from torch.utils.tensorboard import summary
 
 from cl_suite.logging.event_file import EventFile
 from cl_suite.logging.figures import accuracy_matrix_figure, confusion_figure, to_image
-from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.runs.folder import SessionRecord
 from cl_suite.storage.files import atomic_write, write_error
 
@@ -99,29 +98,20 @@ class Dashboard:
                 },
             )
 
-    def session(
-        self,
-        record: SessionRecord,
-        hits: Hits,
-        confusion: NDArray[np.int64] | None,
-        class_names: Sequence[str],
-        session_classes: Sequence[Sequence[int]],
-        *,
-        pictures: bool = True,
-    ) -> None:
-        """Show a session's figures, the accuracy matrix and the confusion matrix.
+    def base_training(self, before: float | None, after: float | None, text: str) -> None:
+        """Show what the base session's training did to the features.
 
         Args:
-            record: the figures.
-            hits: hits of this session and the earlier ones.
-            confusion: images of class `i` predicted as class `j`, `(num_seen, num_seen)`, classes
-                in order of arrival, or fewer rows that each hold several of them; None leaves the
-                picture out.
-            class_names: names of the classes seen, in the same order.
-            session_classes: class ids of each session so far.
-            pictures: whether to draw the two matrices, which takes longer than all the rest.
+            before, after: accuracy of class means; they are steps 0 and 1 of one curve.
+            text: the same in words.
         """
-        matrix, _ = accuracy_matrix(hits)
+        with self._writing():
+            for step, value in enumerate((before, after)):
+                self._scalars(step, {"base_training/class_means": value})
+            self.events.add(summary.text("base_training/verdict", text), 0)  # type: ignore[no-untyped-call]  # torch's
+
+    def session(self, record: SessionRecord) -> None:
+        """Show a session's figures."""
         with self._writing():
             self._scalars(
                 record.session,
@@ -133,15 +123,43 @@ class Dashboard:
                     "forgetting": record.forgetting,
                 },
             )
-            if not pictures:
-                return
-            picture = to_image(accuracy_matrix_figure(matrix))
-            self._picture("matrix/accuracy", picture, record.session)
+
+    def matrices(
+        self,
+        session: int,
+        accuracy: NDArray[np.float64],
+        confusion: NDArray[np.int64] | None,
+        class_names: Sequence[str],
+        session_sizes: Sequence[int],
+    ) -> None:
+        """Draw the accuracy matrix and the confusion matrix, which takes longer than all the rest.
+
+        Args:
+            accuracy: of the sessions so far, `(session + 1, session + 1)`.
+            confusion: images of class `i` predicted as class `j`, `(num_seen, num_seen)`, classes
+                in order of arrival, or fewer rows that each hold several of them; None leaves the
+                picture out.
+            class_names: names of the classes seen, in the same order.
+            session_sizes: number of classes of each session so far.
+        """
+        with self._writing():
+            picture = to_image(accuracy_matrix_figure(accuracy))
+            self._picture("matrix/accuracy", picture, session)
             if confusion is not None:
                 in_a_row = len(class_names) / len(confusion)
-                sizes = [len(classes) / in_a_row for classes in session_classes]
+                sizes = [size / in_a_row for size in session_sizes]
                 picture = to_image(confusion_figure(confusion, class_names, sizes))
-                self._picture("matrix/confusion", picture, record.session)
+                self._picture("matrix/confusion", picture, session)
+
+    def task(self, step: int, figures: Mapping[str, float]) -> None:
+        """Show a few-shot task's figures.
+
+        Args:
+            step: tasks done before it.
+            figures: by tag; NaN is left out.
+        """
+        with self._writing():
+            self._scalars(step, figures)
 
     def probe(self, name: str, record: SessionRecord) -> None:
         """Show a session's accuracy under a probe, and how much the features forgot."""

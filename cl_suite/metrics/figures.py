@@ -28,7 +28,7 @@ def session_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
         array([0.9   , 0.8308])
     """
     return np.array(
-        [_weighted_mean(matrix[i, : i + 1], num_images[: i + 1]) for i in range(len(num_images))]
+        [weighted_mean(matrix[i, : i + 1], num_images[: i + 1]) for i in range(len(num_images))]
     )
 
 
@@ -61,10 +61,7 @@ def base_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
 def new_accuracy(matrix: FloatArray, num_images: IntArray) -> FloatArray:
     """Return the micro accuracy on the classes after the base session; NaN after session 0."""
     return np.array(
-        [
-            _weighted_mean(matrix[i, 1 : i + 1], num_images[1 : i + 1])
-            for i in range(len(num_images))
-        ]
+        [weighted_mean(matrix[i, 1 : i + 1], num_images[1 : i + 1]) for i in range(len(num_images))]
     )
 
 
@@ -105,7 +102,7 @@ def forgetting(matrix: FloatArray, num_images: IntArray, *, weighted: bool = Fal
     """
     last = len(num_images) - 1
     lost = [matrix[j:last, j].max() - matrix[last, j] for j in range(last)]
-    return _over_sessions(np.array(lost), num_images[:last], weighted)
+    return over_sessions(np.array(lost), num_images[:last], weighted)
 
 
 def backward_transfer(matrix: FloatArray, num_images: IntArray, *, weighted: bool = False) -> float:
@@ -117,7 +114,7 @@ def backward_transfer(matrix: FloatArray, num_images: IntArray, *, weighted: boo
         weighted: weight session `j` by its test images instead of equally.
     """
     last = len(num_images) - 1
-    return _over_sessions(
+    return over_sessions(
         matrix[last, :last] - matrix.diagonal()[:last], num_images[:last], weighted
     )
 
@@ -158,11 +155,13 @@ def _check(matrix: FloatArray, num_images: IntArray) -> None:
         )
 
 
-def _weighted_mean(values: FloatArray, weights: IntArray) -> float:
+def weighted_mean(values: FloatArray, weights: IntArray) -> float:
+    """Return the mean of values by their weights, NaN without any."""
     # a session without test images has accuracy NaN and weight 0, so it does not count
     present = weights > 0
     return float(np.average(values[present], weights=weights[present])) if present.any() else np.nan
 
 
-def _over_sessions(values: FloatArray, num_images: IntArray, weighted: bool) -> float:
-    return _weighted_mean(values, num_images if weighted else (num_images > 0).astype(np.int64))
+def over_sessions(values: FloatArray, num_images: IntArray, weighted: bool) -> float:
+    """Return the mean over sessions that have test images, by their number or equally."""
+    return weighted_mean(values, num_images if weighted else (num_images > 0).astype(np.int64))

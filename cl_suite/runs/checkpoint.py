@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cl_suite.engine.engine import Engine
@@ -13,12 +14,15 @@ from cl_suite.models.dynamics import Dynamics
 from cl_suite.runs.checks import changed_data
 from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.journal import Journal
 from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.runs.same_settings import differences
 from cl_suite.storage import checkpoint
 
+EPOCHS = "epochs"  # no probe is called so
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(eq=False)
 class Checkpoint:
     """The parts of a run that change while it runs, and the file that keeps them.
 
@@ -27,6 +31,7 @@ class Checkpoint:
         log: figures of the sessions measured so far.
         probes: figures of additional probes, by name.
         dynamics: None if the run does not record it.
+        chosen: what the run chose before it trained, see `rate_trials.recipe_of`.
     """
 
     folder: RunFolder
@@ -36,6 +41,12 @@ class Checkpoint:
     log: MeasureLog
     probes: Mapping[str, MeasureLog]
     dynamics: Dynamics | None
+    chosen: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    journal: Journal = dataclasses.field(init=False)
+    noted: Counter[str] = dataclasses.field(default_factory=Counter, init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.folder.journal_file)
 
     def save(self) -> None:
         """Write the file, whole or not at all.
@@ -48,10 +59,9 @@ class Checkpoint:
             "config": self.config.text,
             "fingerprint": self.engine.stream.info.fingerprint,
             "engine": self.engine.state_dict(),
-            "epochs": [dataclasses.asdict(record) for record in self.epochs],
-            "measured": self.log.state_dict(),
-            "probes": {name: log.state_dict() for name, log in self.probes.items()},
+            "journal": self._journal(),
             "dynamics": self.dynamics.records if self.dynamics is not None else [],
+            **self.chosen,
         }
         checkpoint.save(self.folder.checkpoint_file, tree)
 
@@ -82,10 +92,42 @@ class Checkpoint:
             )
         if tree["fingerprint"] != self.engine.stream.info.fingerprint:
             raise changed_data(self.folder)
-        self.epochs[:] = [EpochRecord(**record) for record in tree["epochs"]]
-        self.log.load_state_dict(tree["measured"])
-        for name, log in self.probes.items():
-            log.load_state_dict(tree["probes"][name])
+        if "journal" in tree:
+            self._take_entries(self.journal.load_state_dict(tree["journal"]))
+            self.noted = self._counts()
+        else:
+            # of version 0.2 or earlier: every record is in the checkpoint
+            self.epochs[:] = [EpochRecord(**record) for record in tree["epochs"]]
+            self.log.load_state_dict(tree["measured"])
+            for name, log in self.probes.items():
+                log.load_state_dict(tree["probes"][name])
         self.engine.load_state_dict(tree["engine"])
         if self.dynamics is not None:
             self.dynamics.restart(tree["dynamics"], tree["engine"]["model"])
+
+    def _journal(self) -> dict[str, Any]:
+        """Add to the journal what it lacks, and return its place."""
+        for record in self.epochs[self.noted[EPOCHS] :]:
+            self.journal.add({"epoch": dataclasses.asdict(record)})
+        for name, log in self._logs().items():
+            for entry in log.entries(self.noted[name]):
+                self.journal.add({"measure": name, **entry})
+        self.noted = self._counts()
+        return self.journal.state_dict()
+
+    def _take_entries(self, entries: Iterable[Any]) -> None:
+        logs = self._logs()
+        self.epochs.clear()
+        for entry in entries:
+            if "epoch" in entry:
+                self.epochs.append(EpochRecord(**entry["epoch"]))
+            else:
+                logs[entry["measure"]].load_entries([entry])
+
+    def _counts(self) -> Counter[str]:
+        done = {name: len(log.records) for name, log in self._logs().items()}
+        return Counter({EPOCHS: len(self.epochs), **done})
+
+    def _logs(self) -> dict[str, MeasureLog]:
+        """Return the logs by name; that of the run's main figures has none."""
+        return {"": self.log, **self.probes}

@@ -12,6 +12,20 @@ from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
 
 MOST_DRAWN = 400  # rows of a picture; more classes share rows
+MOST_PICTURES = 32  # of a run; TensorBoard itself shows ten of them
+
+
+def is_pictured(session: int, num_sessions: int) -> bool:
+    """Return whether a session's matrices are drawn: of many sessions, each second, third, ...
+
+    They are counted from the last session, which is always drawn.
+
+    Example:
+        >>> [session for session in range(100) if is_pictured(session, 100)][-3:]
+        [91, 95, 99]
+    """
+    every = -(-num_sessions // MOST_PICTURES)
+    return (num_sessions - 1 - session) % every == 0
 
 
 def store_confusion(folder: RunFolder, session: int, found: Predictions) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_suite.errors import UserError, os_refusal
-from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.runs.reading import (
     checked_record,
@@ -28,6 +27,7 @@ from cl_suite.runs.reading import (
     read_yaml,
 )
 from cl_suite.storage.files import atomic_write, make_folder
+from cl_suite.storage.lines import Lines
 
 if TYPE_CHECKING:  # a folder is read without the parser, whose import is slow
     from cl_suite.runs.config import RunConfig, RunOptions
@@ -62,24 +62,6 @@ class SessionRecord:
     seen_classes: int
 
 
-def session_record(
-    hits: Hits, session: int, *, seconds_train: float, seconds_eval: float, seen_classes: int
-) -> SessionRecord:
-    """Return the figures after `session`, from the hits of that session and those before."""
-    matrix, num_images = accuracy_matrix(hits.until(session))
-    return SessionRecord(
-        session=session,
-        accuracy=_defined(figures.session_accuracy(matrix, num_images)[session]),
-        base=_defined(figures.base_accuracy(matrix, num_images)[session]),
-        new=_defined(figures.new_accuracy(matrix, num_images)[session]),
-        harmonic=_defined(figures.harmonic_mean(matrix, num_images)[session]),
-        forgetting=_defined(figures.forgetting(matrix, num_images)),
-        seconds_train=float(seconds_train),
-        seconds_eval=float(seconds_eval),
-        seen_classes=int(seen_classes),
-    )
-
-
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one run, `runs/<scenario>/<strategy>/seed<k>`; it need not exist yet."""
@@ -108,6 +90,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def tasks_file(self) -> Path:
+        """One JSON object per few-shot task, in place of the sessions' files."""
+        return self.path / "tasks.jsonl"
+
+    @property
     def hits_file(self) -> Path:
         """Hits and counts per class and session, from which every figure follows."""
         return self.path / "hits.npz"
@@ -126,6 +113,11 @@ class RunFolder:
     def base_file(self) -> Path:
         """The finished base session, for `--start-from`."""
         return self.path / "checkpoint" / "base.safetensors"
+
+    @property
+    def journal_file(self) -> Path:
+        """The part of the state that only grows."""
+        return self.path / "checkpoint" / "journal.jsonl"
 
     def confusion_file(self, session: int) -> Path:
         """A session's confusion matrix, from which a resumed run draws its dashboard again."""
@@ -155,6 +147,12 @@ class RunFolder:
         started = self.run_info_file.is_file() or self.metrics_file.is_file()
         return self.config_file.is_file() and started
 
+    @property
+    def is_planned(self) -> bool:
+        """Whether a sweep has written a run's settings here, and no run has been started."""
+        begun = (self.run_info_file, self.metrics_file, self.checkpoint_file, self.model_file)
+        return self.config_file.is_file() and not any(path.exists() for path in begun)
+
     def write_start(self, run_info: dict[str, Any], settings: str) -> None:
         """Create the folder and write what a run is; the settings last, since they mark a run."""
         self.make()
@@ -172,6 +170,11 @@ class RunFolder:
         """Write the sessions' figures, whole or not at all."""
         lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) for record in records]
         atomic_write(self.metrics_file, "".join(f"{line}\n" for line in lines).encode())
+
+    def append_metrics(self, record: SessionRecord) -> None:
+        """Add a session's figures to those of the sessions before."""
+        line = json.dumps(dataclasses.asdict(record), allow_nan=False)
+        Lines(self.metrics_file).append(line)
 
     @property
     def dynamics_file(self) -> Path:
@@ -211,6 +214,7 @@ class RunFolder:
         return read_lines(
             self.metrics_file,
             lambda content, position: SessionRecord(**checked_record(content, position)),
+            grows=True,
         )
 
     def read_hits(self) -> Hits:
@@ -263,7 +267,8 @@ def _whole(array: NDArray[Any]) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _defined(value: float) -> float | None:
+def defined(value: float) -> float | None:
+    """Return a fraction, or None for NaN."""
     return None if math.isnan(value) else float(value)
 
 

@@ -74,17 +74,22 @@ def from_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-def read_lines(path: Path, parse: Callable[[Any, int], Any]) -> list[Any]:
+def read_lines(path: Path, parse: Callable[[Any, int], Any], *, grows: bool = False) -> list[Any]:
     """Return the parsed lines of a file of JSON lines.
 
     Args:
         parse: gets a line's content and its position, and raises for a wrong one.
+        grows: whether lines are added to the file; then half a line behind whole ones, which a
+            killed process may leave, is not read.
 
     Raises:
         UserError: naming the first line that is damaged.
     """
     found = []
-    for position, line in enumerate(read_text(path).splitlines()):
+    text = read_text(path)
+    if grows and "\n" in text and not text.endswith(("\n", "}")):
+        text = text[: text.rfind("\n") + 1]
+    for position, line in enumerate(text.splitlines()):
         try:
             found.append(parse(json.loads(line), position))
         except (ValueError, TypeError, LookupError, AttributeError) as error:

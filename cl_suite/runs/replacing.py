@@ -2,7 +2,7 @@
 
 The old folder is moved aside when the new run starts to write, and deleted after the new run's
 first checkpoint. If the new run ends before, the old one comes back; after a kill, at the next
-start.
+start. Of a run's processes only the first one moves anything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
+from cl_suite.distributed.group import is_first
 from cl_suite.errors import UserError, os_refusal
 from cl_suite.runs.folder import RunFolder
 
@@ -23,7 +24,8 @@ def recover(folder: RunFolder) -> None:
         UserError: if a file cannot be moved.
     """
     if _aside(folder).exists():
-        if folder.checkpoint_file.is_file() or folder.model_file.is_file():
+        own = (folder.checkpoint_file, folder.model_file, folder.tasks_file)
+        if any(file.is_file() for file in own):
             discard_old(folder)
         else:
             put_back(folder)
@@ -36,20 +38,21 @@ def recover(folder: RunFolder) -> None:
 
 def set_aside(folder: RunFolder) -> None:
     """Move a run's folder aside, so another run can take its place."""
-    if folder.path.exists():
+    if is_first() and folder.path.exists():
         _move(folder.path, _aside(folder))
 
 
 def put_back(folder: RunFolder) -> None:
     """Delete the new run, and move the old one back; without an old one, do nothing."""
-    if _aside(folder).exists():
+    if is_first() and _aside(folder).exists():
         _delete(folder.path, folder)
         _move(_aside(folder), folder.path)
 
 
 def discard_old(folder: RunFolder) -> None:
     """Delete the old run."""
-    _delete(_aside(folder), folder)
+    if is_first():
+        _delete(_aside(folder), folder)
 
 
 def _aside(folder: RunFolder) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cl_suite.logging.tensorboard import Dashboard
-from cl_suite.metrics.accuracy_matrix import Hits
-from cl_suite.runs.folder import session_record
+from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
+from helpers.records import session_record
 
 CLASS_NAMES = ["ant", "bee\twith a tab", "cat", "dog"]
 SESSION_CLASSES = [[2, 0], [3], [1]]
@@ -36,11 +36,14 @@ def write_dashboard(folder: Path, **hyperparameters: bool | int | float | str) -
         rows = np.stack([matrix.diagonal() for matrix in confusions])
         hits = Hits(rows, np.full(4, 10), session_of_class)
         dashboard.session(
-            session_record(hits, session, seconds_train=1, seconds_eval=1, seen_classes=len(seen)),
-            hits,
+            session_record(hits, session, seconds_train=1, seconds_eval=1, seen_classes=len(seen))
+        )
+        dashboard.matrices(
+            session,
+            accuracy_matrix(hits)[0],
             confusion[np.ix_(seen, seen)],
             [CLASS_NAMES[c] for c in seen],
-            SESSION_CLASSES[: session + 1],
+            [len(classes) for classes in SESSION_CLASSES[: session + 1]],
         )
     dashboard.prototypes(np.eye(4, 5), CLASS_NAMES, session_of_class.tolist())
     dashboard.finish(hyperparameters, {"average accuracy": 0.75, "forgetting": float("nan")})

@@ -1,0 +1,46 @@
+"""A run over many few-shot tasks in TensorBoard: each task's accuracy, and the running mean."""
+
+from __future__ import annotations
+
+import math
+
+from cl_suite.logging.tensorboard import Dashboard
+from cl_suite.metrics.intervals import mean_interval
+from cl_suite.runs.listener import WatchedTasks
+from cl_suite.runs.task_records import TaskRecord, means
+
+
+class TaskCurves:
+    """Draws a point for each task; pictures of 600 tasks would tell nobody anything."""
+
+    def __init__(self, run: WatchedTasks) -> None:
+        self.run = run
+        self.last: list[float] = []
+        self.dashboard = Dashboard.fresh(run.folder.path)
+        # after a resume, the earlier tasks are shown again
+        for record in run.records:
+            self.task_ends(record)
+
+    def task_ends(self, record: TaskRecord) -> None:
+        """Draw a task's last accuracy, and the mean so far with half its interval."""
+        found = record.figures
+        self.last.append(found.last)
+        mean = mean_interval(self.last)
+        self.dashboard.task(
+            len(self.last) - 1,
+            {
+                "task/last": found.last,
+                "task/average": found.average,
+                "task/mean_last": mean.mean,
+                "task/half_interval": mean.half_width,
+            },
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return the final means, for the table of hyper-parameters."""
+        names = {"average": "average accuracy", "last": "last accuracy"}
+        names |= {"harmonic": "harmonic mean", "forgetting": "forgetting"}
+        found = means(self.run.records)
+        return {
+            word: found[name].mean if name in found else math.nan for name, word in names.items()
+        }
