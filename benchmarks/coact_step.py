@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from speed_file import Comparison, paired, write
 from torch import Tensor, nn
 
 from cl_suite.losses.supcon import supcon
@@ -184,7 +185,8 @@ def status_mib(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def compare(name: str, options: argparse.Namespace) -> None:
+def compare(name: str, options: argparse.Namespace) -> list[Comparison]:
+    """Print what each variant takes, and return the comparisons with the shared prefix."""
     # first, while this process is still small
     memory = {variant: peak_growth(variant, name, options) for variant in VARIANTS}
     steps = {variant: make_step(variant, name, options) for variant in VARIANTS}
@@ -203,6 +205,9 @@ def compare(name: str, options: argparse.Namespace) -> None:
             f"x {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})  "
             f"peak {memory[variant]:6.0f} MiB  x {memory[variant] / memory['shared']:.2f}"
         )
+    return [
+        paired(f"{name}, a step", f"{other} / shared", seconds, unit="s") for other in VARIANTS[1:]
+    ]
 
 
 def main() -> None:
@@ -216,8 +221,8 @@ def main() -> None:
     if options.child:
         child(options)
         return
-    for name in options.model:
-        compare(name, options)
+    found = [each for name in options.model for each in compare(name, options)]
+    write("coact_step", "A step of coact", found)
 
 
 if __name__ == "__main__":

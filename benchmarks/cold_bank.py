@@ -17,7 +17,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from speed_file import Bar, paired, write
+
 SIDES = ("as it was", "float32", "bfloat16")
+BARS = {"float32": Bar("at least", 2.0), "bfloat16": Bar("at least", 3.0)}  # of Lite0
 Times = Mapping[str, float]  # milliseconds an image
 
 
@@ -72,6 +75,26 @@ def rounds(model: str, images: int, number: int) -> dict[str, list[Times]]:
     return found
 
 
+def write_file(model: str, images: int, found: Mapping[str, list[Times]]) -> None:
+    whole = {side: [t["user"] + t["system"] for t in times] for side, times in found.items()}
+    name = f"{model}, {images} images"
+    pairs = [
+        paired(
+            f"{name}, {side}",
+            f"as it was / {side}",
+            {"as it was": whole["as it was"], side: whole[side]},
+            unit="CPU ms an image",
+            bar=bar if model == "tf_efficientnet_lite0" else None,
+        )
+        for side, bar in BARS.items()
+    ]
+    sides = {kind: [t[kind] for t in found["float32"]] for kind in ("system", "user")}
+    if all(sides["user"]):  # a clock too coarse for a few images
+        title = f"{name}, float32: system time"
+        pairs.append(paired(title, "system / user", sides, bar=Bar("at most", 0.02)))
+    write("cold_bank", "Computing features for the bank", pairs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", default="tf_efficientnet_lite0")
@@ -83,6 +106,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(measured(options.side, options.model, options.images)) + "\n")
         return
     found = rounds(options.model, options.images, options.rounds)
+    write_file(options.model, options.images, found)
     first = statistics.median(t["user"] + t["system"] for t in found["as it was"])
     sys.stdout.write(f"{options.model}, {options.images} images, one thread, CPU ms an image\n")
     for side, times in found.items():

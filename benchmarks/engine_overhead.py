@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import torch
 from in_memory import inputs_of
+from speed_file import Bar, Comparison, write
 from timing import seconds, summary
 from torch import nn
 
@@ -98,6 +99,12 @@ def main() -> None:
     print(f"training, engine / bare loop:        {summary(training)}")  # noqa: T201
     print(f"later sessions, engine / bare:       {summary(sessions)}")  # noqa: T201
     print(f"seconds a session outside the model: {summary(outside)}")  # noqa: T201
+    ratio = "engine / bare"
+    found = [
+        Comparison("conv4 on Omniglot, an epoch", ratio, training, bar=Bar("at most", 1.1)),
+        Comparison("conv4 on Omniglot, later sessions of prototype", ratio, sessions),
+    ]
+    write("engine_overhead", "The engine against a bare loop", found)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 import timm
 import torch
 from in_memory import inputs_of
+from speed_file import Bar, Comparison, paired, write
 from timing import seconds, summary
 from torch import Tensor, nn
 
@@ -116,9 +117,14 @@ def main() -> None:
     print(f"building, images a second:   {summary(built)}")  # noqa: T201
     print(f"plain loop, images a second: {summary(plain)}")  # noqa: T201
     print(f"building / plain loop:       {summary(gains)}")  # noqa: T201
+    rates = {"bank": built, "plain": plain}
+    found = [paired(f"building, {options.model}", "bank / plain", rates, unit="images a second")]
     for batch_size in (64, 128, 256):
         ratios = [training_ratio(cached, batch_size, options.dim) for _ in range(options.rounds)]
         print(f"training, ours / bare, batch {batch_size:3}: {summary(ratios)}")  # noqa: T201
+        name = f"an epoch over cached features, batch {batch_size}"
+        found.append(Comparison(name, "ours / bare, speed", ratios, bar=Bar("at least", 0.9)))
+    write("feature_bank", "Building the bank, and training on it", found)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from in_memory import inputs_of
+from speed_file import paired, write
 from timing import seconds
 from torch import Tensor
 
@@ -77,6 +78,17 @@ def whole_run(strategy: str, options: argparse.Namespace, out: Path) -> Callable
     return run
 
 
+def write_file(backbone: str, rows: dict[str, list[tuple[float, float, float]]]) -> None:
+    found = []
+    for name, times in rows.items():
+        forward, cold, warm = ([row[column] for row in times] for column in range(3))
+        run = f"{name}, {backbone}"
+        sides = {"forward": forward, "cold": cold, "warm": warm}
+        found.append(paired(f"{run}, cold bank", "cold / forward", sides, unit="s"))
+        found.append(paired(f"{run}, warm bank", "warm / cold", sides, unit="s"))
+    write("frozen_run", "A whole run on a frozen network", found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--root", required=True, help="miniImageNet")
@@ -100,6 +112,7 @@ def main() -> None:
                 os.environ["CL_SUITE_BANK"] = f"{folder}/bank-{number}-{name}"
                 run = whole_run(name, options, Path(folder) / "runs")
                 rows[name].append((seconds(limit), seconds(run), seconds(run)))
+    write_file(options.backbone, rows)
     print(f"{len(images):,} distinct images, {torch.get_num_threads()} threads")  # noqa: T201
     for name, times in rows.items():
         for limit_time, cold, warm in times:

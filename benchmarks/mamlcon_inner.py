@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from speed_file import Comparison, paired, write
 from torch import Tensor, nn
 
 from cl_suite.methods.episodes.meta_episodes import EpisodePlan
@@ -77,7 +78,7 @@ def make_steps(name: str, num_episodes: int, *, first_order: bool) -> dict[str, 
     return {"loop": lambda: gradients(False), "vmap": lambda: gradients(True)}
 
 
-def compare(name: str, options: argparse.Namespace, *, first_order: bool) -> None:
+def compare(name: str, options: argparse.Namespace, *, first_order: bool) -> Comparison:
     steps = make_steps(name, options.episodes, first_order=first_order)
     # the first round warms up, and checks that both give the same gradient
     for one, other in zip(*(step() for step in steps.values()), strict=True):
@@ -96,6 +97,8 @@ def compare(name: str, options: argparse.Namespace, *, first_order: bool) -> Non
         f"{statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})",
         flush=True,
     )
+    title = f"{name}, {'first' if first_order else 'second'} order"
+    return paired(title, "vmap / loop", seconds, unit="CPU s")
 
 
 def main() -> None:
@@ -105,9 +108,12 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     options = parser.parse_args()
     print(f"{options.episodes} episodes, {torch.get_num_threads()} threads")  # noqa: T201
-    for name in options.network:
-        for first_order in (True, False):
-            compare(name, options, first_order=first_order)
+    found = [
+        compare(name, options, first_order=first_order)
+        for name in options.network
+        for first_order in (True, False)
+    ]
+    write("mamlcon_inner", "mamlcon's inner loop", found)
 
 
 if __name__ == "__main__":

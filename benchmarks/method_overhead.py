@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from in_memory import inputs_of
+from speed_file import Bar, Comparison, write
 from timing import seconds, summary
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ BATCH, LR = 64, 0.01
 def plugin_of(method: str) -> Any:
     made: dict[str, Callable[[], Any]] = {
         "finetune": FinetunePlugin,
-        "er": lambda: ERPlugin(buffer=484),
+        "er": lambda: ERPlugin(buffer=484, replay="union"),
         "coconut": lambda: COCONUTPlugin(buffer=484),
         "cler": lambda: CLERPlugin(host="finetune"),
         "sycon": lambda: SyCONPlugin(queue_size=1024, projector_dim=256, predictor_dim=256),
@@ -179,6 +180,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     stream = ClassIncremental(way=121).build()
+    found = []
     for method in options.methods:
         ratios = []
         for _ in range(options.rounds):
@@ -190,6 +192,9 @@ def main() -> None:
             engine.train_session(1)
             ratios.append(sum(marks) / ((first + seconds(bare)) / 2))
         print(f"{method:10} engine / bare loop: {summary(ratios)}")  # noqa: T201
+        name = f"{method}, an epoch"
+        found.append(Comparison(name, "engine / bare", ratios, bar=Bar("at most", 1.1)))
+    write("method_overhead", "Methods in the engine against bare loops", found)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,10 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False, allow_nan=False)
     # each list of seeds on one line
     text = re.sub(r"\[[\d,\s]+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
+    # so are the values of hundreds of tasks
+    text = re.sub(
+        r'(?<="values": )\{[^{}]{2000,}\}', lambda found: " ".join(found[0].split()), text
+    )
     atomic_write(path, f"{text}\n".encode())
 
 

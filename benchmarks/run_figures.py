@@ -13,19 +13,21 @@ from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.metrics.headline import headline
 from cl_suite.report.loaded_run import LoadedRun, load
+from cl_suite.report.tasks import is_of_tasks, runs_of_tasks
 from cl_suite.runs.folder import RunFolder
 
 
-def finished_run(path: Path) -> LoadedRun:
-    """Return a finished run.
+def finished_runs(path: Path) -> list[LoadedRun]:
+    """Return a finished run; of a run over few-shot tasks, each task.
 
     Raises:
         UserError: if the run is unfinished, or a file is missing or damaged.
     """
-    run = load(RunFolder(path))
-    if not run.finished:
+    folder = RunFolder(path)
+    runs = runs_of_tasks(folder) if is_of_tasks(folder) else [load(folder)]
+    if not runs[0].finished:
         raise UserError(f"run '{path}' is unfinished; go on with it by --resume")
-    return run
+    return runs
 
 
 def figure_of(run: LoadedRun, name: str) -> float:
@@ -51,6 +53,8 @@ def figure_of(run: LoadedRun, name: str) -> float:
 
 def provenance(runs: Sequence[LoadedRun]) -> dict[str, Any]:
     """Return the date, version and machine of these runs."""
+    # tasks share a folder
+    runs = list({run.folder.path: run for run in runs}.values())
     infos = [run.folder.read_run_info() for run in runs]
     machines = [info.get("machine", {}) for info in infos]
     return {

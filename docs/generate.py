@@ -11,7 +11,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 from cl_suite import registry  # noqa: E402
-from site_writer import api, arrows, entries, measured  # noqa: E402
+from site_writer import api, arrows, entries, measured, speed  # noqa: E402
 
 
 def write(path: str, text: str) -> None:
@@ -29,5 +29,7 @@ for name, text in api.pages():
     write(f"api/{name}.md", text)
 write("api/SUMMARY.md", api.summary())
 write("results.md", measured.page())
+written = (DOCS / "speed.md").read_text("utf-8")
+write("speed.md", written.replace("<!-- figures -->", speed.tables()))
 architecture = (DOCS / "architecture.md").read_text("utf-8")
 write("architecture.md", architecture.replace("<!-- arrows -->", arrows.table(arrows.arrows())))

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_suite.avalanche.internals import SampleTransforms, raw_rows, transform_group
+from cl_suite.avalanche.quick_import import quick_import
 from cl_suite.data.samples import UNLABELLED, Samples
 from cl_suite.data.transforms import Transform
 
-with warnings.catch_warnings():
-    # the import warns if no QP solver is installed; only GEM needs one
-    warnings.filterwarnings("ignore", message=".*QP solver.*")
+with quick_import():
     import avalanche
     from avalanche.benchmarks import CLScenario, benchmark_from_datasets, with_classes_timeline
     from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
@@ -52,6 +51,23 @@ __all__ = [
     "silent_evaluator",
     "task_labels",
 ]
+
+
+@contextlib.contextmanager
+def same_batches() -> Iterator[None]:
+    """Let Avalanche's loaders give every process of a run the same batches inside the block.
+
+    They would give each its own samples; the engine shares batches itself.
+    """
+    from avalanche.distributed.distributed_helper import DistributedHelper
+
+    kind = type(DistributedHelper)
+    before = kind.is_distributed
+    kind.is_distributed = property(lambda helper: False)
+    try:
+        yield
+    finally:
+        kind.is_distributed = before
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ read underscored names of avalanche-lib 0.6: test a new release here first.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,12 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cl_suite.avalanche.quick_import import quick_import
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.transforms import Transform
 
-with warnings.catch_warnings():
-    # the import warns if no QP solver is installed; only GEM needs one
-    warnings.filterwarnings("ignore", message=".*QP solver.*")
+with quick_import():
     from avalanche.benchmarks.utils import AvalancheDataset
     from avalanche.benchmarks.utils.data import _FlatDataWithTransform
     from avalanche.benchmarks.utils.flat_data import FlatData

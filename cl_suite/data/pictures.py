@@ -36,11 +36,13 @@ class Look:
         key: equal for equal pictures. Two JPEGs with equal keys may still differ in details, see
             `same_pictures`.
         highest: highest value of an image of more than 8 bits, as a share of its range; else None.
+        pixels: what `read_image` returns, if the look needed all of it; else None.
     """
 
     problem: str | None
     key: bytes = b""
     highest: float | None = None
+    pixels: Tensor | None = None
 
 
 def read_image(path: Path | BytesIO, name: str | None = None) -> Tensor:
@@ -59,7 +61,7 @@ def read_image(path: Path | BytesIO, name: str | None = None) -> Tensor:
             pixels = _rgb(image)
     except REFUSALS as error:
         raise UserError(_unreadable(name or path, error)) from error
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+    return _as_tensor(pixels)
 
 
 def image_problem(path: Path) -> str | None:
@@ -79,17 +81,23 @@ def image_problem(path: Path) -> str | None:
     return None
 
 
-def look_into(path: Path) -> Look:
-    """Return what is to know of an image file before it is used; it is decoded to its end."""
+def look_into(path: Path, *, whole: int = 0) -> Look:
+    """Return what is to know of an image file before it is used; it is decoded to its end.
+
+    Args:
+        whole: a picture of at most this many pixels is kept as `Look.pixels`.
+    """
     try:
         with Image.open(path) as image:
             size = image.size  # before a JPEG is decoded smaller
-            pixels = _decode(image)
+            kept = size[0] * size[1] <= whole
+            pixels = _rgb(image) if kept else _decode(image)
             deep = _is_deep(image)
     except REFUSALS as error:
         return Look(_unreadable(path, error))
     key = hashlib.sha256(f"{size} {pixels.shape}".encode() + pixels.tobytes()).digest()
-    return Look(None, key, float(pixels.max()) / 255 if deep else None)
+    highest = float(pixels.max()) / 255 if deep else None
+    return Look(None, key, highest, _as_tensor(pixels) if kept else None)
 
 
 def same_pictures(paths: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:
@@ -116,6 +124,10 @@ def _decode(image: Image.Image) -> NDArray[np.uint8]:
         return _rgb(image)
     image.draft(None, (1, 1))  # type: ignore[arg-type]  # None keeps the mode
     return np.asarray(image)
+
+
+def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
 
 
 def _is_deep(image: Image.Image) -> bool:

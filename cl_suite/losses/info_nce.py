@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cl_suite.losses.inputs import check_temperature, check_views, unit_rows
-from cl_suite.losses.kernel import Reduction, contrast, same
+from cl_suite.losses.kernel import Reduction, contrast
 
 
 def info_nce_loss(
@@ -40,8 +40,7 @@ def info_nce_loss(
     """
     check_views(z1, z2, smallest_batch=2 if extra_negatives is None else 1)
     check_temperature(temperature)
-    samples = torch.arange(len(z1), device=z1.device)
-    positive = same(samples, samples)
+    own = torch.arange(len(z1), device=z1.device)  # column of each anchor's positive
     extra = None
     if extra_negatives is not None:
         if extra_negatives.dim() != 3 or extra_negatives.shape[::2] != z1.shape:
@@ -51,13 +50,11 @@ def info_nce_loss(
             )
         extra = unit_rows(extra_negatives.flatten(0, 1), normalize=normalize)
         extra = extra.view(extra_negatives.shape)
-        # an extra key carries a number that no sample has
-        columns = torch.cat([samples.new_full((extra.shape[1],), -1), samples])
-        positive = same(samples, columns)
+        own = own + extra.shape[1]
     return contrast(
         unit_rows(z1, normalize=normalize),
         unit_rows(z2, normalize=normalize),
-        positive=positive,
+        positive=own,
         temperature=temperature,
         extra_keys=extra,
         reduction=reduction,

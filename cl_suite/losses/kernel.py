@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -34,6 +35,7 @@ Reduction = Literal["mean", "sum", "none"]
 Numerator = Literal["mean", "logsumexp"]
 Result = TypeVar("Result")
 
+SOFTPLUS = 60.0  # past it, softplus is the identity even in float64
 CHUNK_ELEMENTS = 2**24  # 64 MiB of float32; backward needs about three of them
 
 
@@ -41,7 +43,7 @@ def contrast(
     anchors: Tensor,
     keys: Tensor,
     *,
-    positive: Mask,
+    positive: Mask | Tensor,
     denominator: Mask | None = None,
     temperature: float | Tensor = 1.0,
     bias: Mask | None = None,
@@ -59,7 +61,8 @@ def contrast(
     Args:
         anchors: `(anchors, dim)`, of unit length.
         keys: `(keys, dim)`, of unit length.
-        positive: returns `(slice, keys)` weights, not negative.
+        positive: returns `(slice, keys)` weights, not negative; or the column `(anchors,)` of each
+            anchor's only positive, which is in its denominator: that takes less time.
         denominator: returns `(slice, keys)` booleans; None for all keys.
         temperature: a number, or a tensor that broadcasts to `(anchors, keys)`; `(anchors,)` is one
             per anchor.
@@ -80,17 +83,16 @@ def contrast(
     """
     if numerator not in ("mean", "logsumexp"):
         raise ValueError(f"numerator must be mean or logsumexp, got {numerator!r}")
+    assert bias is None or not isinstance(positive, Tensor), "a bias may leave the positive out"
     dtype = torch.promote_types(torch.promote_types(anchors.dtype, keys.dtype), torch.float32)
     anchors, keys = anchors.to(dtype), keys.to(dtype)
 
     def of_slice(rows: slice) -> tuple[Tensor, Tensor]:
-        logits = anchors[rows] @ keys.T  # (slice, keys)
-        if extra_keys is not None:
-            own = (extra_keys[rows].to(dtype) * anchors[rows, None]).sum(dim=2)
-            logits = torch.cat([own, logits], dim=1)  # (slice, extra + keys)
-        logits = logits / _of_rows(temperature, rows)
-        weight = positive(rows).to(dtype)
+        logits = scaled_cosines(anchors, keys, temperature, rows, extra_keys)
         allowed = None if denominator is None else denominator(rows)
+        if isinstance(positive, Tensor):
+            return _losses_of_one(logits, positive[rows], allowed)
+        weight = positive(rows).to(dtype)
         if bias is not None:
             added = bias(rows).to(dtype)
             live = added > -math.inf
@@ -107,6 +109,72 @@ def contrast(
         if anchor_weight is not None:
             values = values * anchor_weight
         return reduce(values, counted, reduction)
+
+
+def contrast_own(
+    anchors: Tensor,
+    own: Tensor,
+    keys: Tensor,
+    *,
+    negative: Mask | None = None,
+    temperature: float | Tensor = 1.0,
+    reduction: Reduction = "mean",
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Return the loss of anchors with a key of their own each, against keys that all share.
+
+    It is `contrast` with the own key as the only positive; the own cosines are not copied beside
+    the others, so a long queue takes less time.
+
+    Args:
+        anchors: `(anchors, dim)`, of unit length.
+        own: `(anchors, dim)`, of unit length.
+        keys: `(keys, dim)`, of unit length.
+        negative: returns `(slice, keys)` booleans; None for all keys.
+        temperature: a number, or a tensor that broadcasts to `(anchors, 1)`.
+        reduction: as of `contrast`; no anchor is left out.
+        chunk_size: anchors per slice; None chooses it by `CHUNK_ELEMENTS`.
+    """
+    dtype = torch.promote_types(torch.promote_types(anchors.dtype, keys.dtype), torch.float32)
+    anchors, own, keys = anchors.to(dtype), own.to(dtype), keys.to(dtype)
+
+    def of_slice(rows: slice) -> Tensor:
+        logits = scaled_cosines(anchors, keys, temperature, rows)
+        attraction = (anchors[rows] * own[rows] / _of_rows(temperature, rows)).sum(dim=1)
+        allowed = None if negative is None else negative(rows)
+        values = F.softplus(masked_logsumexp(logits, allowed) - attraction, threshold=SOFTPLUS)
+        return values if allowed is None else values * allowed.any(dim=1)
+
+    with torch.autocast(anchors.device.type, enabled=False):
+        values = torch.cat(in_slices(of_slice, row_slices(len(anchors), len(keys), chunk_size)))
+        return reduce(values, torch.ones_like(values), reduction)
+
+
+def scaled_cosines(
+    anchors: Tensor,
+    keys: Tensor,
+    temperature: float | Tensor,
+    rows: slice,
+    extra_keys: Tensor | None = None,
+) -> Tensor:
+    """Return `s_ij / t` of the anchors of a slice, `(slice, extra + keys)`."""
+    t, some = _of_rows(temperature, rows), anchors[rows]
+    # the rows are scaled if they may be: the matrix is larger
+    by_row = not isinstance(t, Tensor) or t.dim() == 0 or t.shape[1] == 1
+    some = some / t if by_row else some
+    logits = some @ keys.T
+    if extra_keys is not None:
+        own = (extra_keys[rows].to(some.dtype) * some[:, None]).sum(dim=2)
+        logits = torch.cat([own, logits], dim=1)
+    return logits if by_row else logits / t
+
+
+def _losses_of_one(logits: Tensor, column: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return what `_anchor_losses` does, for one positive a row."""
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed, -math.inf)
+    values = F.cross_entropy(logits, column, reduction="none")
+    return values, torch.ones_like(column, dtype=torch.bool)
 
 
 def _anchor_losses(
@@ -180,16 +248,6 @@ def differ(anchors: Tensor, keys: Tensor) -> Mask:
 def both(first: Mask, second: Mask) -> Mask:
     """Return the mask of the pairs in both masks."""
     return lambda rows: first(rows) & second(rows)
-
-
-def own_first(mask: Mask, *, own: bool) -> Mask:
-    """Return the mask with one more column in front, for the anchor's own extra key."""
-
-    def extended(rows: slice) -> Tensor:
-        shared = mask(rows)
-        return torch.cat([shared.new_full((len(shared), 1), own), shared], dim=1)
-
-    return extended
 
 
 def _of_rows(value: float | Tensor, rows: slice) -> float | Tensor:

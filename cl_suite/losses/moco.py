@@ -25,7 +25,7 @@ from cl_suite.losses.inputs import (
     check_views,
     unit_rows,
 )
-from cl_suite.losses.kernel import Mask, Reduction, contrast, differ, own_first
+from cl_suite.losses.kernel import Mask, Reduction, contrast_own, differ
 
 
 def moco_loss(
@@ -76,17 +76,14 @@ def moco_loss(
         masks.append(differ(samples, samples))
     if labels is not None:
         masks.append(_other_class(labels, queue_labels if len(queue) else labels, z1))
-    denominator = None
+    negative = None
     if masks or hardest is not None or false_negative_ceiling is not None:
-        kept = _negatives(z1.detach(), keys, masks, hardest, false_negative_ceiling)
-        denominator = own_first(kept, own=True)
-    nothing = torch.zeros(1, len(keys), dtype=torch.bool, device=z1.device)
-    return contrast(
+        negative = _negatives(z1.detach(), keys, masks, hardest, false_negative_ceiling)
+    return contrast_own(
         z1,
+        own,
         keys,
-        extra_keys=own[:, None],
-        positive=own_first(lambda rows: nothing, own=True),
-        denominator=denominator,
+        negative=negative,
         temperature=temperature,
         reduction=reduction,
         chunk_size=chunk_size,

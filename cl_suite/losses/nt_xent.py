@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from cl_suite.losses.inputs import check_temperature, check_views, stack_views, unit_rows
-from cl_suite.losses.kernel import Reduction, both, contrast, differ, same
+from cl_suite.losses.kernel import Reduction, contrast, differ
 
 
 def nt_xent_loss(
@@ -39,15 +39,14 @@ def nt_xent_loss(
     """
     check_views(z1, z2)
     check_temperature(temperature)
-    rows, samples, numbers = stack_views(
+    rows, _, numbers = stack_views(
         unit_rows(z1, normalize=normalize), unit_rows(z2, normalize=normalize)
     )
-    not_itself = differ(numbers, numbers)
     return contrast(
         rows,
         rows,
-        positive=both(same(samples, samples), not_itself),
-        denominator=not_itself,
+        positive=numbers.roll(len(z1)),  # the other view of its sample
+        denominator=differ(numbers, numbers),
         temperature=temperature,
         reduction=reduction,
         chunk_size=chunk_size,

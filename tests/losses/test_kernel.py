@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cl_suite.losses import kernel
-from cl_suite.losses.kernel import both, contrast, differ, same
+from cl_suite.losses.kernel import both, contrast, contrast_own, differ, same
 from cl_suite.losses.nt_xent import nt_xent_loss
 
 
@@ -196,3 +196,54 @@ def test_rows_meet_in_the_higher_precision_and_at_least_in_single(
     assert value.dtype == expected
     accuracy = torch.finfo(expected).eps * 4
     assert value.item() == pytest.approx(math.log(1 + 2 / math.e), rel=accuracy)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_column_is_a_mask_of_one_positive(masked: bool) -> None:
+    rows = F.normalize(
+        torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )
+    numbers = torch.arange(6)
+    column = numbers.roll(2)
+    denominator = differ(numbers, numbers) if masked else None
+    one, other = (
+        contrast(
+            rows,
+            rows,
+            positive=positive,
+            denominator=denominator,
+            temperature=0.1,
+            reduction="none",
+            chunk_size=4,
+        )
+        for positive in (column, same(column, numbers))
+    )
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_own_keys_are_extra_keys_of_one_column(masked: bool) -> None:
+    draws = torch.Generator().manual_seed(1)
+    anchors, own, keys = (
+        F.normalize(torch.randn(n, 4, generator=draws, dtype=torch.float64)) for n in (5, 5, 7)
+    )
+    anchors.requires_grad_()
+    allowed = torch.rand(5, 7, generator=draws) > 0.4
+    allowed[0] = False  # an anchor against which nothing stands
+    found = contrast_own(
+        anchors,
+        own,
+        keys,
+        negative=(lambda rows: allowed[rows]) if masked else None,
+        temperature=0.2,
+        reduction="none",
+        chunk_size=2,
+    )
+    logits = torch.cat([(anchors * own).sum(1, keepdim=True), anchors @ keys.T], dim=1) / 0.2
+    if masked:
+        logits[:, 1:] = logits[:, 1:].masked_fill(~allowed, -math.inf)
+    expected = -logits.log_softmax(dim=1)[:, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    (gradient,) = torch.autograd.grad(found.sum(), anchors, retain_graph=True)
+    (other,) = torch.autograd.grad(expected.sum(), anchors)
+    torch.testing.assert_close(gradient, other, rtol=1e-10, atol=1e-12)

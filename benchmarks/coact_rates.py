@@ -1,0 +1,216 @@
+"""`coact` with a chosen rate, with fixed rates, and beside `simple_cil`, on six grounds.
+
+    python benchmarks/coact_rates.py --data DATA --weights WEIGHTS [--grounds gtsrb] [--seeds 0 1 2]
+
+The grounds in their FSCIT form (10 shots a class, the base session too), with DeiT-tiny, by cost:
+62 Omniglot characters as 128-pixel images (12, then 5 x 10 classes, never mirrored), dtd, gtsrb,
+mini_imagenet, caltech101, stanford_cars. Training is the strategy's and the scenario's own recipe.
+
+DATA holds the folders `dtd_10`, `gtsrb`, `miniimagenet`, `caltech101` and `stanford_cars` in the
+layouts of the scenarios, and `omniglot_small/<alphabet>/<character>/*.png`, of which the first 62
+characters by name count. A ground without a folder is left out. WEIGHTS holds
+`deit_tiny_patch16_224.safetensors`. Without DATA the packaged Omniglot and a tiny random network
+show that the program runs.
+
+Runs go to --out and stay there: a repeated command goes on where it stopped. The last columns judge
+three marks: never more than 1 point below `simple_cil`, never more than 1.5 below the best fixed
+rate (average accuracy), and a mean gain over `simple_cil` of at least 2.5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cl_suite
+from cl_suite.runs.folder import RunFolder
+
+NETWORK = "deit_tiny_patch16_224"
+TINY = {
+    "model.backbone": "vit_tiny_patch16_224",
+    "model.backbone_args": {
+        "img_size": 28,
+        "patch_size": 7,
+        "embed_dim": 32,
+        "depth": 4,
+        "num_heads": 2,
+    },
+    "model.pretrained": False,
+}
+CHARACTERS = 62
+FIXED = (0.003, 0.01, 0.03, 0.1)
+BELOW_BASELINE, BELOW_BEST, LEAST_GAIN = 1.0, 1.5, 2.5  # the marks, percentage points
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A stream: its scenario, its folder below DATA, and further options."""
+
+    scenario: str
+    folder: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+OMNIGLOT = {
+    "scenario.dataset": "image_folder",
+    "scenario.base_classes": 12,
+    "scenario.way": 10,
+    "scenario.mirror_symmetric": False,
+    "model.image_size": 128,
+    "training.base_epochs": 50,
+}
+GROUNDS = {  # by cost
+    "omniglot": Ground("fscit", "omniglot_small", OMNIGLOT),
+    "dtd": Ground("fscit_dtd", "dtd_10"),
+    "gtsrb": Ground("fscit_gtsrb", "gtsrb"),
+    "mini_imagenet": Ground("fscit_mini_imagenet", "miniimagenet"),
+    "caltech101": Ground("fscit_caltech101", "caltech101"),
+    "stanford_cars": Ground("fscit_stanford_cars", "stanford_cars"),
+}
+PACKAGED = Ground(
+    "omniglot",
+    "",
+    {"scenario.base_classes": 12, "scenario.way": 115, "scenario.shots": 2, **TINY}
+    | {"training.base_epochs": 2},
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A run's average and last accuracy in per cent, and the rate it chose, if it did."""
+
+    average: float
+    last: float
+    chosen: str = ""
+
+
+def characters(source: Path, target: Path) -> Path:
+    """Return a folder with links to the first characters."""
+    target.mkdir(parents=True, exist_ok=True)
+    for folder in sorted({path.parent for path in source.rglob("*.png")})[:CHARACTERS]:
+        link = target / ".".join(folder.relative_to(source).parts)
+        if not link.exists():
+            link.symlink_to(folder.resolve())
+    return target
+
+
+class Runs:
+    """Runs the cells of the table, or reads those that are finished.
+
+    Args:
+        ground: the stream.
+        options: further options of every run.
+    """
+
+    def __init__(self, ground: Ground, options: Mapping[str, Any], out: Path) -> None:
+        self.ground, self.options, self.out = ground, {**ground.options, **options}, out
+
+    def figures(self, strategy: str, seed: int, rate: float | str | None = None) -> Figures:
+        """Return a run's figures; `rate` is coact's."""
+        own = {} if rate is None else {"training.lr": rate}
+        name = strategy if rate is None else f"{strategy}_{rate}"
+        settings: dict[str, Any] = {"listeners": (), "seed": seed, "resume": True}
+        folder = cl_suite.run(
+            self.ground.scenario,
+            strategy,
+            out=self.out / name,
+            **{**settings, **self.options, **own},
+        )
+        return read(folder)
+
+
+def read(folder: Path) -> Figures:
+    """Return a finished run's figures."""
+    run = RunFolder(folder)
+    accuracies = [100 * record.accuracy for record in run.read_metrics()]
+    choice = run.read_run_info().get("rate_choice")
+    chosen = "" if choice is None else f"{choice['rate']:g}" if choice["rate"] else "none"
+    return Figures(sum(accuracies) / len(accuracies), accuracies[-1], chosen)
+
+
+def mean(found: Sequence[Figures]) -> Figures:
+    """Return the mean over seeds, and every seed's choice."""
+    chosen = " ".join(each.chosen for each in found)
+    num = len(found)
+    return Figures(
+        sum(each.average for each in found) / num, sum(each.last for each in found) / num, chosen
+    )
+
+
+def row(name: str, runs: Runs, seeds: Sequence[int], rates: Sequence[float]) -> float:
+    """Print a ground's row as soon as it is known; return the gain over simple_cil."""
+    baseline = mean([runs.figures("simple_cil", seed) for seed in seeds])
+    chosen = mean([runs.figures("coact", seed, "auto") for seed in seeds])
+    fixed = {rate: mean([runs.figures("coact", seed, rate) for seed in seeds]) for rate in rates}
+    gain = chosen.average - baseline.average
+    cells = [
+        f"{each.average:5.1f} /{each.last:5.1f}" for each in (baseline, chosen, *fixed.values())
+    ]
+    marks = [verdict(gain >= -BELOW_BASELINE)]
+    if fixed:
+        best = max(each.average for each in fixed.values())
+        marks.append(verdict(chosen.average >= best - BELOW_BEST))
+    print(  # noqa: T201
+        f"{name:16}{'  '.join(cells)}  {gain:+5.1f}  {' '.join(marks):12}  chose {chosen.chosen}",
+        flush=True,
+    )
+    return gain
+
+
+def verdict(kept: bool) -> str:
+    return "kept" if kept else "MISSED"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--grounds", nargs="+", choices=GROUNDS, default=list(GROUNDS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rates", nargs="*", type=float, default=list(FIXED), help="fixed rates")
+    parser.add_argument("--options", type=json.loads, default={}, help="of every run, as JSON")
+    parser.add_argument("--out", type=Path, help="keeps the runs (default: a temporary folder)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        out = options.out or Path(temporary)
+        grounds = streams(options, out)
+        heading = ["simple_cil", "auto", *(f"{rate:g}" for rate in options.rates)]
+        cells = "  ".join(f"{each:>12}" for each in heading)
+        print(f"average / last  {cells}   gain  marks")  # noqa: T201
+        gains = [
+            row(name, Runs(ground, settings, out / name), options.seeds, options.rates)
+            for name, (ground, settings) in grounds.items()
+        ]
+    gain = sum(gains) / len(gains)
+    print(  # noqa: T201
+        f"mean gain over simple_cil, {len(gains)} grounds, seeds {options.seeds}: {gain:+.1f} "
+        f"(mark: at least {LEAST_GAIN}; {verdict(gain >= LEAST_GAIN)})"
+    )
+
+
+def streams(options: argparse.Namespace, out: Path) -> dict[str, tuple[Ground, dict[str, Any]]]:
+    """Return each ground to run, with the options that name its data and network."""
+    if options.data is None:
+        return {"packaged": (PACKAGED, options.options)}
+    weights = options.weights / f"{NETWORK}.safetensors"
+    network = {"model.backbone": NETWORK, "model.weights": str(weights), "model.pretrained": False}
+    found = {}
+    for name in (name for name in GROUNDS if name in options.grounds):
+        ground = GROUNDS[name]
+        root = options.data / ground.folder
+        if not root.is_dir():
+            print(f"{name}: left out, as there is no folder '{root}'")  # noqa: T201
+            continue
+        if name == "omniglot":
+            root = characters(root, out / "characters")
+        found[name] = (ground, {**network, "scenario.root": str(root), **options.options})
+    return found
+
+
+if __name__ == "__main__":
+    main()
