@@ -22,6 +22,9 @@ The images `x0` are:
     - the augmented images if the host's own data loader provides no others: Avalanche's
       ReplayPlugin, once there is something to replay.
 
+The host's form of replay is the host's own. The paper's hosts (er_ace, der) draw a batch from their
+memory in each step, and so does er; `host_params: {replay: union}` is er's other form.
+
 Differences from the authors' code:
     - The copied blocks are the last of `cl_suite.models.stages`, one by default. In their ResNet-18
       it is the last stage, which has two (`private_blocks: 2`). The branch ends as the backbone

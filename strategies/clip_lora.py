@@ -22,6 +22,7 @@ Other differences from the authors' code:
       steps (rounded up to whole epochs) or after the recipe's epochs, whichever comes first; shots
       are images per class, on average. The recipe allows 100 epochs, and 10 for a base session,
       which has hundreds of images per class: in ViT-B/16 about the paper's longest run, 8000 steps.
+    - The rate is the paper's, one for all data sets; `training.lr: auto` chooses it instead.
     - The cosine of the learning rate follows this length, step by step, down to `min_lr`.
     - The scenario augments the images; theirs are random crops and flips.
     - Precision is float32 or bfloat16; theirs is float16.
@@ -63,7 +64,7 @@ class CLIPLoRAPlugin(ZeroShotCLIPPlugin):
     min_lr: Annotated[float, Within(0)] | None = 1e-6
     all_classes: bool = False
 
-    requirements = replace(ZeroShotCLIPPlugin.requirements, own_adapters=True)
+    requirements = replace(ZeroShotCLIPPlugin.requirements, own_adapters=True, rate_auto=True)
 
     strategy_name = "clip_lora"
 

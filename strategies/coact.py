@@ -41,14 +41,17 @@ Differences from the authors' code:
       of miniImageNet rose from 11 to 71 in two epochs. With cosines it falls, and a rate of 0.01
       suits dot products.
     - No weight decay on `W` in later sessions; theirs shrinks the rows of old classes.
-    - Augmentation is the training transform's: crops and flips on a pretrained backbone; theirs
-      adds colour jitter and greying. If nothing is random (a feature bank without further views),
-      both views are equal, and a warning says so.
+    - Augmentation is the training transform's: crops and flips on a pretrained backbone, but no
+      flips of signs and letters (theirs flips them); theirs adds colour jitter and greying. If
+      nothing is random (a feature bank without further views), both views are equal, and a warning
+      says so.
     - `adapt_blocks` counts from the end, so the first blocks are shared; theirs from the front.
     - More than one epoch in a later session follows the recipe's schedule; theirs is constant.
     - Each session has a new optimiser (the suite's engine makes it; a bare Avalanche program keeps
       its own); theirs carries momentum on through the later sessions.
-    - Parts B and C have one default; theirs are chosen for each data set by test accuracy.
+    - Parts B and C have one default; theirs are chosen for each data set by test accuracy. So is
+      their rate (0.1 or 0.5). Ours is chosen on the base session's training images, and no tuning
+      at all is among the choices (`training.lr: auto`).
     - Dropout acts only on adapters that learn; teachers, BASE and all else run in eval mode.
 
 On DeiT-tiny and miniImageNet with 25 images per base class (adapters in the last 3 blocks, 3
@@ -114,6 +117,9 @@ class CoACTPlugin(StrategyPlugin):
         incremental_layers: the part that learns in later sessions: rows (classifier), adapters
             (pet), both or none. The training recipe sets epochs and rate.
         classifier: scores by cosine, or by dot product as in the paper (use a lower rate).
+        base_rows: rows of the base classes after the base session: the class means of the tuned
+            network, like those of new classes later (means), or as they were trained, as in the
+            paper (learned).
     """
 
     lora_rank: Annotated[int, Within(1)] = 16
@@ -129,12 +135,15 @@ class CoACTPlugin(StrategyPlugin):
     ema: Annotated[float, Within(0, 1)] = 0.999
     incremental_layers: Literal["none", "classifier", "pet", "both"] = "pet"
     classifier: Literal["cosine", "dot"] = "cosine"
+    base_rows: Literal["means", "learned"] = "means"
     classes_: list[int] = field(default_factory=list, init=False)  # of finished sessions
     base_: dict[str, Any] = field(default_factory=dict, init=False)
     teacher_: dict[str, Tensor] = field(default_factory=dict, init=False)
     pretrained_: dict[str, Tensor] = field(default_factory=dict, init=False)
 
-    requirements = Requirements(carries_base_state=True, own_adapters=True, kinds=("class",))
+    requirements = Requirements(
+        carries_base_state=True, own_adapters=True, kinds=("class",), rate_auto=True
+    )
 
     _encoder: Encoder = field(init=False, repr=False)  # of the session under way
     _student: StudentPass = field(init=False, repr=False)  # of the latest batch
@@ -171,6 +180,14 @@ class CoACTPlugin(StrategyPlugin):
             )
         settings = LoRASettings(self.lora_rank, self.lora_alpha, self.lora_dropout)
         adapt(model, settings, None if self.adapt_blocks < 0 else self.adapt_blocks)
+
+    def first_changed_block(self, model: nn.Module) -> int:
+        encoder = Encoder(model)
+        num_blocks = encoder.stages.num_blocks
+        firsts = [0 if self.adapt_blocks < 0 else max(num_blocks - self.adapt_blocks, 0)]
+        if self.tune_from_block is not None:
+            firsts.append(min(self.tune_from_block, num_blocks - 1))
+        return max(min(firsts), encoder.num_frozen_blocks)
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         encoder = self._encoder = Encoder(template.model)
@@ -246,6 +263,9 @@ class CoACTPlugin(StrategyPlugin):
         encoder = self._encoder
         session = session_classes(template)
         if self.in_base_session:
+            if self.base_rows == "means":
+                stats = session_stats(template)
+                encoder.set_rows(stats.classes, stats.mean)
             state = encoder.classifier.state_dict()
             self.base_ = {
                 "classes": session,

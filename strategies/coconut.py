@@ -2,10 +2,10 @@
 
 Cappellazzo, Fini, Yang, Falavigna, Brutti, Raj, "Continual Contrastive Spoken Language
 Understanding", ACL Findings 2024, arXiv 2310.02699. A small share of each session's samples is kept
-and trained with the next session's. Of a batch `I`, `I_r` are the samples of earlier sessions'
-classes, `I_c` the others. The teacher is the network at the end of the last session. `a` and `b`
-are the unit projections of a sample's features by the student and by the teacher, `t` is that of
-the sample in a second modality:
+and shuffled into the next session's data (`replay: union`). Of a batch `I`, `I_r` are the samples
+of earlier sessions' classes, `I_c` the others. The teacher is the network at the end of the last
+session. `a` and `b` are the unit projections of a sample's features by the student and by the
+teacher, `t` is that of the sample in a second modality:
 
     L = L_CE + multimodal_weight L_MM + nspt_weight L_NSPT           (no L_NSPT in session 0)
 
@@ -54,7 +54,7 @@ from torch import Tensor, nn
 
 from cl_suite.errors import option
 from cl_suite.losses.nspt import Anchors, Denominator, multimodal_loss, nspt_loss
-from cl_suite.methods.replay.rehearsal import RehearsalPlugin
+from cl_suite.methods.replay.rehearsal import RehearsalPlugin, Replay
 from cl_suite.methods.self_supervised.projections import Projections
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import FeatureTap, classifier_of, feature_function
@@ -93,6 +93,7 @@ class COCONUTPlugin(RehearsalPlugin):
         class_names: for modality text: name of each class, by class id; null: the stream's names.
     """
 
+    replay: Replay = "union"
     nspt_weight: Annotated[float, Within(0)] | None = None
     denominator: Denominator = "student_all"
     anchors: Anchors = "rehearsal"

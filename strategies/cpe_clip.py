@@ -53,7 +53,7 @@ from cl_suite.avalanche.loader import batches
 from cl_suite.errors import UserError, option
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.hub.clip_prompts import PromptMode
-from cl_suite.plugin import Template, Within, session_classes
+from cl_suite.plugin import Requirements, Template, Within, session_classes
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body
 
 WARM_UP = (0.001, 0.00298, 0.00496, 0.00694, 0.00892, 0.0109)
@@ -71,7 +71,7 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
         regularize: scale the learning rate by the share of new classes, `lambda_t`.
         vision_prompts: carry the prompts into the vision tower.
         lr_per_epoch: learning rate of each epoch of a session, instead of the training recipe's;
-            the last one serves all further epochs. None: the recipe's.
+            the last one serves all further epochs. None: the recipe's, which may be auto.
         incremental_batch_size: samples per training step after the base session; None: the
             recipe's.
         augment: train on augmented images.
@@ -88,7 +88,15 @@ class CPECLIPPlugin(ZeroShotCLIPPlugin):
     incremental_batch_size: Annotated[int, Within(1)] | None = 4
     augment: bool = False
 
-    requirements = replace(ZeroShotCLIPPlugin.requirements, own_adapters=True)
+    @property
+    def requirements(self) -> Requirements:  # type: ignore[override]  # parameters decide
+        """What it needs; the run may choose the recipe's rate if nothing else sets it."""
+        rate_auto = True if self.lr_per_epoch is None else "strategy.lr_per_epoch"
+        return replace(
+            ZeroShotCLIPPlugin.requirements,
+            own_adapters=True,
+            rate_auto=rate_auto if self.prompt_length else False,
+        )
 
     strategy_name = "cpe_clip"
 

@@ -16,6 +16,9 @@ therefore not choose it, and another strategy cannot wrap it. Its criterion leav
 out of `C`.
 
 Differences from the authors' code:
+    - The stream's batch and the replayed one go through the network together (`passes: joint`).
+      Theirs is `separate`: BatchNorm then normalises the stream's batch, which has only new
+      classes, by statistics that differ from those of a test.
     - Unseen classes are a set. Theirs are the indices from the largest class seen on, itself
       included, which differs if classes arrive in shuffled order.
     - The head has rows only for the classes met so far and those of the current session, so the
@@ -48,6 +51,9 @@ class ERACEPlugin(OnlineReplayPlugin):
     buffer: Annotated[int, Within(1)] = 500
     replay_batch: Annotated[int, Within(1)] = 10
     seen_: Tensor | None = field(default=None, init=False)  # (class ids,) bool
+
+    def num_draws(self, template: Template) -> int:
+        return int(template.clock.train_exp_counter > 0)
 
     def before_backward(self, template: Template, **kwargs: Any) -> None:
         logits, labels = template.mb_output.float(), template.mb_y

@@ -19,6 +19,8 @@ Differences from the paper (its code is not public):
     - BatchNorm layers that are tuned also follow the statistics of the kept samples, and all others
       keep theirs; this is our reading.
     - Number of steps, batch and rate are reconstructed (300, 32, the host's rate, by a cosine).
+    - The host's form of replay is the host's own: `er` draws a memory batch beside each batch, as
+      the paper's hosts do; `host_params: {replay: union}` is the other form.
     - Distillation (FPF-KD) adds the squared distance to the logits that a host keeps with its
       samples, as `der` does; other hosts keep none, and `kfpf` keeps its own.
 """

@@ -2,7 +2,8 @@
 
 The distillation baselines for continual spoken language understanding (Cappellazzo et al., arXiv
 2305.13899 and 2211.08161), in the form of a classifier. The student is trained with cross-entropy
-on new and kept samples together. `R` are a batch's samples of earlier sessions' classes; `f` are
+on new and kept samples, which are shuffled into the session's data as in the papers
+(`replay: union`). `R` are a batch's samples of earlier sessions' classes; `f` are
 features and `l` logits, with index `s` for the student and `t` for the teacher. One or more of
 these terms are added:
 
@@ -38,7 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_suite.methods.replay.rehearsal import RehearsalPlugin
+from cl_suite.methods.replay.rehearsal import RehearsalPlugin, Replay
 from cl_suite.models.features import FeatureTap
 from cl_suite.plugin import Template, Within, session_classes
 
@@ -62,6 +63,7 @@ class KDReplayPlugin(RehearsalPlugin):
         distill_temperature: temperature `T` of the logits.
     """
 
+    replay: Replay = "union"
     distill: Distill = "logit"
     distill_temperature: Annotated[float, Within(1e-3)] = 2.0
 

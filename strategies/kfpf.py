@@ -3,7 +3,8 @@
 Zhao et al., "Does Continual Learning Equally Forget All Parameters?", ICML 2023, arXiv 2304.04158.
 Replay doubles the cost of every step. Here a step is plain SGD on the new data and only fills a
 reservoir. `k` times a session, training stops for a phase of FPF on the reservoir: a few steps on
-the few parameters that forget (see `fpf`). Then all parameters train on.
+the few parameters that forget (see `fpf`). Then all parameters train on. The steps between phases
+replay nothing, so neither form of replay applies (`replay` of `er`).
 
     L = CE( f(x), y ) + lambda || f(x) - z ||^2 / units,   z = logits when the sample was kept
 

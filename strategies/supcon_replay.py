@@ -13,8 +13,10 @@ Differences from the paper:
     - cross-entropy on the first view trains the classifier that predicts, in addition to the
       contrastive loss; the paper has only the contrastive loss, and predicts by the nearest class
       mean of the samples kept;
-    - kept samples are shuffled with the session's, for several epochs; the paper's stream is seen
-      once, and each batch comes with another one from a reservoir;
+    - the memory has a quota for each class and is filled at the end of a session, and a session has
+      several epochs; the paper's stream is seen once, and its memory is a reservoir
+      (`memory: reservoir`). As in the paper, each batch comes with another one from the memory
+      (`replay: batch`);
     - a view is the scenario's training transform; the paper crops, flips, and changes colours. If
       the transform is not random, both views are the same and each session warns.
 

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cl_suite.distributed.shares import in_shares
 from cl_suite.errors import UserError, option
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.networks import OWN_BACKBONES
+from cl_suite.models.plain_start import start_plainly
 from cl_suite.models.stages import cut
 from cl_suite.models.weights_files import DownloadError, load_weights, take_state
 
@@ -66,13 +68,15 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._entry is not None and self._entry > cut(self.body).num_blocks:
+            return x
+        return in_shares(self, self._features, x)
+
+    def _features(self, x: Tensor) -> Tensor:
         if self._entry is None:
             features: Tensor = self.body(x)
             return features
-        stages = cut(self.body)
-        if self._entry > stages.num_blocks:
-            return x
-        return stages.suffix(x.reshape(len(x), *self._entry_shape), self._entry)
+        return cut(self.body).suffix(x.reshape(len(x), *self._entry_shape), self._entry)
 
     def frozen_part(self, input_shape: tuple[int, ...]) -> FrozenPart:
         """Return the part that never changes: all of a frozen backbone, else the frozen prefix."""
@@ -85,6 +89,11 @@ class Backbone(nn.Module):
             self._entry = len(cut(self.body).blocks) + 1
         else:
             self._entry, self._entry_shape = part.until, part.shape
+
+    @property
+    def takes_stored_values(self) -> bool:
+        """Whether its input is the stored output of a frozen part."""
+        return self._entry is not None
 
     @property
     def is_passed_by(self) -> bool:
@@ -178,6 +187,8 @@ def _body(
         body = OWN_BACKBONES[name](input_shape[0])
     else:
         body = _timm_model(name, input_shape[0], pretrained and weights is None, arguments)
+        if not pretrained and weights is None and start is None:
+            start_plainly(body, arguments)
     if start is not None:
         take_state(body, start, Path(str(weights)), name)
     elif weights is not None:

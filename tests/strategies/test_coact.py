@@ -81,6 +81,23 @@ def test_what_learns_in_later_sessions(layers: Any, expected: set[str]) -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize("rows", ["means", "learned"])
+def test_the_rows_of_base_classes_after_the_base_session(rows: Any) -> None:
+    engine = run(make_engine(CoACTPlugin(tune_from_block=None, base_rows=rows)), 1)
+    samples = engine.stream.train[0]
+    labels = torch.tensor(samples.targets)
+    images = torch.stack(
+        [engine.stream.info.eval_transform(samples[i][0]) for i in range(len(labels))]
+    )
+    with torch.no_grad():
+        features = engine.model.eval().features(images)
+    classes = sorted(set(labels.tolist()))
+    means = torch.stack([features[labels == c].mean(0) for c in classes])
+    assert torch.allclose(engine.model.head.rows(classes), means, atol=1e-5) is (rows == "means")
+    kept = engine.plugin.base_["classifier"]["weight"]
+    assert kept.equal(engine.model.head.weight)
+
+
 def test_o9_without_epochs_a_later_session_only_adds_class_means() -> None:
     engine = make_engine(CoACTPlugin(tune_from_block=3), incremental_epochs=0)
     run(engine, 1)
@@ -132,7 +149,9 @@ class PlainLoRA(StrategyPlugin):
 
 
 def test_with_every_part_switched_off_it_is_plain_lora() -> None:
-    ablated = CoACTPlugin(tune_from_block=None, contrastive_weight=0.0, consistency_weight=0.0)
+    ablated = CoACTPlugin(
+        tune_from_block=None, contrastive_weight=0.0, consistency_weight=0.0, base_rows="learned"
+    )
     found, expected = run(make_engine(ablated)), run(make_engine(PlainLoRA()))
     assert changed(found.model, state(expected.model)) == set()
     start = state(make_engine(PlainLoRA()).model)

@@ -79,7 +79,7 @@ def test_a_term_can_be_switched_off(off: dict[str, Any]) -> None:
 
 def test_without_both_terms_it_is_plain_rehearsal_to_the_bit() -> None:
     ours = run(make_engine(COCONUTPlugin(buffer=12, nspt_weight=0, modality="none")))
-    plain = run(make_engine(ERPlugin(buffer=12)))
+    plain = run(make_engine(ERPlugin(buffer=12, replay="union")))
     for prefix in ("backbone.", "head."):
         assert same(weights(ours, prefix), weights(plain, prefix))
 
@@ -87,7 +87,7 @@ def test_without_both_terms_it_is_plain_rehearsal_to_the_bit() -> None:
 @pytest.mark.parametrize("parameters", [{}, {"denominator": "teacher_all"}, {"anchors": "all"}])
 def test_the_terms_change_what_is_learned(parameters: dict[str, Any]) -> None:
     ours = run(make_engine(COCONUTPlugin(buffer=12, **parameters)), 2)
-    plain = run(make_engine(ERPlugin(buffer=12)), 2)
+    plain = run(make_engine(ERPlugin(buffer=12, replay="union")), 2)
     assert not same(weights(ours, "backbone."), weights(plain, "backbone."))
 
 
@@ -98,7 +98,7 @@ def test_on_a_frozen_backbone_predictions_are_those_of_plain_rehearsal_with_a_wa
     stream = make_feature_stream()
     with pytest.warns(UserWarning, match="predictions are those of er"):
         ours = run(make_engine(COCONUTPlugin(buffer=40, modality="none"), stream, "identity"), 2)
-    plain = run(make_engine(ERPlugin(buffer=40), stream, "identity"), 2)
+    plain = run(make_engine(ERPlugin(buffer=40, replay="union"), stream, "identity"), 2)
     assert same(weights(ours, "head."), weights(plain, "head."))
     fresh = make_engine(COCONUTPlugin(buffer=40, modality="none"), stream, "identity")
     assert not ours.model.coconut.first.weight.equal(fresh.model.coconut.first.weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -48,7 +49,8 @@ class Noting(DERPlugin):
     """Notes each step's loss, and what went into it."""
 
     def __init__(self, **parameters: Any) -> None:
-        super().__init__(**{"buffer": 100, "replay_batch": 4, **parameters})
+        given = {"buffer": 100, "replay_batch": 4, "head_rows": "seen", "passes": "separate"}
+        super().__init__(**(given | parameters))
         self.steps: list[dict[str, Any]] = []
 
     def replay(self, template: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -131,6 +133,81 @@ def test_with_more_epochs_the_last_ones_logits_are_kept_each_sample_once() -> No
     assert kept.equal(torch.cat([s["output"] for s in plugin.steps[5:]]))
 
 
+def test_a_joint_pass_goes_through_the_network_once_with_the_papers_loss() -> None:
+    class Joint(DERPlugin):
+        num_passes = 0
+        steps: list[tuple[int, int]] = []  # noqa: RUF012
+
+        def before_forward(self, template: Any, **kwargs: Any) -> None:
+            self.num_passes, self.own = 0, template.mb_x
+            super().before_forward(template, **kwargs)
+            body = template.model.backbone
+            self.drawn = [(labels, extras) for _, labels, extras in self._draws]
+            self.handle = body.register_forward_pre_hook(self.count)
+
+        def count(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
+            self.num_passes += 1
+            self.size = len(inputs[0])
+
+        def after_forward(self, template: Any, **kwargs: Any) -> None:
+            whole = template.mb_output.detach()
+            super().after_forward(template, **kwargs)
+            own, *replayed = torch.split(whole, [len(self.own), *(len(d[0]) for d in self.drawn)])
+            self.expected = F.cross_entropy(own, template.mb_y)
+            if replayed:
+                (_, extras), (labels, _) = self.drawn
+                self.expected += 0.3 * F.mse_loss(replayed[0], extras["logits"])
+                self.expected += 0.7 * F.cross_entropy(replayed[1], labels)
+
+        def after_backward(self, template: Any, **kwargs: Any) -> None:
+            self.handle.remove()
+            torch.testing.assert_close(template.loss.detach().squeeze(), self.expected)
+            assert template.mb_x is self.own
+            assert len(template.mb_output) == len(self.own)
+            self.steps.append((self.num_passes, self.size))
+
+    Joint.steps = []
+    engine = engine_with(Joint(buffer=100, replay_batch=4, alpha=0.3, beta=0.7))
+    for session in range(2):
+        engine.train_session(session)
+    # 48 samples in batches of 10, then 6
+    assert Joint.steps == [(1, 10), *[(1, 18)] * 3, (1, 16), (1, 14)]
+
+
+def test_with_all_rows_the_distance_covers_classes_to_come_too() -> None:
+    plugin = Noting(alpha=0.3, beta=0, head_rows="all")
+    engine = engine_with(plugin)
+    engine.train_session(0)
+    assert engine.model.head.classes == [0, 2, 5, 7, 1, 3, 4, 6]
+    kept = plugin.buffer_.exemplars.batch(range(48))[2]["logits"]
+    assert kept.isfinite().all()
+    # rows of classes to come were pushed down on every sample
+    assert kept[40:, [1, 3, 4, 6]].mean() < kept[40:, [0, 2, 5, 7]].mean()
+    before = {k: v.clone() for k, v in engine.model.head.state_dict().items()}
+    engine.model.head.grow([6, 1])
+    assert all(engine.model.head.state_dict()[k].equal(v) for k, v in before.items())
+    engine.train_session(1)
+    for step in plugin.steps[-2:]:
+        ((logits, _, extras),) = step["replayed"]
+        distance = float(F.mse_loss(logits.detach(), extras["logits"]))
+        assert step["loss"] == pytest.approx(step["plain"] + 0.3 * distance, rel=1e-4)
+
+
+def test_rows_of_all_classes_survive_a_stop() -> None:
+    whole = engine_with(Noting(head_rows="all"), epochs=2)
+    states: list[dict[str, Any]] = []
+    whole.on_epoch = lambda record: states.append(copy.deepcopy(whole.state_dict()))
+    for session in range(3):
+        whole.train_session(session)
+    for number in (0, 2, 3):
+        resumed = engine_with(Noting(head_rows="all"), epochs=2)
+        resumed.load_state_dict(states[number])
+        for session in range(number // 2, 3):
+            resumed.train_session(session)
+        found = resumed.model.state_dict()
+        assert all(found[k].equal(v) for k, v in whole.model.state_dict().items()), number
+
+
 def test_logits_kept_widen_with_a_head_that_did_not_know_how_many_classes_come() -> None:
     plugin = Noting()
     engine = engine_with(plugin, num_classes=0)
@@ -155,11 +232,11 @@ def test_without_either_term_it_is_fine_tuning() -> None:
         return engine.model.state_dict()
 
     expected = trained(FinetunePlugin())
-    found = trained(DERPlugin(alpha=0, beta=0))
+    found = trained(DERPlugin(alpha=0, beta=0, head_rows="seen"))
     assert all(found[name].equal(value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_negative_weights_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"^{name} must be at least 0, got -1"):
-        DERPlugin(**{name: -1.0})
+        DERPlugin(**{name: -1.0})  # type: ignore[arg-type]  # a number

@@ -1,4 +1,4 @@
-"""Experience replay: cross-entropy on the union of new and kept samples, and nothing else."""
+"""Experience replay: cross-entropy on new and kept samples, and nothing else."""
 
 from __future__ import annotations
 
@@ -38,9 +38,12 @@ def test_the_loss_is_the_cross_entropy_of_new_and_kept_samples() -> None:
             torch.testing.assert_close(template.loss.squeeze(), expected)
             self.old += int(self.is_old(template.mb_y).sum())
 
-    plugin = Spy(buffer=24)
+    plugin = Spy(buffer=24, replay="union")
     trained(plugin)
     assert plugin.old == 4 * (24 + 24)  # 4 epochs of quotas 24 // 4 and 24 // 6
+    plugin = Spy(buffer=24, replay_batch=10)
+    trained(plugin)
+    assert plugin.old == 4 * 3 * (10 + 10)  # 4 epochs of 40 samples in batches of 16
 
 
 def test_in_the_first_session_it_is_plain_training() -> None:

@@ -196,3 +196,19 @@ def test_what_is_kept_is_counted() -> None:
 def test_a_buffer_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"^{name} must be at least 1, got 0"):
         ERACEPlugin(**{name: 0})
+
+
+@pytest.mark.parametrize("passes", ["joint", "separate"])
+def test_a_step_takes_one_pass_or_two_from_the_second_session_on(passes: Any) -> None:
+    sizes: list[int] = []
+    engine = engine_with(ERACEPlugin(buffer=20, replay_batch=4, passes=passes))
+
+    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+
+    handle = engine.model.backbone.register_forward_pre_hook(note)
+    engine.train_session(0)
+    engine.train_session(1)
+    handle.remove()
+    # 48 samples in batches of 10, then 6
+    assert sizes == [10, 10, 10, 10, 8, *([10] if passes == "joint" else [6, 4])]

@@ -242,12 +242,33 @@ class ReservoirBuffer(_Buffer):
             if slot < self.capacity:
                 taken[slot] = position
         for slot, position in sorted(taken.items()):
-            row = int(rows[position])
             own = {name: values[position] for name, values in (extras or {}).items()}
-            if slot < len(self.exemplars):
-                self.exemplars.replace(slot, data, row, own)
-            else:
-                self.exemplars.append(data, [row], {k: v[None] for k, v in own.items()})
+            self._write(slot, data, int(rows[position]), own)
+
+    def place(self, places: list[int], rows: Sequence[int]) -> None:
+        """Offer samples without encoding any yet; `take` follows at the end of a session.
+
+        Args:
+            places: where the sample of each slot is; changed.
+            rows: places of the samples that are offered.
+        """
+        for row in rows:
+            slot = self._next_slot()
+            if slot == len(places):
+                places.append(row)
+            elif slot < self.capacity:
+                places[slot] = row
+
+    def take(self, data: Any, places: Sequence[int], first: int) -> None:
+        """Keep the samples that `place` has chosen.
+
+        Args:
+            data: an Avalanche data set.
+            places: rows in it by slot; those from `first` on are samples that are kept already.
+        """
+        for slot, row in enumerate(places):
+            if row < first:
+                self._write(slot, data, row, {})
 
     def draw_rows(self, num: int) -> Tensor:
         """Return `num` slots (all if there are fewer), drawn without replacement."""
@@ -269,6 +290,12 @@ class ReservoirBuffer(_Buffer):
         """Restore the result of `state_dict`; call `bind` if there are no transforms yet."""
         self.exemplars.load_state_dict(state["exemplars"])
         self.num_seen = int(state["num_seen"])
+
+    def _write(self, slot: int, data: Any, row: int, extras: Extras) -> None:
+        if slot < len(self.exemplars):
+            self.exemplars.replace(slot, data, row, extras)
+        else:
+            self.exemplars.append(data, [row], {k: v[None] for k, v in extras.items()})
 
     def _next_slot(self) -> int:
         number = self.num_seen

@@ -62,7 +62,8 @@ def train(engine: Engine, start: int = 0, end: int = 3) -> Engine:
 
 def test_a_session_trains_on_its_data_and_what_was_kept() -> None:
     # 12 images of each of 4 classes, then 3 of each of 2; quotas 16 // 4 and 16 // 6
-    engine, samples = engine_with(RehearsalPlugin(buffer=16), incremental_epochs=1), []
+    plugin = RehearsalPlugin(buffer=16, replay="union")
+    engine, samples = engine_with(plugin, incremental_epochs=1), []
     engine.on_epoch = lambda record: samples.append(record.num_samples)
     train(engine)
     assert samples == [48, 48, 6 + 16, 6 + 12]
@@ -76,7 +77,7 @@ def test_new_and_kept_samples_are_shuffled_together() -> None:
         def before_training_iteration(self, template: Any, **kwargs: Any) -> None:
             self.orders.append(template.mb_y.tolist())
 
-    train(engine_with(Spy(buffer=24), batch_size=10), end=2)
+    train(engine_with(Spy(buffer=24, replay="union"), batch_size=10), end=2)
     # the last two epochs: 6 new samples and 24 kept, 3 batches of 10
     epochs = Spy.orders[-6:-3], Spy.orders[-3:]
     for batches in epochs:

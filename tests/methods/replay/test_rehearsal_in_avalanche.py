@@ -67,7 +67,7 @@ def test_a_foreign_benchmark_is_replayed_by_its_evaluation_samples(with_task_lab
 
     Spy.sizes = []
     torch.manual_seed(0)
-    plugin = Spy(buffer=16, selection="herding")
+    plugin = Spy(buffer=16, selection="herding", replay="union")
     template = bare_template(plugin, nn.Sequential(nn.Flatten(), nn.Linear(256, 8)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
