@@ -73,7 +73,7 @@ env: .venv/installed-dev
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) --editable '.[dev,export,serve]'
+	$(INSTALL) --editable '.[dev,export,serve,sweep]'
 	@touch $@
 
 .venv/installed-docs: .venv/installed

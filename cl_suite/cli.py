@@ -13,8 +13,9 @@ from cl_suite import __version__
 from cl_suite.errors import UserError, on_command_line, os_refusal, suggestion
 from cl_suite.learner.commands import HELP, run_command
 from cl_suite.report.process import calm_libraries, quiet_stops
+from cl_suite.report.processes import one_voice, says_why
 
-COMMANDS = ("run", "show", "list", "bank", "sensitivity", *HELP)
+COMMANDS = ("run", "sweep", "show", "list", "bank", "sensitivity", *HELP)
 
 RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
        cl-suite run --config FILE [options]
@@ -26,6 +27,7 @@ options:
   --out FOLDER         folder of all runs (default: runs)
   --resume             continue a run that was stopped
   --overwrite          replace the run in the folder
+  --on-collapse WORD   if training spoils a network: say so (default) or stop
   --start-from RUN     start from the finished base session of another run
   --device NAME        cpu, cuda, cuda:1 or auto (default: auto)
   --config FILE        settings from a YAML file, such as a run folder's config.yaml
@@ -34,26 +36,33 @@ options:
                        parameters; `cl-suite run SCENARIO STRATEGY --help` lists them
 """
 
+HOW_TO_GO_ON = {  # after Ctrl-C
+    "run": "; repeat the command with --resume to continue where it stopped",
+    "sweep": "; repeat the command to continue each run from its last epoch",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command and return its exit code: 0, 2 for bad input, 130 after Ctrl-C.
+
+    A sweep of which a run has failed ends with 1.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with quiet_stops(), calm_libraries(), on_command_line():
+        with quiet_stops(), one_voice(), calm_libraries(), on_command_line():
             return _command(arguments)
     except UserError as error:
-        _print_error(str(error))
+        _print_failure(error, str(error))
         return 2
-    except KeyboardInterrupt:
-        resume = "; repeat the command with --resume to continue from the last epoch"
-        _print_error(f"stopped{resume if arguments[:1] == ['run'] else ''}")
+    except KeyboardInterrupt as stop:
+        _print_failure(stop, f"stopped{HOW_TO_GO_ON.get(''.join(arguments[:1]), '')}")
         return 130
     except BrokenPipeError:
         # the reader of the pipe has closed it
         sys.stderr.close()
         return 0
     except OSError as error:
-        _print_error(os_refusal(error))
+        _print_failure(error, os_refusal(error))
         return 2
 
 
@@ -70,6 +79,8 @@ def _command(arguments: list[str]) -> int:
         return _list("pairs" if parsed.pairs else parsed.kind)
     if parsed.command == "bank":
         return _bank(parsed)
+    if parsed.command == "sweep":
+        return _sweep(parsed)
     if parsed.command == "sensitivity":
         return _sensitivity(Path(parsed.run), parsed.all)
     return _show([Path(path) for path in parsed.runs])
@@ -89,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cl-suite {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("run", help="train and evaluate a strategy on a scenario")
+    _add_sweep(commands.add_parser("sweep", help="run a grid of runs from a YAML file"))
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     listing = commands.add_parser("list", help="list scenarios, strategies, backbones or pairs")
@@ -115,6 +127,28 @@ def _parser() -> argparse.ArgumentParser:
     for name, meaning in HELP.items():
         commands.add_parser(name, help=meaning)
     return parser
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="YAML file of scenarios, strategies, values")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at a time (default: 1, or what --ray has)"
+    )
+    parser.add_argument(
+        "--ray", nargs="?", const="", metavar="ADDRESS", help="run on a Ray cluster, or a local Ray"
+    )
+    parser.add_argument(
+        "--slurm", action="store_true", help="write array scripts for sbatch; submit nothing"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the plan; write nothing")
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    from cl_suite.report.console import plain_console
+    from cl_suite.report.sweep import How, print_sweep
+
+    how = How(jobs=parsed.jobs, ray=parsed.ray, slurm=parsed.slurm, dry_run=parsed.dry_run)
+    return print_sweep(Path(parsed.file), how, plain_console())
 
 
 def _run(arguments: list[str]) -> int:
@@ -215,8 +249,10 @@ def _sensitivity(path: Path, everything: bool) -> int:
     return 0
 
 
-def _print_error(text: str) -> None:
-    sys.stderr.write(f"cl-suite: {text}\n")
+def _print_failure(error: BaseException, text: str) -> None:
+    if (who := says_why(error)) is not None:
+        # `one_voice` is over, so this reaches the terminal from any process
+        sys.stderr.write(f"cl-suite: {who}{text}\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from cl_suite.avalanche.loader import PLAIN_BATCHES, batches, serves
+from cl_suite.avalanche.loader import PLAIN_BATCHES, batches, memory_of, serves
 from cl_suite.avalanche.template import Template, needs_task_labels
 from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import StreamInfo
@@ -109,6 +109,13 @@ class StrategyPlugin(Parameters):
         are loaded after it.
         """
 
+    def first_changed_block(self, model: nn.Module) -> int:
+        """Return the first block (see `stages.cut`) that the method adapts or trains; 0: unknown.
+
+        The blocks before it compute the same in the whole run. It is asked before `prepare_model`.
+        """
+        return 0
+
     def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
         """Raise `UserError`, before any training, if the method cannot learn from a stream.
 
@@ -148,8 +155,11 @@ class StrategyPlugin(Parameters):
     def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         self._refuse_known_classes(template)
         # before the template gathers the parameters for its optimiser
-        if requirements_of(self).classifier and isinstance(template.model, Classifier):
+        needs = requirements_of(self)
+        if needs.classifier and isinstance(template.model, Classifier):
             template.model.head.grow(session_classes(template))
+            if needs.all_rows:
+                template.model.head.grow(range(template.model.head.num_outputs))
             refuse_infinite(getattr(template, "_criterion", None), template.model.head)
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
@@ -162,6 +172,8 @@ class StrategyPlugin(Parameters):
                 shuffle=True,
                 num_workers=getattr(template.dataloader, "num_workers", 0),
                 layout=layout,
+                # a host's, if this is a wrapper
+                memory=memory_of(template.dataloader),
             )
 
     def before_eval_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:

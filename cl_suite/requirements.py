@@ -66,10 +66,15 @@ class Requirements:
         head: the head that its classifier must use, None for any or for the strategy's own.
         text_tower: True if its backbone must read text.
         own_adapters: True if it adds its own adapters or prompts to the backbone.
+        all_rows: True if its classifier has a row for each class of the stream from the start,
+            those to come included.
         rewrites_rows: True if it overwrites the classifier's trained rows, so training serves
             only the backbone; a frozen backbone then needs no training.
         carries_base_state: True if it carries more than weights out of the base session;
             `--start-from` is then refused.
+        rate_auto: True if it tunes a pretrained backbone at the recipe's learning rate, which a
+            run may then choose (`training.lr: auto`); the name of an option, if that sets the rate
+            unless it is null.
         batch: contents of a training batch.
     """
 
@@ -81,8 +86,10 @@ class Requirements:
     head: str | None = None
     text_tower: bool = False
     own_adapters: bool = False
+    all_rows: bool = False
     rewrites_rows: bool = False
     carries_base_state: bool = False
+    rate_auto: bool | str = False
     batch: BatchLayout = BatchLayout()
 
 
@@ -176,11 +183,33 @@ def _unmet_by_training(requirements: Requirements, config: Settings) -> str | No
             "carries more than weights out of its base session, so it cannot start from another "
             "run's; leave out --start-from"
         )
+    if config.training.lr == "auto" and (problem := _unmet_by_rate(requirements, config)):
+        return problem
     smallest = requirements.batch.smallest
     if config.training.batch_size < smallest:
         return (
             f"needs batches of {smallest} samples or more, got "
             f"{option('training.batch_size', config.training.batch_size)}; pass at least {smallest}"
+        )
+    return None
+
+
+def _unmet_by_rate(requirements: Requirements, config: Settings) -> str | None:
+    auto = option("training.lr", "auto")
+    if not requirements.rate_auto:
+        return (
+            f"does not tune a pretrained backbone at the recipe's learning rate, so {auto} has "
+            f"nothing to choose; pass a number, such as {option('training.lr', 0.01)}"
+        )
+    if isinstance(requirements.rate_auto, str):
+        return (
+            f"takes its learning rates from {option(requirements.rate_auto)}, so {auto} has "
+            f"nothing to choose; pass {option(requirements.rate_auto, 'null')} too, or a number"
+        )
+    if config.start_from:
+        return (
+            f"takes its base session from another run, so {auto} has nothing to choose; pass a "
+            "number, or leave out --start-from"
         )
     return None
 

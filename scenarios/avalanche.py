@@ -40,11 +40,14 @@ class AvalancheBenchmark(Parameters):
             `avalanche.benchmarks.classic.SplitMNIST`.
         arguments: keyword arguments of the call.
         seed: seed of every global generator during the call, because many factories use them.
+        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
+            digits); the suite's own views then flip none. The factory's transforms are its own.
     """
 
     factory: str
     arguments: dict[str, Any] | None = None
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    mirror_symmetric: bool = True
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if the benchmark is missing or cannot be used."""
@@ -71,6 +74,7 @@ class AvalancheBenchmark(Parameters):
             train_transform=train_transform,
             eval_transform=eval_transform,
             way=common_way(session_classes),
+            mirror_symmetric=self.mirror_symmetric,
             notes=(*notes, *self._left_out(train, session_classes)),
         )
 

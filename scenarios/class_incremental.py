@@ -38,6 +38,8 @@ class ClassIncremental(Parameters):
         skip_unreadable: leave out images of source "image_folder" that cannot be read.
         duplicates: the same picture under several names in source "image_folder": "keep" (all
             copies in training or all in test), "drop" (use the first) or "refuse".
+        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
+            digits), so that no training image is flipped; null: by the data set.
     """
 
     source: Source = "omniglot"
@@ -48,6 +50,7 @@ class ClassIncremental(Parameters):
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     skip_unreadable: bool = False
     duplicates: Duplicates = "keep"
+    mirror_symmetric: bool | None = None
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
@@ -56,6 +59,7 @@ class ClassIncremental(Parameters):
             self.root,
             skip_unreadable=self.skip_unreadable,
             duplicates=self.duplicates,
+            mirror_symmetric=self.mirror_symmetric,
         )
         order = class_order(len(pool.class_names), self.class_order, self.seed)
         base_classes = self.way if self.base_classes is None else self.base_classes

@@ -41,6 +41,8 @@ class DataIncremental(Parameters):
         skip_unreadable: leave out images of source "image_folder" that cannot be read.
         duplicates: the same picture under several names in source "image_folder": "keep" (all
             copies in training or all in test), "drop" (use the first) or "refuse".
+        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
+            digits), so that no training image is flipped; null: by the data set.
     """
 
     source: Source = "omniglot"
@@ -50,6 +52,7 @@ class DataIncremental(Parameters):
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     skip_unreadable: bool = False
     duplicates: Duplicates = "keep"
+    mirror_symmetric: bool | None = None
 
     kind: ClassVar[Kind] = "data"
 
@@ -60,6 +63,7 @@ class DataIncremental(Parameters):
             self.root,
             skip_unreadable=self.skip_unreadable,
             duplicates=self.duplicates,
+            mirror_symmetric=self.mirror_symmetric,
         )
         train_rows = self._deal(pool, pool.train.targets, "training")
         test_rows = self._deal(pool, pool.test.targets, "test")

@@ -65,6 +65,8 @@ class DomainIncremental(Parameters):
             folders of images and for speech.
         duplicates: the same picture or sound under several names, in one domain or in several:
             "keep" (all copies in training or all in test), "drop" (use the first) or "refuse".
+        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
+            digits), so that no training image is flipped; null: by the data set.
     """
 
     source: DomainSource = "omniglot"
@@ -77,6 +79,7 @@ class DomainIncremental(Parameters):
     features: Features = "log_mel"
     skip_unreadable: bool = False
     duplicates: Duplicates = "keep"
+    mirror_symmetric: bool | None = None
 
     kind: ClassVar[Kind] = "domain"
 
@@ -96,6 +99,9 @@ class DomainIncremental(Parameters):
             eval_transform=first.eval_transform,
             modality=first.modality,
             kind="domain",
+            mirror_symmetric=(
+                first.mirror_symmetric if self.mirror_symmetric is None else self.mirror_symmetric
+            ),
             notes=(*notes, f"domains in order of arrival: {', '.join(parts)}"),
         )
 

@@ -37,8 +37,10 @@ from cl_suite.data.readers import (
     mini_imagenet,
     omniglot,
     shot_list,
+    squares,
     torchvision_sets,
 )
+from cl_suite.data.readers.squares import Squares
 from cl_suite.data.readers.torchvision_sets import square_of, square_transforms
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream
@@ -68,7 +70,6 @@ Dataset = Literal[
 ]
 VIT_FLOAT = ToFloat((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # preprocessing of the benchmark's backbone
 SHOTS = 10
-NOT_MIRRORED = ("gtsrb", "omniglot")  # a mirrored sign or character has another meaning
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ class FSCIT(Parameters):
             ignored.
         image_size: height and width of the model's input in pixels.
         augment: crop and flip each training image at random.
+        mirror_symmetric: False if a mirrored image may belong to another class, so that none is
+            flipped; null: by the data set (False for "gtsrb" and "omniglot").
         skip_unreadable: leave out images that cannot be read, for "image_folder" and "resisc45".
         duplicates: the same picture under several names in such a folder: "keep" (all copies in
             training or all in test), "drop" (use the first) or "refuse".
@@ -135,6 +138,7 @@ class FSCIT(Parameters):
     shot_list: str | None = None
     image_size: Annotated[int, Within(2, 4096)] = 224
     augment: bool = True
+    mirror_symmetric: bool | None = None
     skip_unreadable: bool = False
     duplicates: Duplicates = "keep"
 
@@ -207,12 +211,16 @@ class FSCIT(Parameters):
             self.image_size,
             VIT_FLOAT,
             augment=self.augment,
-            flip=self.dataset not in NOT_MIRRORED,
             photos=photos,
         )
-        load = _loader(self.image_size, num_images) if photos else pool.load
+        load = _loader(self.image_size, num_images, pool.load) if photos else pool.load
+        mirrors = pool.mirror_symmetric if self.mirror_symmetric is None else self.mirror_symmetric
         return replace(
-            pool, train_transform=train_transform, eval_transform=eval_transform, load=load
+            pool,
+            train_transform=train_transform,
+            eval_transform=eval_transform,
+            load=load,
+            mirror_symmetric=mirrors,
         )
 
     def _deviations(self, pool: Pool) -> tuple[str, ...]:
@@ -239,16 +247,19 @@ class FSCIT(Parameters):
         return tuple(notes)
 
 
-def _loader(image_size: int, num_images: int) -> Callable[[Samples], Samples]:
+def _loader(
+    image_size: int, num_images: int, load: Callable[[Samples], Samples]
+) -> Callable[[Samples], Samples]:
     """Return a loader that keeps the squares of all photos in memory, or as files if too many.
 
     Args:
         num_images: number of training and test images of all sessions.
+        load: the reader's own.
     """
     square = square_of(image_size)
-    if num_images * 3 * square.size**2 > image_folder.MEMORY_LIMIT_BYTES:
+    if num_images * 3 * square.size**2 > squares.MEMORY_LIMIT_BYTES:
         return checked
-    return lambda samples: image_folder.keep_squares(samples, square)
+    return load.cut_by(square) if isinstance(load, Squares) else Squares(square)
 
 
 def _named(pool: Pool, say: Callable[[str], str]) -> Pool:

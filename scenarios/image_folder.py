@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -41,6 +42,8 @@ class ImageFolder(Parameters):
         seed: seed of the training/test split, the shots and the random class order.
         image_size: height and width of the model's input in pixels.
         augment: crop and flip each training image at random.
+        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
+            digits), so that no training image is flipped.
         skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
         duplicates: what to do with the same picture under several names: "keep" (all copies in
             training or all in test), "drop" (use the first) or "refuse".
@@ -56,6 +59,7 @@ class ImageFolder(Parameters):
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     image_size: Annotated[int, Within(2, 4096)] = 84
     augment: bool = True
+    mirror_symmetric: bool = True
     skip_unreadable: bool = False
     duplicates: Duplicates = "keep"
 
@@ -72,6 +76,7 @@ class ImageFolder(Parameters):
             duplicates=self.duplicates,
             classes=listed,
         )
+        pool = dataclasses.replace(pool, mirror_symmetric=self.mirror_symmetric)
         order = self._order(pool, listed)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)

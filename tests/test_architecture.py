@@ -29,12 +29,13 @@ ARROWS: dict[str, list[str]] = {
     "registry": ["errors"],
     "losses": [],
     "metrics": [],
-    "storage": ["errors"],
+    "distributed": ["errors"],
+    "storage": ["distributed", "errors"],
     "data": ["errors"],
     "requirements": ["data", "errors"],
-    "avalanche": ["data", "errors", "randomness", "requirements"],
-    "models": ["data", "errors", "parameters"],
-    "features": ["avalanche", "data", "errors", "models", "randomness"],
+    "avalanche": ["data", "distributed", "errors", "randomness", "requirements"],
+    "models": ["data", "distributed", "errors", "parameters"],
+    "features": ["avalanche", "data", "distributed", "errors", "models", "randomness"],
     "plugin": ["avalanche", "data", "errors", "features", "models", "parameters", "requirements"],
     "methods": [
         "avalanche",
@@ -63,8 +64,10 @@ ARROWS: dict[str, list[str]] = {
     "engine": [
         "avalanche",
         "data",
+        "distributed",
         "errors",
         "features",
+        "metrics",
         "models",
         "parameters",
         "plugin",
@@ -83,10 +86,12 @@ ARROWS: dict[str, list[str]] = {
     ],
     "runs": [
         "data",
+        "distributed",
         "engine",
         "errors",
         "features",
         "learner",
+        "methods",
         "metrics",
         "models",
         "parameters",
@@ -99,6 +104,7 @@ ARROWS: dict[str, list[str]] = {
     ],
     "logging": ["data", "engine", "metrics", "models", "runs", "storage"],
     "report": [
+        "distributed",
         "engine",
         "errors",
         "features",
@@ -113,6 +119,7 @@ ARROWS: dict[str, list[str]] = {
     "testing": [
         "avalanche",
         "data",
+        "distributed",
         "engine",
         "errors",
         "models",
@@ -123,6 +130,7 @@ ARROWS: dict[str, list[str]] = {
         "storage",
     ],
     "__init__": ["learner", "plugin", "runs"],
+    "__main__": ["cli"],
     "cli": ["__init__", "errors", "learner", "registry", "report", "runs"],
 }
 
@@ -227,7 +235,8 @@ def test_the_search_for_circles_finds_one() -> None:
 
 
 def test_few_files_lie_in_the_root() -> None:
-    assert len(list((ROOT / "cl_suite").glob("*.py"))) <= 8
+    files = {path.name for path in (ROOT / "cl_suite").glob("*.py")}
+    assert len(files - {"__init__.py", "__main__.py"}) <= 7
 
 
 def test_losses_and_metrics_are_pure() -> None:

@@ -175,7 +175,8 @@ def uninterrupted(arguments: list[str]) -> list[float]:
 
 def test_a_loss_that_diverges_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "omniglot", "finetune", *TINY, "--training.lr", "1e30"]) == 0
-    assert capsys.readouterr().out.count("training has diverged") == 1
+    # when it is seen, and over the figures
+    assert capsys.readouterr().out.count("training has diverged") == 2
 
 
 def test_what_joint_and_replay_keep_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

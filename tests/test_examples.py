@@ -64,3 +64,11 @@ def test_photos_end_in_a_model_that_names_a_picture(tmp_path: Path) -> None:
     colour, shape = name.split()
     assert colour in {"blue", "gold", "green", "red"}
     assert shape in {"disc", "square"}
+
+
+def test_the_sweep_files_plan_runs(tmp_path: Path) -> None:
+    for name in ("grid", "tune"):
+        words = ["sweep", EXAMPLES / f"sweep/{name}.yaml", "--dry-run"]
+        out = run("-m", "cl_suite.cli", *words, folder=tmp_path)
+        assert f"sweep {name}: " in out
+        assert " new" in out

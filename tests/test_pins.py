@@ -18,14 +18,16 @@ from helpers.project_files import (
     pins,
     promised_pythons,
 )
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # both count majors by the year, or without a break in what is used here
 UNBOUNDED = {"pillow", "rich"}
 # of the GPU platform: torch itself fixes their versions
 PLATFORM = ("nvidia-", "cuda-", "triton")
-# no wheels: gputil has none at all, ecos none for Python 3.13 and newer (a C compiler builds it)
-FROM_SOURCE = ("gputil", "ecos")
+# no wheels: gputil and antlr4-python3-runtime (of lightly) have none at all, ecos none for Python
+# 3.13 and newer (a C compiler builds it)
+FROM_SOURCE = ("gputil", "antlr4-python3-runtime", "ecos")
 
 
 # of the extra `testing`
@@ -34,6 +36,7 @@ ONLY_FOR_AUTHORS = {"pytest"}
 EXTRAS = {
     "learner/export": {"onnx", "onnxruntime"},
     "learner/serve": {"fastapi", "uvicorn", "starlette", "pydantic"},
+    "runs/sweep": {"ray"},
 }
 
 
@@ -62,7 +65,7 @@ def test_every_imported_library_is_declared() -> None:
 @pytest.mark.parametrize("folder", EXTRAS)
 def test_what_an_extra_brings_is_imported_in_its_folder_alone(folder: str) -> None:
     declared = {
-        canonicalize_name(line.partition(">")[0])
+        canonicalize_name(Requirement(line).name)
         for line in PROJECT["optional-dependencies"][folder.rpartition("/")[2]]
     }
     assert declared & EXTRAS[folder]

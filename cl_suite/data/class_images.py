@@ -24,6 +24,7 @@ class ClassImages:
         load: turns samples into the form that a session keeps (see `Pool`).
         train_transform, eval_transform: map a raw sample to the model's input.
         notes: sentences that the user must see.
+        mirror_symmetric: see `StreamInfo`.
     """
 
     samples: Samples = field(repr=False)
@@ -32,6 +33,7 @@ class ClassImages:
     train_transform: Transform
     eval_transform: Transform
     notes: tuple[str, ...]
+    mirror_symmetric: bool = True
 
     @property
     def rows(self) -> dict[int, list[int]]:
@@ -52,6 +54,7 @@ def read(
     augment: bool,
     skip_unreadable: bool = False,
     duplicates: Duplicates = "drop",
+    mirror_symmetric: bool = True,
 ) -> ClassImages:
     """Return the drawings that come with the package, or the images of a folder of class folders.
 
@@ -60,6 +63,7 @@ def read(
         image_size: pixels a side of a folder's images; drawings have 28.
         duplicates: what to do with the same picture under several names, see `without_copies`;
             tasks draw images at random, so a copy would be learned and tested.
+        mirror_symmetric: of a folder's images, see `StreamInfo`.
 
     Raises:
         UserError: if the folder or an image cannot be used.
@@ -82,6 +86,7 @@ def read(
         pool.train_transform,
         pool.eval_transform,
         pool.notes,
+        pool.mirror_symmetric and mirror_symmetric,
     )
 
 

@@ -43,7 +43,7 @@ class Pool:
         entries: name of each training sample in the published index lists, if there are any.
         notes: sentences that the user must see.
         modality: kind of sample, image or audio.
-        from_picture: see `StreamInfo`.
+        from_picture, mirror_symmetric: see `StreamInfo`.
     """
 
     train: Samples = field(repr=False)
@@ -56,6 +56,7 @@ class Pool:
     notes: tuple[str, ...] = ()
     modality: Modality = "image"
     from_picture: Transform | None = None
+    mirror_symmetric: bool = True
 
     def stream(
         self,
@@ -103,6 +104,7 @@ class Pool:
             kind=kind,
             notes=(*self.notes, *notes),
             from_picture=self.from_picture,
+            mirror_symmetric=self.mirror_symmetric,
         )
 
     def _check_testable(self, sessions: Sessions, candidates: Mapping[int, Sequence[int]]) -> None:

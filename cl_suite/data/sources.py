@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Literal
 
@@ -25,22 +26,28 @@ def read_source(
     *,
     skip_unreadable: bool = False,
     duplicates: Duplicates = "keep",
+    mirror_symmetric: bool | None = None,
 ) -> Pool:
     """Return all samples of a data set, with its usual transforms.
 
     Args:
         root: folder of the data set; not used by "omniglot", which comes with the package.
         skip_unreadable, duplicates: see `image_folder.read`, the only reader with these choices.
+        mirror_symmetric: see `StreamInfo`; None: as the data set is known to be.
 
     Raises:
         UserError: for data that cannot be read.
     """
     if source == "omniglot":
-        return omniglot.read()
-    folder = needed_root(source, root)
-    if source == "image_folder":
-        return image_folder.read(folder, skip_unreadable=skip_unreadable, duplicates=duplicates)
-    return READERS[source](folder)
+        pool = omniglot.read()
+    elif source == "image_folder":
+        folder = needed_root(source, root)
+        pool = image_folder.read(folder, skip_unreadable=skip_unreadable, duplicates=duplicates)
+    else:
+        pool = READERS[source](needed_root(source, root))
+    if mirror_symmetric is None:
+        return pool
+    return dataclasses.replace(pool, mirror_symmetric=mirror_symmetric)
 
 
 def needed_root(source: str, root: str | None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from cl_suite.data.samples import UNLABELLED, Samples
-from cl_suite.data.transforms import Transform
+from cl_suite.data.transforms import Transform, without_mirroring
 from cl_suite.errors import UserError
 
 Modality = Literal["image", "audio"]
@@ -37,6 +37,8 @@ class StreamInfo:
         fingerprint: hash of every sample in stream order; equal streams have equal fingerprints.
         from_picture: makes a raw sample of any uint8 RGB picture, such as a photo of a new class;
             None if `eval_transform` alone, or resizing, does.
+        mirror_symmetric: False if a mirrored sample may belong to another class, as with signs,
+            letters and digits; no view of a training sample is then mirrored.
     """
 
     name: str
@@ -52,6 +54,7 @@ class StreamInfo:
     fingerprint: str = ""
     kind: Kind = "class"
     from_picture: Transform | None = None
+    mirror_symmetric: bool = True
 
     @property
     def num_classes(self) -> int:
@@ -88,11 +91,14 @@ class Stream:
     test: tuple[Samples, ...] = field(repr=False)
 
     def with_transforms(self, train: Transform, evaluation: Transform) -> Stream:
-        """Return the same sessions with other transforms; samples and fingerprint do not change."""
+        """Return the same sessions with other transforms; samples and fingerprint do not change.
+
+        If a mirrored sample may belong to another class, `train` mirrors none (see `StreamInfo`).
+        """
         info = dataclasses.replace(
             self.info,
             input_shape=tuple(evaluation(self.train[0][0][0]).shape),
-            train_transform=train,
+            train_transform=train if self.info.mirror_symmetric else without_mirroring(train),
             eval_transform=evaluation,
         )
         return Stream(info, self.train, self.test)
@@ -104,7 +110,9 @@ class Scenario(Protocol):
     Equal parameters give equal streams. A bad parameter or data set raises `UserError`. The class
     may state `kind` and `modality` of its streams (see `StreamInfo`); the defaults are "class" and
     "image". `drawn_by_seed` may name a parameter: if it is None, it gets the run's seed, and each
-    seed is a separate draw.
+    seed is a separate draw. A scenario of many small tasks may state `tasks`, a sequence of their
+    numbers (None for a run of one), and `read_tasks()`, which reads the data once and returns what
+    makes the stream of a number; one run then goes through them all.
     """
 
     def build(self) -> Stream: ...
@@ -126,6 +134,7 @@ def build_stream(
     notes: Sequence[str] = (),
     known_fingerprint: str | None = None,
     from_picture: Transform | None = None,
+    mirror_symmetric: bool = True,
 ) -> Stream:
     """Return the stream of these sessions.
 
@@ -134,7 +143,7 @@ def build_stream(
             own its data (see `Samples.select`). A training sample may have the target `UNLABELLED`.
         kind: see `StreamInfo`; with "class" a class may be in one session only.
         known_fingerprint: fingerprint of the samples; None to compute it.
-        from_picture: see `StreamInfo`.
+        from_picture, mirror_symmetric: see `StreamInfo`.
 
     Raises:
         UserError: if a session has samples of a class that is not in its class list, a class comes
@@ -150,11 +159,12 @@ def build_stream(
         modality=modality,
         kind=kind,
         input_shape=tuple(eval_transform(train[0][0][0]).shape),
-        train_transform=train_transform,
+        train_transform=train_transform if mirror_symmetric else without_mirroring(train_transform),
         eval_transform=eval_transform,
         notes=tuple(notes),
         fingerprint=known_fingerprint or fingerprint([*train, *test]),
         from_picture=from_picture,
+        mirror_symmetric=mirror_symmetric,
     )
     return Stream(info, tuple(train), tuple(test))
 

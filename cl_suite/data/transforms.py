@@ -8,8 +8,8 @@ transforms use torch's global generator, which the engine seeds and checkpoints.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -312,6 +312,25 @@ class Cutout:
         )[:, None, :]
         cut = images.masked_fill(inside[:, None], 0)
         return cut if x.dim() == 4 else cut[0]
+
+
+def without_mirroring(transform: Transform) -> Transform:
+    """Return a transform that mirrors no image and is otherwise the same.
+
+    It knows the suite's own steps: those with a parameter `flip`, and `Flip`.
+
+    Example:
+        >>> without_mirroring(Compose((Resize(84), Flip(), Cutout(8))))
+        Compose(steps=(Resize(size=84, batched=True), Cutout(size=8, batched=True)))
+    """
+    if isinstance(transform, Compose):
+        kept = (step for step in transform.steps if not isinstance(step, Flip))
+        return replace(transform, steps=tuple(without_mirroring(step) for step in kept))
+    if isinstance(transform, Flip):
+        return Identity()
+    if getattr(transform, "flip", False):
+        return cast("Transform", replace(cast("Any", transform), flip=False))
+    return transform
 
 
 def _sample(

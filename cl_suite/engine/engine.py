@@ -16,6 +16,9 @@ from torch import Tensor
 from cl_suite.avalanche import api, plugin_state
 from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import Stream
+from cl_suite.distributed.group import gathered, size
+from cl_suite.distributed.shares import synchronise_batchnorm
+from cl_suite.engine.base_watch import BaseTraining
 from cl_suite.engine.evaluation import Predictions, joined
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.measuring import Measuring, measures
@@ -28,8 +31,11 @@ from cl_suite.engine.session import (
     SessionState,
 )
 from cl_suite.engine.training import TrainingConfig
+from cl_suite.engine.watched_base import WatchedBase
+from cl_suite.errors import UserError
 from cl_suite.features.source import FeatureSource, Part
 from cl_suite.models.classifier import Classifier
+from cl_suite.models.digest import state_digest
 from cl_suite.plugin import answers_of
 from cl_suite.randomness import random_state, set_random_state
 from cl_suite.requirements import requirements_of
@@ -47,6 +53,7 @@ class Engine:
         on_epoch: called after each epoch with its record; it may capture the engine's state.
         start: a finished base session to start from, instead of training one.
         evaluation: settings of the evaluation, including its probes.
+        watches: whether to measure if the base session's training makes the network worse.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Engine:
         on_epoch: Callable[[EpochRecord], None] | None = None,
         start: BaseArtefact | None = None,
         evaluation: EvaluationConfig | None = None,
+        watches: bool = False,
     ) -> None:
         self.stream = stream
         self.model = model.to(device)
@@ -79,7 +87,10 @@ class Engine:
             training=training,
             device=self.device,
             calls=EngineCalls(
-                _weakly(self.restore_pending), _weakly(self._tell_batch), _weakly(self._tell_epoch)
+                _weakly(self.restore_pending),
+                _weakly(self._tell_base),
+                _weakly(self._tell_batch),
+                _weakly(self._tell_epoch),
             ),
             requirements=self.requirements,
             start=start,
@@ -88,6 +99,7 @@ class Engine:
         )
         with api.quiet():
             self.template, self.closing = make_template(self.context, plugin)
+        self.base = WatchedBase(self.context, stream, self.closing.lap) if watches else None
 
     @property
     def state(self) -> SessionState:
@@ -98,6 +110,16 @@ class Engine:
     def artefact(self) -> BaseArtefact | None:
         """The finished base session; None before it is trained."""
         return self.context.artefact
+
+    @property
+    def base_training(self) -> BaseTraining | None:
+        """What the base session's training did to the features; None if it was not measured.
+
+        A run that starts from another one's base session, and trains it no further, has its record.
+        """
+        own = None if self.base is None else self.base.watch.record
+        start = self.context.start
+        return own if own is not None or start is None else start.training
 
     def train_session(self, session: int) -> None:
         """Train on one session, or on the rest of it after a restore."""
@@ -116,12 +138,18 @@ class Engine:
             self.stream.info.class_names,
         )
         self.closing.lap()
-        with api.quiet():
+        synchronise_batchnorm(self.training.sync_batchnorm)
+        with api.quiet(), api.same_batches():
             self.template.train([experience])
+        if self.base is not None and session == 0:
+            self.base.ends(self.template.feature_source)
+        if self.artefact is not None:
+            self.artefact.training = self.base_training
         # probes need labels, which may have been withheld from the strategy
         if self.requirements.labels and (self.measure != "classifier" or self.probes):
             self.measuring.features.take_over(self.template.feature_source, session)
         del self.template.feature_source
+        self._compare_processes()
         self.state.seconds += self.closing.lap()
         self.state.finished = True
 
@@ -153,6 +181,17 @@ class Engine:
         """Whether the strategy sees labels."""
         return self.requirements.labels
 
+    def _compare_processes(self) -> None:
+        """Raise `UserError` if another process has learned another model."""
+        if size() > 1:
+            digests = gathered(torch.tensor(list(state_digest(self.model)), dtype=torch.uint8))
+            if any(not digest.equal(digests[0]) for digest in digests):
+                raise UserError(
+                    "the processes of this run have learned different models, because their "
+                    "machines compute differently or the strategy draws numbers of its own; start "
+                    "all on machines of one kind, or run one process"
+                )
+
     def _measuring(self, settings: EvaluationConfig) -> Measuring:
         info, sets = self.stream.info, {"train": self.stream.train, "test": self.stream.test}
 
@@ -176,11 +215,18 @@ class Engine:
             session_classes=info.session_classes,
         )
 
+    def _tell_base(self) -> None:
+        # of a resumed session it was measured before
+        if self.base is not None and self.pending is None:
+            self.base.begins(self.template.feature_source)
+
     def _tell_batch(self, step: int, steps: int) -> None:
         if self.on_batch is not None:
             self.on_batch(self.state.session, self.state.epochs_done, step, steps)
 
     def _tell_epoch(self, record: EpochRecord) -> None:
+        if self.base is not None and record.session == 0:
+            self.base.watch.epoch(record.loss)
         if self.on_epoch is not None:
             self.on_epoch(record)
 
@@ -223,7 +269,7 @@ class Engine:
         ids = plugin_state.kept_samples(plugin_state.capture(self.plugin))
         own = answers_of(self.plugin).kept_data()
         num_bytes, first = own[1], 0
-        for samples in self.stream.train:
+        for samples in self.stream.train if ids else ():
             num_bytes += samples.num_bytes([i for i in range(len(samples)) if first + i in ids])
             first += len(samples)
         return own[0] + len(ids), num_bytes
@@ -240,11 +286,15 @@ class Engine:
             "clock": {k: v for k, v in vars(clock).items() if isinstance(v, int)},
             "stop": self.template._stop_training,
             "random": random_state(),
+            "watch": None if self.base is None else self.base.watch.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a captured state: at once between sessions, within one in `train_session`."""
         self.context.state = SessionState(**state["progress"])
+        # checkpoints of version 0.3 and earlier have none
+        if self.base is not None and state.get("watch") is not None:
+            self.base.watch.load_state_dict(state["watch"])
         self._restore(state)
         if not self.state.finished:
             # prepare the session again from its start, then restore the captured state

@@ -205,8 +205,10 @@ class ClosingPlugin:
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         # last of all, so a strategy that needs the untrained network still finds it
-        if self.context.state.session == 0 and self.context.start is not None:
-            load_base_weights(self.context.model, self.context.start.model)
+        if self.context.state.session == 0:
+            if self.context.start is not None:
+                load_base_weights(self.context.model, self.context.start.model)
+            self.context.calls.base_begins()
 
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         self.loss_sum, self.num_samples, self.step = None, 0, 0

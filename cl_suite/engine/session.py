@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_suite.engine.base_watch import BaseTraining
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.features.stats import ClassStats
 from cl_suite.models.classifier import Classifier
@@ -46,10 +47,12 @@ class BaseArtefact:
     Attributes:
         model: the weights that differ from published ones.
         stats: class statistics of its features, None if its strategy did not ask for any.
+        training: what its training did to the features, None if that was not measured.
     """
 
     model: dict[str, Tensor]
     stats: ClassStats | None
+    training: BaseTraining | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,13 @@ class EngineCalls:
 
     Attributes:
         restore_pending: restores a state captured within this session, if there is one.
+        base_begins: the base session is prepared, and its training begins.
         batch: reports a training step: its number and the steps of an epoch.
         epoch: reports an epoch; the engine's state may be captured now.
     """
 
     restore_pending: Callable[[], None]
+    base_begins: Callable[[], None]
     batch: Callable[[int, int], None]
     epoch: Callable[[EpochRecord], None]
 

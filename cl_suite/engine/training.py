@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
+from cl_suite.errors import UserError, option
 from cl_suite.parameters import Above, Parameters, Within
 
 # the upper ends are larger than any machine's memory or patience
@@ -30,7 +31,9 @@ class TrainingConfig(Parameters):
         optimizer: sgd, adamw, lion (Chen et al., 2023; needs a learning rate several times
             smaller than adamw's) or lars (You et al., 2017; scales each tensor's step by its own
             norm, biases included); each session gets a new one.
-        lr: learning rate of the base session.
+        lr: learning rate of the base session; auto: the run chooses it, or no training at all, on
+            the base session's training images alone, for a strategy that tunes a pretrained
+            backbone.
         incremental_lr: learning rate of later sessions; null: that of the base session.
         momentum: momentum of sgd and lars.
         nesterov: use Nesterov's form of momentum.
@@ -46,6 +49,8 @@ class TrainingConfig(Parameters):
             those that the backbone came with (eval).
         incremental_batchnorm: whether later sessions update BatchNorm's statistics (train) or keep
             those of the base session (eval), which a handful of images would spoil.
+        sync_batchnorm: with several processes (torchrun), whether BatchNorm normalises by the whole
+            batch, as one process does, or each process by its own share of it (faster).
         num_workers: processes that load images that are not in memory.
         precision: float32, or bfloat16 for autocast in the forward pass.
     """
@@ -57,7 +62,7 @@ class TrainingConfig(Parameters):
     batch_size: Samples = 128
     eval_batch_size: Samples = 128
     optimizer: Literal["sgd", "adamw", "lion", "lars"] = "sgd"
-    lr: Annotated[float, Above(0)] = 0.1
+    lr: Annotated[float, Above(0)] | Literal["auto"] = 0.1
     incremental_lr: Annotated[float, Above(0)] | None = 0.01
     momentum: Annotated[float, Within(0, 1, open_end=True)] = 0.9
     nesterov: bool = True
@@ -69,6 +74,7 @@ class TrainingConfig(Parameters):
     gamma: Annotated[float, Above(0)] = 0.1
     base_batchnorm: Literal["eval", "train"] = "train"
     incremental_batchnorm: Literal["eval", "train"] = "eval"
+    sync_batchnorm: bool = True
     num_workers: Annotated[int, Within(0), Within(high=1024)] = 0
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -83,10 +89,19 @@ class TrainingConfig(Parameters):
         return (self.incremental_batchnorm if session else self.base_batchnorm) == "train"
 
     def learning_rate(self, session: int) -> float:
-        """Return the learning rate that a session starts with."""
-        if session == 0 or self.incremental_lr is None:
-            return self.lr
-        return self.incremental_lr
+        """Return the learning rate that a session starts with.
+
+        Raises:
+            UserError: if it is still to be chosen.
+        """
+        if session and self.incremental_lr is not None:
+            return self.incremental_lr
+        if self.lr == "auto":
+            raise UserError(
+                f"{option('training.lr', 'auto')} is chosen by a run before it trains, and there "
+                "is none here; pass a number"
+            )
+        return self.lr
 
     def factor(self, epoch: int, num_epochs: int) -> float:
         """Return the factor on the learning rate in epoch `epoch`, counted from 0.

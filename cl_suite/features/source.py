@@ -91,6 +91,14 @@ class FeatureSource:
         self.backbone_digest()
         return self._stats.get(session)
 
+    def known_features(self, session: int) -> Tensor | None:
+        """Return features `(n, dim)` of a session's training data if they were computed before."""
+        if (session, "train") not in self._batches:
+            return None
+        self.backbone_digest()
+        found = self._batches.get((session, "train"))
+        return torch.cat([batch[0] for batch in found]) if found else None
+
     def put_stats(self, session: int, stats: ClassStats) -> None:
         """Store a session's plain statistics; they must belong to the present backbone."""
         self.backbone_digest()

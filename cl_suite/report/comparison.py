@@ -17,6 +17,7 @@ from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_diffe
 from cl_suite.report.loaded_run import LoadedRun
 from cl_suite.report.one_run import empty_table
 
+Repeat = tuple[int, int | None]  # seed, and task of a run over many
 COMPARED: Mapping[str, Callable[[Headline], float]] = {
     "average": lambda figures: figures.average,
     "last": lambda figures: figures.last,
@@ -48,7 +49,7 @@ def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> G
         parts += [_stream_title(same[0], others), Text(), *_stream_tables(same, sign), Text()]
     parts.append(
         Text(
-            f"Per cent and points; mean over the seeds {sign} half the 95 % confidence "
+            f"Per cent and points; mean over the {_repeats(runs)} {sign} half the 95 % confidence "
             "interval (Student's t)."
         )
     )
@@ -75,7 +76,7 @@ def _stream_title(run: LoadedRun, all_parameters: Sequence[Mapping[str, Any]]) -
 def _stream_tables(runs: Sequence[LoadedRun], sign: str) -> Iterator[RenderableType]:
     methods = _grouped(runs, lambda run: [run.strategy_name, run.method])
     rows = dict(zip(_labels(methods), map(_by_seed, methods), strict=True))
-    table = empty_table("strategy", "seeds", *COMPARED)
+    table = empty_table("strategy", _repeats(runs), *COMPARED)
     for label, seeds in rows.items():
         cells = [_interval([get(f) for f in seeds.values()], sign) for get in COMPARED.values()]
         table.add_row(Text(label), str(len(seeds)), *cells)
@@ -85,9 +86,12 @@ def _stream_tables(runs: Sequence[LoadedRun], sign: str) -> Iterator[RenderableT
         yield from _settings(rows, methods)
 
 
-def _differences(rows: Mapping[str, Mapping[int, Headline]], sign: str) -> Iterator[RenderableType]:
+def _differences(
+    rows: Mapping[str, Mapping[Repeat, Headline]], sign: str
+) -> Iterator[RenderableType]:
     best = max(rows, key=lambda label: np.mean([f.average for f in rows[label].values()]))
-    yield Text(f"difference to {best} (highest average accuracy), paired by seed")
+    by = "task" if any(task is not None for _, task in rows[best]) else "seed"
+    yield Text(f"difference to {best} (highest average accuracy), paired by {by}")
     table = empty_table("strategy", "pairs", *COMPARED)
     for label, seeds in rows.items():
         if label == best:
@@ -129,8 +133,15 @@ def _labels(methods: Sequence[Sequence[LoadedRun]]) -> list[str]:
     ]
 
 
-def _by_seed(runs: Sequence[LoadedRun]) -> dict[int, Headline]:
-    return {run.seed: headline(run.hits) for run in sorted(runs, key=lambda run: run.seed)}
+def _by_seed(runs: Sequence[LoadedRun]) -> dict[Repeat, Headline]:
+    in_order = sorted(runs, key=lambda run: (run.seed, run.task or 0))
+    return {(run.seed, run.task): headline(run.hits) for run in in_order}
+
+
+def _repeats(runs: Sequence[LoadedRun]) -> str:
+    """Return what the figures are means over."""
+    words = {"seeds" if run.task is None else "tasks" for run in runs}
+    return " or ".join(sorted(words))
 
 
 def _interval(values: Sequence[float], sign: str) -> str:

@@ -29,6 +29,8 @@ class LoadedRun:
         measured_by: source of the figures: its classifier, or a probe.
         probes: hits of additional probes, by name.
         drawn_by_seed: the scenario's parameter that followed the seed, if one did.
+        task: its task, of a run over many; then `records` is empty.
+        trouble: what its training did wrong, as a sentence; "" for nothing.
     """
 
     folder: RunFolder
@@ -41,6 +43,8 @@ class LoadedRun:
     measured_by: str = "its classifier"
     probes: Mapping[str, Hits] = field(default_factory=dict)
     drawn_by_seed: str | None = None
+    task: int | None = None
+    trouble: str = ""
 
     @property
     def scenario_name(self) -> str:
@@ -85,9 +89,7 @@ def load(folder: RunFolder) -> LoadedRun:
     Raises:
         UserError: if a file is missing or damaged, or no session is finished.
     """
-    config, info = folder.read_config(), folder.read_run_info()
-    if missing := {"scenario_name", "strategy_name", "seed"} - set(config):
-        raise UserError(f"'{folder.config_file}' has no {min(missing)}; is it a run's file?")
+    described = description(folder)
     records, hits = folder.read_metrics(), folder.read_hits()
     # a run killed between the two writes has one session more in the first file
     done = min(len(records), hits.num_sessions)
@@ -95,20 +97,44 @@ def load(folder: RunFolder) -> LoadedRun:
         raise UserError(
             f"no session of run '{folder.path}' is finished yet; wait, or continue it with --resume"
         )
-    stream = info.get("stream")
-    fingerprint = str(stream.get("fingerprint", "")) if isinstance(stream, dict) else ""
     return LoadedRun(
-        folder=folder,
-        config=config,
+        **described,
         records=records[:done],
         hits=hits.until(done - 1),
-        seed=_seed(folder, config["seed"]),
-        finished=bool(info.get("finished")),
-        fingerprint=fingerprint,
-        measured_by=str(info.get("measured_by", "its classifier")),
-        probes=_probes(folder, info.get("probes"), done),
-        drawn_by_seed=drawn if isinstance(drawn := info.get("drawn_by_seed"), str) else None,
+        probes=_probes(folder, folder.read_run_info().get("probes"), done),
     )
+
+
+def description(folder: RunFolder) -> dict[str, Any]:
+    """Return the fields of a `LoadedRun` that are no results.
+
+    Raises:
+        UserError: if a file is missing or damaged.
+    """
+    config, info = folder.read_config(), folder.read_run_info()
+    if missing := {"scenario_name", "strategy_name", "seed"} - set(config):
+        raise UserError(f"'{folder.config_file}' has no {min(missing)}; is it a run's file?")
+    stream = info.get("stream")
+    fingerprint = str(stream.get("fingerprint", "")) if isinstance(stream, dict) else ""
+    return {
+        "folder": folder,
+        "config": config,
+        "seed": _seed(folder, config["seed"]),
+        "finished": bool(info.get("finished")),
+        "fingerprint": fingerprint,
+        "measured_by": str(info.get("measured_by", "its classifier")),
+        "drawn_by_seed": drawn if isinstance(drawn := info.get("drawn_by_seed"), str) else None,
+        "trouble": _trouble(info),
+    }
+
+
+def _trouble(info: Mapping[str, Any]) -> str:
+    """Return the sentence that the run has said of its training; "" for none."""
+    if isinstance(diverged := info.get("diverged"), str):
+        return f"training has diverged: the {diverged}"
+    base = info.get("base_training")
+    note = base.get("note") if isinstance(base, dict) else None
+    return note if isinstance(note, str) else ""
 
 
 def _probes(folder: RunFolder, names: object, done: int) -> dict[str, Hits]:

@@ -27,6 +27,8 @@ def one_run(run: LoadedRun) -> Group:
     parts: list[RenderableType] = [title]
     if run.measured_by != "its classifier":
         parts.append(Text(f"accuracies are those of {run.measured_by}"))
+    if run.trouble:
+        parts.append(Text(f"note: {run.trouble}", style="yellow"))
     parts += [Text(), _session_table(run.records), Text(), *_matrix_table(run.hits), Text()]
     parts.append(_headline_table(run.hits))
     for name, hits in run.probes.items():

@@ -11,6 +11,7 @@ from cl_suite.errors import UserError
 from cl_suite.report.comparison import compared, identity
 from cl_suite.report.loaded_run import LoadedRun, load
 from cl_suite.report.one_run import one_run
+from cl_suite.report.tasks import is_of_tasks, one_run_of_tasks, runs_of_tasks
 from cl_suite.runs.folder import RunFolder, find_runs
 
 
@@ -34,29 +35,37 @@ def show(paths: Sequence[Path], *, ascii_only: bool = False) -> RenderableType:
         UserError: if a path holds no run, a file is damaged, or no session is finished.
     """
     folders = find_runs(paths)
-    if len(folders) == 1:
-        return one_run(load(folders[0]))
-    runs, notes = _comparable(folders)
-    return compared(runs, notes, sign="+-" if ascii_only else "\N{PLUS-MINUS SIGN}")
+    sign = "+-" if ascii_only else "\N{PLUS-MINUS SIGN}"
+    if len(folders) > 1:
+        return compared(*_comparable(folders), sign=sign)
+    if is_of_tasks(folders[0]):
+        return one_run_of_tasks(folders[0], sign=sign)
+    return one_run(load(folders[0]))
 
 
 def _comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str]]:
-    """Return the finished runs, each seed of a configuration once, and notes on the others."""
-    runs: dict[str, LoadedRun] = {}
+    """Return the finished runs, each seed of a configuration once, and notes on some and others.
+
+    A run over tasks counts as one run for each of them.
+    """
+    runs: dict[str, list[LoadedRun]] = {}
     notes = []
     for folder in folders:
         if not folder.read_run_info().get("finished"):
             notes.append(f"left out: '{folder.path}' is unfinished")
             continue
-        run = load(folder)
+        same = runs_of_tasks(folder) if is_of_tasks(folder) else [load(folder)]
+        run = same[0]
         key = identity([run.scenario_name, run.scenario, run.strategy_name, run.method, run.seed])
         if key in runs:
-            notes.append(f"left out: '{folder.path}' repeats '{runs[key].folder.path}'")
+            notes.append(f"left out: '{folder.path}' repeats '{runs[key][0].folder.path}'")
             continue
-        runs[key] = run
+        runs[key] = same
+        if run.trouble:
+            notes.append(f"note: {run.strategy_name}, seed {run.seed}: {run.trouble}")
     if not runs:
         raise UserError(
             f"none of these {len(folders)} runs is finished; continue them "
             "with --resume, or show one of them alone"
         )
-    return list(runs.values()), notes
+    return [run for same in runs.values() for run in same], notes

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from cl_suite.data.stream import Stream
+from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
 from cl_suite.errors import UserError
 from cl_suite.features.bank import banked_stream
 from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.preprocessing import (
     Preprocessing,
     backbone_preprocessing,
@@ -32,18 +33,40 @@ def build_stream(config: RunConfig) -> Stream:
     Raises:
         UserError: if data or parameters do not fit.
     """
+    scenario, prepared = _prepared_scenario(config)
+    return prepared(scenario.build())
+
+
+def build_tasks(config: RunConfig) -> Callable[[int], Stream]:
+    """Return what makes the stream of each task of a range; the data are read once, here.
+
+    Each stream is the one that `build_stream` returns for that task alone.
+
+    Raises:
+        UserError: if data or parameters do not fit; so does the function returned.
+    """
+    scenario, prepared = _prepared_scenario(config)
+    draw: Callable[[int], Stream] = scenario.read_tasks()
+    return lambda task: prepared(draw(task))
+
+
+def _prepared_scenario(config: RunConfig) -> tuple[Any, Callable[[Stream], Stream]]:
+    """Return the scenario for the backbone's image size, and what prepares its streams."""
     preprocessing = _preprocessing(config.model)
     scenario = config.scenario
-    if preprocessing is not None and hasattr(scenario, "image_size"):
+    if preprocessing is None:
+        return scenario, lambda stream: stream
+    if hasattr(scenario, "image_size"):
         # the stored form of an image depends on the requested size
         scenario = copy.copy(scenario)
         scenario.image_size = preprocessing.size
-    stream: Stream = scenario.build()
-    if preprocessing is None:
-        return stream
-    if config.model.preprocessing == "auto" and not takes_images(stream):
-        return stream
-    return with_preprocessing(stream, preprocessing)
+
+    def prepared(stream: Stream) -> Stream:
+        if config.model.preprocessing == "auto" and not takes_images(stream):
+            return stream
+        return with_preprocessing(stream, preprocessing)
+
+    return scenario, prepared
 
 
 def build_model(
@@ -57,8 +80,8 @@ def build_model(
     Raises:
         UserError: if the model is not available, or the pair cannot use the bank.
     """
-    seed_everything(config.seed)
     info, settings = stream.info, config.model
+    seed_everything(config.seed)
     model = build_classifier(
         settings,
         info.input_shape,
@@ -68,19 +91,36 @@ def build_model(
     )
     if not settings.uses_bank:
         return model, stream
+    part = frozen_part(config, model, stream)
+    banked = of_features(config, part, stream, on_progress)
+    model.backbone.enter_behind(part)
+    return model, banked
+
+
+def frozen_part(config: RunConfig, model: Classifier, stream: Stream) -> FrozenPart:
+    """Return the part of a network that the bank stores; `UserError` if the strategy trains it."""
     _check_bank(config, model)
-    part = model.backbone.frozen_part(info.input_shape)
-    banked = banked_stream(
+    return model.backbone.frozen_part(stream.info.input_shape)
+
+
+def of_features(
+    config: RunConfig, part: FrozenPart, stream: Stream, on_progress: Progress | None = None
+) -> Stream:
+    """Return the stream with its images replaced by their features, from the bank.
+
+    Raises:
+        UserError: if an image cannot be read, or the bank cannot be used.
+    """
+    settings = config.model
+    return banked_stream(
         stream,
         part,
         weights_key=part.key(),
-        views=_views(settings.bank_views, info.eval_transform),
+        views=_views(settings.bank_views, stream.info),
         dtype=settings.bank_dtype,
         device=config.device,
         on_progress=on_progress,
     )
-    model.backbone.enter_behind(part)
-    return model, banked
 
 
 def _preprocessing(settings: ModelConfig) -> Preprocessing | None:
@@ -113,11 +153,16 @@ def _check_bank(config: RunConfig, model: Classifier) -> None:
             )
 
 
-def _views(names: list[Any], view: Transform) -> list[Transform]:
-    """Return the fixed views with these names, each prepared as for evaluation."""
-    steps = getattr(view, "steps", (view,))
+def _views(names: Sequence[str], info: StreamInfo) -> list[Transform]:
+    """Return the fixed views with these names, each prepared as for evaluation.
+
+    None is mirrored if a mirrored sample may belong to another class.
+    """
+    steps = getattr(info.eval_transform, "steps", (info.eval_transform,))
     made: list[Transform] = []
     for name in names:
+        if name == "flip" and not info.mirror_symmetric:
+            continue
         crops = [Flip()] if name == "flip" else [CornerCrop(place) for place in range(5)]
         made += [Compose((crop, *steps)) for crop in crops]
     return made

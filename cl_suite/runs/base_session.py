@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_suite.data.stream import Stream, fingerprint
+from cl_suite.engine.base_watch import BaseTraining
 from cl_suite.engine.session import BaseArtefact
 from cl_suite.errors import UserError
 from cl_suite.features.stats import ClassStats
@@ -43,6 +44,7 @@ def save_base(folder: RunFolder, artefact: BaseArtefact, identity: dict[str, Any
         "identity": identity,
         "model": artefact.model,
         "stats": None if artefact.stats is None else artefact.stats.state_dict(),
+        "training": None if artefact.training is None else artefact.training.state_dict(),
     }
     checkpoint.save(folder.base_file, tree)
 
@@ -76,7 +78,9 @@ def load_base(config: RunConfig, stream: Stream, backbone: Backbone) -> BaseArte
         stats = None if tree["stats"] is None else ClassStats.from_state_dict(tree["stats"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _unusable(folder, f"its class statistics: {error}") from error
-    return BaseArtefact(tree["model"], stats)
+    # runs of version 0.3 and earlier have none
+    training = BaseTraining.from_state_dict(tree.get("training"))
+    return BaseArtefact(tree["model"], stats, training)
 
 
 def drop_damaged_base(folder: RunFolder) -> str | None:

@@ -55,6 +55,9 @@ def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) ->
     if options.overwrite or not folder.config_file.exists():
         return True
     found = differences(read_text(folder.config_file), config)
+    if folder.is_planned:
+        # a sweep leaves `auto` to the machine that the run gets
+        found = [each for each in found if (each.key, each.there) != ("device", "auto")]
     if real := [each for each in found if not each.is_place]:
         raise UserError(
             f"run folder '{folder.path}' holds a run with other settings ({real[0]}); "
@@ -65,6 +68,8 @@ def prepare_folder(folder: RunFolder, config: RunConfig, options: RunOptions) ->
             f"run folder '{folder.path}' holds a run whose data lie elsewhere ({found[0]}); pass "
             "--resume if they are the same data, choose another --out, or pass --overwrite"
         )
+    if folder.is_planned:
+        return True
     if folder.read_run_info().get("finished"):
         # if its data have moved, their fingerprint is compared first
         return bool(found)
@@ -85,18 +90,25 @@ def is_finished(folder: RunFolder, info: StreamInfo, weights: str | None) -> boo
     Raises:
         UserError: if that run had other data or weights.
     """
+    if folder.is_planned:
+        return False
     content = folder.read_run_info()
     stream, known = content.get("stream"), content.get("backbone_weights")
     data = stream.get("fingerprint") if isinstance(stream, dict) else None
     if data and data != info.fingerprint:
         raise changed_data(folder)
     if known is not None and known != weights:
-        raise UserError(
-            f"run '{folder.path}' started from other backbone weights (digest {str(known)[:12]} "
-            f"there, {str(weights)[:12]} here); put the old file back, or start afresh with "
-            "--overwrite"
-        )
+        raise other_weights(folder, known, weights)
     return bool(content.get("finished"))
+
+
+def other_weights(folder: RunFolder, there: object, here: str | None) -> UserError:
+    """Return the error for a resumed run that started from other backbone weights."""
+    return UserError(
+        f"run '{folder.path}' started from other backbone weights (digest {str(there)[:12]} "
+        f"there, {str(here)[:12]} here); put the old file back, or start afresh with "
+        "--overwrite"
+    )
 
 
 def changed_data(folder: RunFolder) -> UserError:

@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_dumper
 
 from cl_suite import registry
+from cl_suite.distributed.group import launched, own_gpu
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
@@ -33,6 +34,7 @@ _PLACE = re.compile(
 )
 
 LONGEST_REASON = 100  # characters
+OnCollapse = Literal["say", "stop", "off"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,16 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how to run; none of these options changes a result."""
+    """Where and how to run; none of these options changes a result.
+
+    Attributes:
+        on_collapse: what happens if training diverges, or makes a network worse.
+    """
 
     out: Path
     resume: bool
     overwrite: bool
+    on_collapse: OnCollapse = "say"
 
 
 def is_place(key: str, value: object) -> bool:
@@ -170,7 +177,9 @@ def _resolved(
                 f"'{entry.name}'; leave out the names, or pass other settings"
             )
     settings.device = _device(settings.device)
-    options = RunOptions(Path(settings.out), settings.resume, settings.overwrite)
+    options = RunOptions(
+        Path(settings.out), settings.resume, settings.overwrite, settings.on_collapse
+    )
     seeds = settings.seed
     if not seeds or len(set(seeds)) != len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**32:
         raise UserError(f"--seed must be distinct numbers from 0 to 2**32 - 1, got {seeds}")
@@ -201,7 +210,7 @@ def _one(
         check_ranges(entry.load(), given, entry.settings.get("bounds", {}), f"--{kind}.")
     whole = resolved.clone()
     _make_places_absolute(resolved)
-    for key in ("config", "out", "resume", "overwrite"):
+    for key in ("config", "out", "resume", "overwrite", "on_collapse"):
         resolved.pop(key, None)
     with clear_errors():
         # parse_args has checked the values; `out` and similar options are left out on purpose
@@ -279,7 +288,9 @@ def _device(name: str) -> str:
     import torch
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.is_available() and launched()[1] > 1:
+        torch.cuda.set_device(own_gpu())  # before anything is put on another process's
     try:
         if torch.device(name).type == "meta":
             raise RuntimeError("it holds no values")

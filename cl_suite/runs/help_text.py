@@ -20,11 +20,13 @@ OPTIONS = {  # in this order; the second word stands for the value
     "out": "FOLDER",
     "resume": "",
     "overwrite": "",
+    "on_collapse": "WORD",
     "start_from": "RUN",
     "device": "NAME",
     "config": "FILE",
     "print_config": "",
 }
+DEFAULTED = ("out", "device", "on_collapse")  # options whose default is shown
 MEANINGS = {  # of what the parser adds itself
     "print_config": "print the resolved settings and exit",
 }
@@ -49,7 +51,7 @@ def help_text(parser: Any, scenario: registry.Entry, strategy: registry.Entry) -
     ]
     for name, value in OPTIONS.items():
         text = actions[name].help if name in actions and name not in MEANINGS else MEANINGS[name]
-        default = f" (default: {defaults[name]})" if name in ("out", "device") else ""
+        default = f" (default: {defaults[name]})" if name in DEFAULTED else ""
         shown = name if name == "print_config" else name.replace("_", "-")
         lines += _option(f"--{shown} {value}".rstrip(), f"{text}{default}")
     sections = {

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cl_suite.data.stream import StreamInfo
+from cl_suite.distributed.group import alone
+from cl_suite.engine.base_watch import BaseTraining
 from cl_suite.engine.session import EpochRecord
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.measure_log import MeasureLog
+from cl_suite.runs.task_records import TaskRecord
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,25 @@ class WatchedRun:
     epochs: Sequence[EpochRecord] = ()
     session_epochs: Sequence[int] = ()
     session_sizes: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class WatchedTasks:
+    """A run over many few-shot tasks as its listeners see it; `records` grows during the run.
+
+    Attributes:
+        folder: the run's folder; a listener may write its own files there.
+        config: its settings.
+        info: facts about the stream of the first task.
+        tasks: the tasks' numbers.
+        records: results of the tasks done so far.
+    """
+
+    folder: RunFolder
+    config: RunConfig
+    info: StreamInfo
+    tasks: Sequence[int]
+    records: Sequence[TaskRecord]
 
 
 class Listener:
@@ -63,11 +85,29 @@ class Listener:
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done; its record is the last of the run's `epochs`."""
 
+    def base_trained(self, found: BaseTraining, trouble: str) -> None:
+        """The base session is trained, here or in the run that this one starts from, and judged.
+
+        A resumed run calls it again after `starts`.
+
+        Args:
+            trouble: what its training did wrong, as a sentence; "" for nothing.
+        """
+
     def session_ends(self, session: int) -> None:
         """A session is trained and measured; its figures are the last in the run's logs."""
 
     def ends(self, head: ClassHead) -> None:
         """The run is finished."""
+
+    def tasks_start(self, run: WatchedTasks) -> None:
+        """A run over many few-shot tasks begins or resumes; it calls no method of sessions."""
+
+    def task_ends(self, record: TaskRecord) -> None:
+        """A task is done; its record is the last of the run's `records`."""
+
+    def tasks_end(self) -> None:
+        """All tasks are done."""
 
     def stops(self) -> None:
         """The run is over, finished or not: close what is open."""
@@ -97,15 +137,29 @@ class Listeners(Listener):
     def epoch(self, record: EpochRecord) -> None:
         self._tell("epoch", record)
 
+    def base_trained(self, found: BaseTraining, trouble: str) -> None:
+        self._tell("base_trained", found, trouble)
+
     def session_ends(self, session: int) -> None:
         self._tell("session_ends", session)
 
     def ends(self, head: ClassHead) -> None:
         self._tell("ends", head)
 
+    def tasks_start(self, run: WatchedTasks) -> None:
+        self._tell("tasks_start", run)
+
+    def task_ends(self, record: TaskRecord) -> None:
+        self._tell("task_ends", record)
+
+    def tasks_end(self) -> None:
+        self._tell("tasks_end")
+
     def stops(self) -> None:
         self._tell("stops")
 
     def _tell(self, call: str, *arguments: Any) -> None:
-        for listener in self.all:
-            getattr(listener, call)(*arguments)
+        # a run's other processes have no listeners, so they do not take part
+        with alone():
+            for listener in self.all:
+                getattr(listener, call)(*arguments)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Sequence
-
-import torch
+from contextlib import nullcontext
 
 from cl_suite.avalanche.plugin_state import UnsaveableError
 from cl_suite.data.stream import Stream, StreamInfo
+from cl_suite.distributed.group import (
+    alone,
+    from_first,
+    is_first,
+    is_same_everywhere,
+    size,
+    wait_for_all,
+)
+from cl_suite.distributed.group import start as join_processes
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation import joined
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.session import EpochRecord
+from cl_suite.errors import UserError
 from cl_suite.learner.trained import Album, album_of
 from cl_suite.models.allocator import keep_freed_memory
+from cl_suite.models.digest import state_digest
 from cl_suite.models.dynamics import Dynamics
 from cl_suite.plugin import answers_of
+from cl_suite.randomness import use_repeatable_kernels
+from cl_suite.runs.alarm import Alarm
 from cl_suite.runs.assemble import build_model, build_stream
 from cl_suite.runs.base_session import (
     base_identity,
@@ -35,7 +45,7 @@ from cl_suite.runs.checks import (
     prepare_folder,
 )
 from cl_suite.runs.config import RunConfig, RunOptions
-from cl_suite.runs.confusion_file import store_confusion
+from cl_suite.runs.confusion_file import is_pictured, store_confusion
 from cl_suite.runs.early import check_pair
 from cl_suite.runs.finished import finished_line
 from cl_suite.runs.folder import RunFolder
@@ -44,9 +54,11 @@ from cl_suite.runs.info import peak_memory, run_info
 from cl_suite.runs.listener import Listener, Listeners, WatchedRun
 from cl_suite.runs.lock import Ownership, locked
 from cl_suite.runs.measure_log import MeasureLog
-from cl_suite.runs.refusals import has_diverged, plain_divergence, plain_refusals
+from cl_suite.runs.rate_trials import recipe_of
+from cl_suite.runs.refusals import plain_divergence, plain_refusals
 from cl_suite.runs.replacing import discard_old, put_back, recover, set_aside
 from cl_suite.runs.saved_model import save_learner, save_model
+from cl_suite.runs.task_run import TaskRun, tasks_of
 
 
 class Run:
@@ -67,10 +79,7 @@ class Run:
     ) -> None:
         self.config, self.folder, self.options = config, folder, options
         self.listener = listener
-        if config.device.startswith("cuda"):
-            # repeats give the same bits; torch warns if an operation is not deterministic
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True, warn_only=True)
+        use_repeatable_kernels(config.device)
         images = build_stream(config)
         check_names(config, images.info)
         check_stream(config, images)
@@ -81,17 +90,22 @@ class Run:
         self.album: Album | None = None if stream is images else album_of(images)
         info = stream.info
         answers_of(config.strategy).check_stream(info, [len(samples) for samples in stream.train])
+        training, chosen = recipe_of(
+            config, stream, model, folder, listener.says, resume=options.resume
+        )
         self.engine = Engine(
             self.stream,
             model,
             config.strategy,
-            config.training,
+            training,
             device=config.device,
             on_batch=self._after_batch,
             on_epoch=self._after_epoch,
             start=load_base(config, stream, model.backbone) if config.start_from else None,
             evaluation=config.evaluation,
+            watches=options.on_collapse != "off",
         )
+        self.alarm = Alarm(self.engine, config, options.on_collapse, listener)
         self.epochs: list[EpochRecord] = []
         self.log = MeasureLog(folder, stream)
         self.probes = {name: MeasureLog(folder.probe(name), stream) for name in self.engine.probes}
@@ -100,17 +114,24 @@ class Run:
             "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.probes),
             "drawn_by_seed": drawn_by_seed(config),
+            **chosen,
         }
-        self.resumable, self.diverged, self.replaces = True, False, False
+        self.resumable, self.replaces = True, False
         self.pace = Pace()
         goes_on = options.resume and folder.config_file.exists()
         self.finished = goes_on and is_finished(folder, info, model.backbone.weights)
         self.checkpoint = Checkpoint(
-            folder, config, self.engine, self.epochs, self.log, self.probes, self.dynamics
+            folder, config, self.engine, self.epochs, self.log, self.probes, self.dynamics, chosen
         )
         if options.resume and not self.finished and folder.checkpoint_file.exists():
             self.checkpoint.load()
-            self.diverged = any(not _is_finite(record) for record in self.epochs)
+        self.alarm.looks_back(self.epochs)
+
+    def place(self) -> str:
+        """Return where the run stands, to be compared with other processes."""
+        state, model = self.engine.state, state_digest(self.engine.model).hex()
+        data = self.stream.info.fingerprint
+        return f"{self.finished} {state.session} {state.epochs_done} {data} {model}"
 
     def go(self) -> None:
         """Run the remaining sessions; a run that this one replaces comes back if it fails early."""
@@ -123,6 +144,7 @@ class Run:
             self.replaces = True
         try:
             self._start()
+            self.alarm.acts()
             for session in range(len(self.log.records), self.stream.info.num_sessions):
                 with plain_divergence(self.engine.model, self.config.strategy_name):
                     self._session(session)
@@ -133,6 +155,7 @@ class Run:
             raise
 
     def _start(self) -> None:
+        self.run_info |= self.alarm.entries()
         self.folder.write_start(self.run_info, self.config.text)
         self.owner = Ownership(self.folder, self.config.text, self.run_info["id"])
         self.listener.starts(
@@ -157,7 +180,9 @@ class Run:
             self.listener.says(note)
         if (measured_by := self.run_info["measured_by"]) != IN_WORDS["classifier"]:
             self.listener.says(f"note: accuracies are those of {measured_by}")
-        if self.log.records and (damage := drop_damaged_base(self.folder)) is not None:
+        self.alarm.says()
+        damage = drop_damaged_base(self.folder) if is_first() and self.log.records else None
+        if damage is not None:
             self.listener.says(f"note: {damage}; it is deleted, so no run can --start-from it")
 
     def _session(self, session: int) -> None:
@@ -169,14 +194,14 @@ class Run:
             self.pace.starts()
             self.engine.train_session(session)
             self.owner.check()
-            if not self.diverged and has_diverged(self.engine.model):
-                self._say_diverged(f"weights are not finite after session {session}")
+            self.alarm.session(session)
             if session == 0 and self.engine.artefact is not None:
                 identity = base_identity(self.config, self.stream, self.engine.model.backbone)
                 save_base(self.folder, self.engine.artefact, identity)
             if self.dynamics is not None:
                 self.dynamics.session_ends()
             self._save()
+            self._act()
         self._measure(session)
         self._save()
 
@@ -185,8 +210,9 @@ class Run:
         found = self.engine.predictions(session, self.engine.measure)
         seconds, trained = time.perf_counter() - start, self.engine.state.seconds
         self.owner.check()
-        # one file per session: the dashboard's pictures are drawn again after a resume
-        store_confusion(self.folder, session, joined(found))
+        if is_pictured(session, self.stream.info.num_sessions):
+            # the dashboard's pictures are drawn again after a resume
+            store_confusion(self.folder, session, joined(found))
         self.log.add(session, found, train=trained, eval=seconds)
         for name, log in self.probes.items():
             start = time.perf_counter()
@@ -218,12 +244,10 @@ class Run:
         self.epochs.append(record)
         if self.dynamics is not None:
             self.dynamics.epoch(record.session, record.epoch)
-        if not _is_finite(record) and not self.diverged:
-            self._say_diverged(
-                f"loss is {record.loss} in session {record.session}, epoch {record.epoch + 1}"
-            )
+        self.alarm.epoch(record)
         self.listener.epoch(record)
         self._save()
+        self._act()
 
     def _after_batch(self, session: int, epoch: int, step: int, num_steps: int) -> None:
         self.listener.batch(session, epoch, step, num_steps)
@@ -231,16 +255,21 @@ class Run:
         if (text := self.pace.step(epoch, step, num_steps, epochs)) is not None:
             self.listener.says(text)
 
-    def _say_diverged(self, what: str) -> None:
-        self.diverged = True
-        self.listener.says(f"note: the {what}: training has diverged; lower --training.lr")
+    def _act(self) -> None:
+        """Store what training did, and end the run if it did wrong and the user wants that."""
+        found = self.run_info | self.alarm.entries()
+        if found != self.run_info:
+            self.run_info = found
+            self.folder.write_run_info(found)
+        self.alarm.acts()
 
     def _save(self) -> None:
         self.owner.check()
-        if not self.resumable:
+        if not self.resumable or not is_first():
             return
         try:
-            self.checkpoint.save()
+            with alone():  # a strategy may run its network to say what it has learned
+                self.checkpoint.save()
         except UnsaveableError as error:
             self.resumable = False
             self.listener.says(
@@ -258,9 +287,11 @@ class Run:
 
     def _finish(self) -> None:
         self.owner.check()
-        save_model(self.folder, self.config, self.engine.model, self.image_info)
-        reason = self._save_learner()
-        self.run_info |= {"no_learner": reason} if reason else {}
+        if is_first():
+            with alone():
+                save_model(self.folder, self.config, self.engine.model, self.image_info)
+                reason = self._save_learner()
+            self.run_info |= {"no_learner": reason} if reason else {}
         self.listener.ends(self.engine.model.head)
         self.run_info |= {
             "finished": True,
@@ -282,10 +313,6 @@ class Run:
             return reason
 
 
-def _is_finite(record: EpochRecord) -> bool:
-    return record.loss is None or math.isfinite(record.loss)
-
-
 def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = ()) -> RunFolder:
     """Run one configuration to its end and return its folder.
 
@@ -295,18 +322,33 @@ def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = 
     Raises:
         UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.
     """
-    folder, listener = RunFolder.of(config, options), Listeners(listeners)
+    folder = RunFolder.of(config, options)
     keep_freed_memory()
+    with plain_refusals():
+        check_pair(config)
+        join_processes(config.device)
+    listener = Listeners(listeners if is_first() else ())
     try:
-        with plain_refusals():
-            check_pair(config)
-            with locked(folder.path) as is_locked:
-                if is_locked:
+        with plain_refusals(), locked(folder.path) if is_first() else nullcontext(False) as mine:
+
+            def prepared() -> bool:
+                if mine:
                     recover(folder)
-                if prepare_folder(folder, config, options):
-                    Run(config, folder, options, listener).go()
-                else:
-                    listener.says(finished_line(folder))
+                return prepare_folder(folder, config, options)
+
+            if from_first(prepared):
+                kind = Run if tasks_of(config) is None else TaskRun
+                run = kind(config, folder, options, listener)
+                # also waits: the others read what the first one is about to replace
+                if size() > 1 and not is_same_everywhere(run.place()):
+                    raise UserError(
+                        "the processes of this run do not agree on where it stands; give all of "
+                        f"them the same '{folder.path}', the same data and the same weights"
+                    )
+                run.go()
+                wait_for_all()
+            else:
+                listener.says(finished_line(folder))
     finally:
         listener.stops()
     return folder

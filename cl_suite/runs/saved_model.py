@@ -217,6 +217,11 @@ _KINDS: dict[str, type | tuple[type, ...]] = {  # of a model file
 
 def _read(folder: RunFolder) -> dict[str, Any]:
     """Return the content of a model file, with every entry of the right kind."""
+    if folder.tasks_file.exists():
+        raise UserError(
+            f"run '{folder.path}' is one over many tasks, whose networks are not kept; repeat the "
+            "task that you need alone, with --scenario.task N"
+        )
     if not folder.model_file.exists():
         raise UserError(f"run '{folder.path}' has no finished model; continue it with --resume")
     tree = checkpoint.load(folder.model_file)

@@ -250,7 +250,7 @@ def test_a_log_survives_a_stop(tmp_path: Path) -> None:
     log, other = (MeasureLog(RunFolder(tmp_path / name), stream) for name in "ab")
     right = Predictions(torch.arange(3), torch.arange(3), 3)
     log.add(0, [right], train=1.0, eval=2.0)
-    other.load_state_dict(log.state_dict())
+    other.load_entries(log.entries(0))
     for each in (log, other):
         each.add(1, [right] * 2, train=1.0, eval=2.0)
     assert (log.hits.hits == other.hits.hits).all()

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from helpers.records import session_record
 from rich.console import Console
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.report.show import print_runs
-from cl_suite.runs.folder import RunFolder, session_record
+from cl_suite.runs.folder import RunFolder
 
 
 def write_run(

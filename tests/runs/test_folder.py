@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.records import session_record
 from helpers.tiny_runs import METRIC_KEYS
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
-from cl_suite.runs.folder import RunFolder, SessionRecord, find_runs, session_record
+from cl_suite.runs.folder import RunFolder, SessionRecord, find_runs
 from cl_suite.storage.files import atomic_write
 
 

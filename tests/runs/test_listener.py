@@ -242,8 +242,12 @@ def test_every_call_goes_to_all_of_them_in_order() -> None:
         "session_starts": (0, 2, 1),
         "batch": (0, 1, 2, 3),
         "epoch": ("record",),
+        "base_trained": ("found", "trouble"),
         "session_ends": (0,),
         "ends": ("head",),
+        "tasks_start": ("run",),
+        "task_ends": ("record",),
+        "tasks_end": (),
         "stops": (),
     }
     assert set(arguments) == set(CALLS)

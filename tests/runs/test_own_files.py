@@ -293,4 +293,4 @@ def test_a_rate_that_is_far_too_high_ends_in_words(
     captured = capsys.readouterr()
     assert code in (0, 2)
     assert captured.out.count("training has diverged") + captured.err.count("diverged") >= 1
-    assert captured.out.count("training has diverged") <= 1
+    assert captured.out.count("training has diverged") <= 2  # once more over the figures

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cl_suite import registry
 from cl_suite.data.cut import cut_classes
-from cl_suite.data.readers import image_folder
+from cl_suite.data.readers import squares
 from cl_suite.data.samples import FileSamples, TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
@@ -132,7 +132,7 @@ def test_the_seed_changes_no_test_image(image_sets_root: Path) -> None:
 def test_fewer_shots_are_a_part_of_more(
     image_sets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_folder, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(squares, "MEMORY_LIMIT_BYTES", 0)
     few, many = (set(train_paths(build(image_sets_root, shots=s))) for s in (2, 3))
     assert len(few) == 14
     assert few < many
@@ -141,7 +141,7 @@ def test_fewer_shots_are_a_part_of_more(
 def test_first_shots_are_the_first_images(
     image_sets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_folder, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(squares, "MEMORY_LIMIT_BYTES", 0)
     stream = build(image_sets_root, shot_selection="first")
     names = [path.name for path in train_paths(stream)[:4]]
     assert names == ["banded_0000.jpg", "banded_0001.jpg", "blotchy_0000.jpg", "blotchy_0001.jpg"]
@@ -166,7 +166,7 @@ LISTED = [f"{c} {row}" for c in range(7) for row in (15 + 2 * c, 2 * c, 14 + 2 *
 def test_listed_shots_are_the_first_lines_of_a_class(
     image_sets_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_folder, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(squares, "MEMORY_LIMIT_BYTES", 0)
     stream = build(image_sets_root, shot_list=shot_file(tmp_path, [*LISTED, ""]))
     names = [path.name for path in train_paths(stream)[:4]]
     assert names == ["banded_0003.jpg", "banded_0000.jpg", "blotchy_0003.jpg", "blotchy_0000.jpg"]
@@ -206,7 +206,7 @@ def test_files_and_kept_squares_give_the_model_the_same(
     image_sets_root: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = build(image_sets_root, dataset, base_classes=2, way=1)
-    monkeypatch.setattr(image_folder, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(squares, "MEMORY_LIMIT_BYTES", 0)
     files = build(image_sets_root, dataset, base_classes=2, way=1)
     assert isinstance(kept.test[0], TensorSamples)
     assert isinstance(files.test[0], FileSamples)
@@ -219,9 +219,9 @@ def test_the_memory_limit_counts_all_sessions(
     image_sets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 14 shots and 14 test images, squares of 9 pixels
-    monkeypatch.setattr(image_folder, "MEMORY_LIMIT_BYTES", 28 * 3 * 81)
+    monkeypatch.setattr(squares, "MEMORY_LIMIT_BYTES", 28 * 3 * 81)
     assert isinstance(build(image_sets_root).test[0], TensorSamples)
-    monkeypatch.setattr(image_folder, "MEMORY_LIMIT_BYTES", 28 * 3 * 81 - 1)
+    monkeypatch.setattr(squares, "MEMORY_LIMIT_BYTES", 28 * 3 * 81 - 1)
     assert isinstance(build(image_sets_root).test[0], FileSamples)
 
 

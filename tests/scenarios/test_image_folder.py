@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cl_suite.data.readers import image_folder
+from cl_suite.data.readers import image_folder, squares
 from cl_suite.data.samples import FileSamples, TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
@@ -57,7 +57,7 @@ def test_files_and_kept_squares_give_the_model_the_same(
     picture_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = build(picture_folder)
-    monkeypatch.setattr(image_folder, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(squares, "MEMORY_LIMIT_BYTES", 0)
     files = build(picture_folder)
     assert isinstance(files.test[0], FileSamples)
     transform = kept.info.eval_transform

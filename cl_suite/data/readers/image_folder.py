@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cl_suite.data.copies import Duplicates, draw_test, without_copies
-from cl_suite.data.pictures import Look, look_into, same_pictures
+from cl_suite.data.pictures import same_pictures
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers.class_folders import Findings, find_divided, keep_listed
 from cl_suite.data.readers.folders import IMAGENET_FLOAT
 from cl_suite.data.readers.names import as_text
-from cl_suite.data.samples import FileSamples, Samples, TensorSamples
+from cl_suite.data.readers.squares import Squares
+from cl_suite.data.samples import FileSamples
 from cl_suite.data.transforms import Compose, RandomResizedCrop, ResizeCenterCrop, Transform
 from cl_suite.errors import UserError, option
 
-MEMORY_LIMIT_BYTES = 1 << 30  # larger sessions stay files, decoded again on each access
 DARK = 1 / 15  # 12 bits in 16: the highest value as a share of the range
 
 
@@ -116,7 +114,11 @@ def read_together(
     Args:
         roots: folders by the name that the notes give them.
     """
-    folders = {name: _found(root, classes, skip=skip_unreadable) for name, root in roots.items()}
+    square, train_transform, eval_transform = _transforms(image_size, augment)
+    squares = Squares(square)
+    folders = {
+        name: _found(root, classes, squares, skip=skip_unreadable) for name, root in roots.items()
+    }
     notes = _leave_out_copies(folders, duplicates)
     # a folder that is divided decides for the copies in all others; training before test
     on_test = {
@@ -126,7 +128,6 @@ def read_together(
         for image in folder.images
         if image.part == part
     }
-    square, train_transform, eval_transform = _transforms(image_size, augment)
     pools: dict[str, Pool] = {}
     learnt: set[bytes] = set()
     tested: list[bytes] = []
@@ -141,7 +142,7 @@ def read_together(
             class_names=tuple(sorted(folder.findings.images)),
             train_transform=train_transform,
             eval_transform=eval_transform,
-            load=lambda samples: keep_squares(samples, square),
+            load=squares,
             notes=folder.findings.notes(),
         )
     if both := sum(key in learnt for key in tested):
@@ -150,16 +151,6 @@ def read_together(
             f"learned; {option('scenario.duplicates', 'drop')} leaves them out"
         )
     return pools, tuple(notes)
-
-
-def keep_squares(samples: Samples, square: ResizeCenterCrop) -> Samples:
-    """Return the central squares of image files as tensors, or the files if these are too large."""
-    num_bytes = len(samples) * 3 * square.size**2
-    if not isinstance(samples, FileSamples) or num_bytes > MEMORY_LIMIT_BYTES:
-        return samples
-    with ThreadPoolExecutor() as pool:
-        squares = list(pool.map(lambda i: square(samples[i][0]), range(len(samples))))
-    return TensorSamples(torch.stack(squares), samples.targets)
 
 
 def _transforms(image_size: int, augment: bool) -> tuple[ResizeCenterCrop, Transform, Transform]:
@@ -171,7 +162,7 @@ def _transforms(image_size: int, augment: bool) -> tuple[ResizeCenterCrop, Trans
     return square, Compose((square, *crop)) if augment else plain, plain
 
 
-def _found(root: str, classes: Sequence[object] | None, *, skip: bool) -> Folder:
+def _found(root: str, classes: Sequence[object] | None, squares: Squares, *, skip: bool) -> Folder:
     """Return the images that can be decoded, class by class; training part first."""
     path = Path(root).expanduser()
     findings = find_divided(path, root)
@@ -181,26 +172,24 @@ def _found(root: str, classes: Sequence[object] | None, *, skip: bool) -> Folder
     if findings.test is not None:
         parts["test"] = findings.test
     found: list[Image] = []
-    looks: list[Look] = []
+    deep: list[float] = []  # highest value of each image of more than 8 bits
     for part, images in parts.items():
         for name, paths in images.items():
-            with ThreadPoolExecutor() as pool:
-                for file, look in zip(paths, pool.map(look_into, paths), strict=True):
-                    if look.problem is None:
-                        found.append(Image(file, name, part, look.key))
-                        looks.append(look)
-                    elif not skip:
-                        raise UserError(
-                            f"{look.problem}; or pass {option('scenario.skip_unreadable', 'true')}"
-                        )
-                    else:
-                        findings.skip("unreadable image", file.relative_to(path).as_posix())
-    _say_dark(looks, findings)
+            for file, look in zip(paths, squares.look_into(paths), strict=True):
+                if look.problem is None:
+                    found.append(Image(file, name, part, look.key))
+                    deep += [] if look.highest is None else [look.highest]
+                elif not skip:
+                    raise UserError(
+                        f"{look.problem}; or pass {option('scenario.skip_unreadable', 'true')}"
+                    )
+                else:
+                    findings.skip("unreadable image", file.relative_to(path).as_posix())
+    _say_dark(deep, findings)
     return Folder(path, findings, found)
 
 
-def _say_dark(looks: Sequence[Look], findings: Findings) -> None:
-    deep = [look.highest for look in looks if look.highest is not None]
+def _say_dark(deep: Sequence[float], findings: Findings) -> None:
     if deep and max(deep) < DARK:
         findings.said.append(
             f"{len(deep)} images of more than 8 bits use at most {max(deep):.1%} of their range "

@@ -40,6 +40,7 @@ def read(*, augment: bool = True) -> Pool:
         train_transform=train_transform,
         eval_transform=plain,
         from_picture=InkDrawing(IMAGE_SIZE),
+        mirror_symmetric=False,
     )
 
 

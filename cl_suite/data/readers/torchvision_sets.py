@@ -53,6 +53,7 @@ TorchvisionSet = Literal[
     "sun397",
     "voc2007",
 ]
+NOT_MIRRORED = ("gtsrb",)  # a mirrored sign is another sign, or none
 TEST_FRACTION = 0.3
 IMAGE_SIZE = 224
 CALTECH = "caltech101/101_ObjectCategories"
@@ -102,6 +103,7 @@ def read(dataset: TorchvisionSet, root: str) -> Pool:
         eval_transform=eval_transform,
         load=decoded if dataset == "eurosat" else checked,  # its images are small, of one size
         notes=notes,
+        mirror_symmetric=dataset not in NOT_MIRRORED,
     )
 
 

@@ -95,10 +95,11 @@ def fake_tasks(
     num_sessions: int = 8,
     test_images: int = 20,
     max_images: int = 100,
+    least_classes: int = LEAST_CLASSES,
 ) -> list[FakeTask]:
     """Return fake streams over base samples with these class ids; none if there are too few.
 
-    At least 10 classes with 4 images each are needed. Shots are at most half of a class's images.
+    A class needs 4 images to take part. Shots are at most half of a class's images.
     Of a base class a fifth is held out, at most `test_images`.
 
     Args:
@@ -110,10 +111,11 @@ def fake_tasks(
         num_sessions: sessions with new classes.
         test_images: maximum number of test images per class.
         max_images: maximum number of images used per class.
+        least_classes: number of such classes that are needed.
     """
     rows = {c: torch.nonzero(labels.cpu() == c)[:, 0] for c in torch.unique(labels).tolist()}
     usable = torch.tensor([c for c, own in rows.items() if len(own) >= LEAST_IMAGES])
-    if len(usable) < LEAST_CLASSES:
+    if len(usable) < least_classes:
         return []
     num_new = round(new_rate * len(usable))
     tasks = []
