@@ -59,6 +59,15 @@ epochs, 7 fixed views) it ends below class means of the untouched network, 75.2 
 average. Without the contrastive term it ends above them, 76.8 %. With 60 classes in a batch of 64,
 nearly the only positive of a vector is its own teacher, and the term pushes apart what pretraining
 held together.
+
+Few images do the same. On `fscit_caltech101` (DeiT-tiny, the last 3 blocks, 2 fixed views, rate
+0.03, bfloat16, seed 0) it reaches 81.0 % on average and 80.4 % at the end, 88.9 and 86.9 % without
+the contrastive term, and class means of the untouched network 89.0 and 86.8 %. The likely reason is
+that the term turns the features of the base classes away from their rows: class means as rows
+(`base_rows: means`) give 83.8 and 81.9 %. They are not the default, because held-back training
+images are against them. On four fake streams of that base session the score falls from +2.6 to -1.5
+points against no tuning (standard errors 2.7 and 2.5), and on one of 62 Omniglot characters from
++31.9 to +26.9.
 """
 
 from __future__ import annotations
@@ -117,9 +126,9 @@ class CoACTPlugin(StrategyPlugin):
         incremental_layers: the part that learns in later sessions: rows (classifier), adapters
             (pet), both or none. The training recipe sets epochs and rate.
         classifier: scores by cosine, or by dot product as in the paper (use a lower rate).
-        base_rows: rows of the base classes after the base session: the class means of the tuned
-            network, like those of new classes later (means), or as they were trained, as in the
-            paper (learned).
+        base_rows: rows of the base classes after the base session: as they were trained, as in the
+            paper (learned), or the class means of the tuned network, like those of new classes
+            later (means).
     """
 
     lora_rank: Annotated[int, Within(1)] = 16
@@ -135,7 +144,7 @@ class CoACTPlugin(StrategyPlugin):
     ema: Annotated[float, Within(0, 1)] = 0.999
     incremental_layers: Literal["none", "classifier", "pet", "both"] = "pet"
     classifier: Literal["cosine", "dot"] = "cosine"
-    base_rows: Literal["means", "learned"] = "means"
+    base_rows: Literal["learned", "means"] = "learned"
     classes_: list[int] = field(default_factory=list, init=False)  # of finished sessions
     base_: dict[str, Any] = field(default_factory=dict, init=False)
     teacher_: dict[str, Tensor] = field(default_factory=dict, init=False)

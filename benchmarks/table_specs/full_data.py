@@ -101,8 +101,8 @@ def spoken_digits() -> Table:
         name="spoken_digits",
         title="Spoken digits: 5 sessions of 2 digits",
         scenario="spoken_digits",
-        setting="480 recordings are there to learn from, and 40 are kept. `kd_replay` and `coconut` "
-        "shuffle them into a session's data, as their papers do (`replay: union`), and are "
+        setting="480 recordings are there to learn from, and 40 are kept. `kd_replay` and "
+        "`coconut` shuffle them into a session's data, as their papers do (`replay: union`), and are "
         "compared with `er` in that form; the others draw a memory batch beside each batch.",
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
         rows=rows,

@@ -70,7 +70,8 @@ def _kind_in_words(kind: str) -> str:
     name, _, inner = kind.removeprefix("<class '").removesuffix("'>").partition("[")
     name = name.rpartition(".")[2]
     if name == "Literal":
-        return f"one of {inner[:-1].replace(chr(39), '')}"
+        words = inner[:-1].replace(chr(39), "")
+        return f"one of {words}" if "," in words else words
     if name in ("list", "Sequence") and inner:
         return f"a list whose items must be {_kind_in_words(inner[:-1])}"
     return _KINDS.get(name, f"of kind {name}")

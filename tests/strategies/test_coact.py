@@ -149,9 +149,7 @@ class PlainLoRA(StrategyPlugin):
 
 
 def test_with_every_part_switched_off_it_is_plain_lora() -> None:
-    ablated = CoACTPlugin(
-        tune_from_block=None, contrastive_weight=0.0, consistency_weight=0.0, base_rows="learned"
-    )
+    ablated = CoACTPlugin(tune_from_block=None, contrastive_weight=0.0, consistency_weight=0.0)
     found, expected = run(make_engine(ablated)), run(make_engine(PlainLoRA()))
     assert changed(found.model, state(expected.model)) == set()
     start = state(make_engine(PlainLoRA()).model)

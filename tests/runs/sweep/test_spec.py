@@ -24,7 +24,7 @@ from cl_suite.runs.sweep.spec import read_sweep
         ({"strategies": {"teen": 3}}, "strategies.teen must be a mapping"),
         ({"strategies": ["teeen"]}, "strategy 'teeen' is unknown; did you mean 'teen'?"),
         ({"set": {"training.lrr": 1}}, "--training.lrr is unknown; did you mean 'lr'?"),
-        ({"set": {"training": {"lr": "x"}}}, "--training.lr must be a number, got 'x'"),
+        ({"set": {"training": {"lr": "x"}}}, "--training.lr must be a number or auto, got 'x'"),
         ({"set": {"seed": 1}}, "a sweep has the key seeds"),
         ({"set": {"overwrite": True}}, "which a sweep decides itself"),
         ({"grid": {"training.lr": [0.1, -1]}}, "--training.lr must be above 0, got -1"),
