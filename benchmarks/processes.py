@@ -68,9 +68,7 @@ def train(file: Path, name: str, num: int) -> None:
     seed_everything(0)
     stream = stream_of(shape, num)
     model = build_classifier(ModelConfig(backbone=network), shape, 4)
-    training = TrainingConfig(
-        base_epochs=2, batch_size=batch_size, lr=0.01, sync_batchnorm=sync
-    )
+    training = TrainingConfig(base_epochs=2, batch_size=batch_size, lr=0.01, sync_batchnorm=sync)
     records: list[EpochRecord] = []
     engine = Engine(stream, model, FinetunePlugin(), training, on_epoch=records.append)
     engine.train_session(0)

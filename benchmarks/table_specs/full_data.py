@@ -102,8 +102,8 @@ def spoken_digits() -> Table:
         title="Spoken digits: 5 sessions of 2 digits",
         scenario="spoken_digits",
         setting="480 recordings are there to learn from, and 40 are kept. `kd_replay` and "
-        "`coconut` shuffle them into a session's data, as their papers do (`replay: union`), and are "
-        "compared with `er` in that form; the others draw a memory batch beside each batch.",
+        "`coconut` shuffle them into a session's data, as their papers do (`replay: union`), and "
+        "are compared with `er` in that form; the others draw a memory batch beside each batch.",
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
         rows=rows,
         differences=[Difference(row="fpf", against="er", figure="last")],

@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 # what one process does alone may take long; on a CPU a process that ends is noticed at once
 LONGEST_WAIT = timedelta(hours=2)
 LONGEST_START = timedelta(minutes=5)
+FEW = 8192  # numbers of a short message
 FAILED = "cl-suite/failed"  # key of the first failure's message
 LEFT = "cl-suite/left"  # key of the number of processes that have read it
 SECONDS_FOR_A_REASON = 3.0
@@ -248,11 +249,17 @@ def gathered(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 def add_up(tensor: torch.Tensor) -> torch.Tensor:
     """Add the other processes' tensors to a contiguous one, in place; all get the same bits."""
-    if size() > 1:
-        from torch import distributed
+    if size() == 1:
+        return tensor
+    import torch
 
-        with _peers():
-            distributed.all_reduce(tensor)
+    if tensor.numel() <= FEW and tensor.device.type == "cpu":
+        # gloo gathers a short message in a quarter of the time of a sum
+        return tensor.copy_(torch.stack(gathered(tensor)).sum(0))
+    from torch import distributed
+
+    with _peers():
+        distributed.all_reduce(tensor)
     return tensor
 
 

@@ -84,7 +84,8 @@ class _Share(Function):
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         # a tensor without gradient stays so: an optimiser leaves it alone
         ctx.set_materialize_grads(False)
-        return tuple(tensor.view_as(tensor) for tensor in tensors)
+        # a view could lose the strides of dimensions of length 1, and with them the memory order
+        return tuple(tensor.detach() for tensor in tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
