@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # as for a program that lies here
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))  # as for a program that lies here
 
 from entries import ENTRIES, IMAGES, NETWORK, Entry  # noqa: E402  # found there
 
