@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=12, help="training steps an epoch")
-    parser.add_argument("--images", type=int, default=512, help="images of the bank")
+    parser.add_argument("--images", type=int, default=1200, help="images of the bank")
     parser.add_argument("--works", nargs="+", choices=[*WORKS, BANK], default=[*WORKS, BANK])
     options = parser.parse_args()
     found = []
