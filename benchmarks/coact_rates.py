@@ -204,7 +204,7 @@ def streams(options: argparse.Namespace, out: Path) -> dict[str, tuple[Ground, d
         ground = GROUNDS[name]
         root = options.data / ground.folder
         if not root.is_dir():
-            print(f"{name}: left out, as there is no folder '{root}'")  # noqa: T201
+            print(f"{name}: left out, because folder '{root}' does not exist")  # noqa: T201
             continue
         if name == "omniglot":
             root = characters(root, out / "characters")

@@ -1,7 +1,7 @@
 """Load test of `cl-suite serve`: the real server on loopback, asked by one and by several clients.
 
 1. `predict`: requests a second, and the times that 50 and 99 in 100 requests stay below. Each
-   request sends one JPEG; the connection stays open. Beside it stands the time of
+   request sends one JPEG; the connection stays open. For comparison it prints the time of
    `Learner.predict` without any server.
 2. `predict` while another client teaches one class after another, and the times of teaching.
 

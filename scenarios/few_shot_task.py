@@ -90,7 +90,7 @@ class FewShotTask(LabelledImages):
         return lambda task: self._stream(images, rows, classes, task)
 
     def check(self) -> None:
-        """Raise `UserError` for a text that is no range of tasks."""
+        """Raise `UserError` for a text that is not a range of tasks."""
         _ = self.tasks
 
     @property

@@ -16,7 +16,7 @@ Rows of classes to come (`head_rows`). The authors' classifier has a row for eve
 stream from the start. Cross-entropy pushes the logits of classes to come down on every sample, and
 the samples kept carry these low logits. So a later class starts low, and the distance keeps it low
 on old samples. This is the default, `all`, because the papers' figures rest on it: on split
-CIFAR-10 both methods forget more without it (`benchmarks/replay.py`). It needs the number of
+CIFAR-10 DER++ forgets more without it (`benchmarks/replay.py`). It needs the number of
 classes to come, which a stream of the suite tells the head, and a class to come can be predicted
 before it is learned. With `seen`, rows are added with the classes. A sample then has no logit for
 classes that came after it, and the mean is over the logits that were kept. A network that is not a
@@ -25,8 +25,8 @@ classes that came after it, and the mean is over the logits that were kept. A ne
 Differences from the authors' code:
     - The stream's batch and the two draws go through the network together (`passes: joint`).
       Theirs is `separate`: three passes, so that BatchNorm normalises the stream's batch, which
-      has only new classes, by statistics that differ from those of a test. On split CIFAR-10 that
-      costs some ten points (`benchmarks/replay.py`).
+      has only new classes, by statistics that differ from those of a test. Test accuracies on
+      split CIFAR-10 led to this choice (`docs/guides/replay.md`).
     - With more than one epoch each sample is offered to the reservoir once, in the last epoch, so
       its logits are those of a trained network; theirs is offered it in every epoch.
 """

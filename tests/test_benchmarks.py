@@ -1,7 +1,7 @@
 """The benchmarks: each runs at its smallest size and prints its table; times are not judged.
 
-`benchmarks/tables.py` has tests of its own, in `test_tables.py`; the entry to all of them and the
-files of speed are tested in `test_benchmark_entry.py`.
+`benchmarks/tables.py` has tests of its own, in `test_tables.py` and `test_table_files.py`; the
+entry to all of them and the files of speed are tested in `test_benchmark_entry.py`.
 """
 
 from __future__ import annotations

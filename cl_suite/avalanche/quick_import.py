@@ -24,7 +24,7 @@ class StandIn(ModuleType):
     """A module that imports the library of its name once something of it is used."""
 
     def __getattr__(self, name: str) -> Any:
-        # what the import system asks of a module is no use of the library
+        # the import system asks for these names; that does not use the library
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)

@@ -60,7 +60,7 @@ def task_range(text: str) -> range:
         range(0, 600)
 
     Raises:
-        UserError: if the text is no range, or the range has a task that does not exist.
+        UserError: if the text is not a range, or the range has a task that does not exist.
     """
     found = _RANGE.fullmatch(text.strip())
     first, last = map(int, found.groups()) if found else (1, 0)

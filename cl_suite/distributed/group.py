@@ -55,7 +55,7 @@ def launched() -> tuple[int, int]:
     """Return this process's rank and the number of processes, as the environment names them.
 
     Raises:
-        UserError: if the variables are no numbers, or contradict each other.
+        UserError: if the variables are not numbers, or contradict each other.
     """
     texts = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE")}
     if not texts["WORLD_SIZE"] or texts["WORLD_SIZE"] == "1":
@@ -63,7 +63,7 @@ def launched() -> tuple[int, int]:
     for name, text in texts.items():
         if not text.isdecimal():
             raise UserError(
-                f"the environment variable {name} is '{text}', which is no number; start the "
+                f"the environment variable {name} is '{text}', not a number; start the "
                 "processes with torchrun, or set RANK and WORLD_SIZE"
             )
     rank, size = int(texts["RANK"]), int(texts["WORLD_SIZE"])
@@ -108,7 +108,7 @@ def start(device: str) -> None:
         backend = "cpu:gloo,cuda:nccl"
     try:
         store, _, _ = next(iter(rendezvous("env://", timeout=LONGEST_START)))
-        _group.store = distributed.PrefixStore("cl-suite", store)  # type: ignore[attr-defined]  # it is there
+        _group.store = distributed.PrefixStore("cl-suite", store)  # type: ignore[attr-defined]  # torch exports it without listing it
         distributed.init_process_group(
             backend, store=_group.store, rank=rank, world_size=size, timeout=LONGEST_WAIT
         )

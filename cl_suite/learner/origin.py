@@ -18,7 +18,7 @@ def check_source(backbone: str, weights: str | None) -> None:
 
     Raises:
         UserError: if the file names a place to download from that the user has never used, or
-            something that is no file.
+            something other than a file.
     """
     kind, _, name = backbone.partition(":")
     if not name:

@@ -119,7 +119,7 @@ def rule_of(strategy: Mapping[str, Any], plugin: Any, model: Classifier) -> tupl
         f"strategy '{name}' trains its classifier, which cannot take a class without training; "
         "this classifier is made of class means on the backbone that it tuned, computed after the "
         "last session from the training pictures of all sessions, so its accuracy differs from the "
-        "run's, and is no result of the strategy"
+        "run's, and is not a result of the strategy"
     )
 
 

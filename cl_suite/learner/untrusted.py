@@ -21,7 +21,7 @@ from cl_suite.learner.origin import READING
 from cl_suite.learner.rule import Rule
 from cl_suite.models.settings import ModelConfig
 
-LARGEST_SIZE = 2**16  # of a parameter that is no seed
+LARGEST_SIZE = 2**16  # of a parameter other than a seed
 LARGEST_SIDE = 8192  # pixels, as in `ModelConfig`
 MOST_INPUTS = 2**24  # numbers in a prepared picture
 # what `commands.history` and the server tell of each step
@@ -77,7 +77,7 @@ def check_sizes(parameters: Mapping[str, Any]) -> None:
 def check_values(tree: Mapping[str, Any]) -> None:
     """Raise `ValueError` for a note, a rate or a history that is none."""
     if not isinstance(tree["note"], str):
-        raise ValueError("its note is no text")
+        raise ValueError("its note is not a text")
     rate = tree["false_alarms"]
     if type(rate) not in (int, float) or not 0 <= rate < 1:
         raise ValueError(f"false_alarms {rate!r:.40}")

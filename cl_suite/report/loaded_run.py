@@ -106,7 +106,7 @@ def load(folder: RunFolder) -> LoadedRun:
 
 
 def description(folder: RunFolder) -> dict[str, Any]:
-    """Return the fields of a `LoadedRun` that are no results.
+    """Return the fields of a `LoadedRun` that are not results.
 
     Raises:
         UserError: if a file is missing or damaged.

@@ -167,6 +167,7 @@ def _tuned(
     from cl_suite.runs.sweep.tuning.tune import Tuning
 
     known, outcomes = read_outcomes(sweep.out), []
+    wanted = {digest_of(pair, select) for pair in _by_pair(chosen) if len(pair) > 1}
     for pair in _by_pair(chosen):
         if len(pair) == 1:
             continue
@@ -186,7 +187,10 @@ def _tuned(
             table = SweepTable(console, ray.at_once(pair[0].needs.threads))
             outcome = Tuning(sweep, select, pair).run(table, ray.machine_has_gpus)
         outcomes.append(outcome)
-        write_outcomes(sweep.out, outcomes)
+        # those of pairs to come are kept: this sweep may be stopped before it reaches them
+        done = {each.digest for each in outcomes}
+        later = [each for digest, each in known.items() if digest in wanted - done]
+        write_outcomes(sweep.out, [*outcomes, *later])
         console.print(outcome.choice, soft_wrap=True)
     return outcomes
 

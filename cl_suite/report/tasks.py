@@ -68,6 +68,8 @@ def one_run_of_tasks(folder: RunFolder, *, sign: str) -> Group:
         parts[0] = Text(f"{title}  (unfinished)", style="bold yellow")
     if run.measured_by != IN_WORDS["classifier"]:
         parts.append(Text(f"accuracies are those of {run.measured_by}"))
+    if num := sum(record.diverged for record in records):
+        parts.append(Text(f"training has diverged in {num:,} of the tasks", style="yellow"))
     parts += [Text(), _figures(records, sign), Text(), *_sessions(records, sign)]
     for name in run.probes:
         own = [dataclasses.replace(r, hits=r.probes[name]) for r in records]

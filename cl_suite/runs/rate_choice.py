@@ -116,7 +116,7 @@ class RateChoice:
         if self.rate != NONE:
             return f"learning rate: {self.rate:g} ({cost})"
         return (
-            "learning rate: none, because no rate gains more than chance explains; the base "
+            "learning rate: none, because no rate gains more than its standard error; the base "
             f"session keeps the network as it is ({cost})"
         )
 
@@ -138,7 +138,7 @@ class RateChoice:
             choice = cls(**fields, candidates=candidates)
             numbers = [choice.rate, *(each.rate for each in candidates)]
             if not all(math.isfinite(number) and number >= 0 for number in numbers):
-                raise ValueError("a rate is no number")
+                raise ValueError("a rate is not a number")
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"not a choice of a learning rate ({error})") from error
         return choice

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import Stream, StreamInfo
-from cl_suite.distributed.group import from_first
+from cl_suite.distributed.group import PeerError, from_first
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation import joined
 from cl_suite.engine.training import TrainingConfig
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.methods.episodes.tuning import LEAST_IMAGES
 from cl_suite.models.classifier import Classifier
 from cl_suite.randomness import seeded
@@ -103,6 +104,11 @@ def choose_rate(
         UserError: if the strategy cannot learn with these settings.
     """
     start, rates = time.perf_counter(), RATES[config.training.optimizer]
+    if stream.info.kind != "class" or UNLABELLED in stream.train[0].targets:
+        raise UserError(
+            f"{option('training.lr', 'auto')} needs a stream of new classes with labels, and "
+            f"'{stream.info.name}' is of another kind; pass a number"
+        )
     usable = usable_classes(torch.tensor(stream.train[0].targets))
     if usable < LEAST_CLASSES:
         choice = RateChoice(
@@ -139,7 +145,7 @@ class Trials:
         self.base_share = base_share(stream.info)
         self.steps = steps_an_epoch(len(stream.train[0]), config.training.batch_size)
         self.epochs = math.ceil(SHARE_OF_EPOCHS * config.training.base_epochs)
-        self.passes = 0
+        self.passes = _Passes()
         self.model = copy.deepcopy(model)
         stored = behind_frozen_blocks(
             Stream(stream.info, stream.train[:1], ()),
@@ -149,7 +155,7 @@ class Trials:
             device=config.device,
         )
         self.base = stream if stored is None else stored.stream
-        self.passes += 0 if stored is None else stored.passes
+        self.passes.num += 0 if stored is None else stored.passes
 
     def choice(self, rates: tuple[float, ...]) -> RateChoice:
         """Return the choice among these rates and no tuning."""
@@ -162,7 +168,7 @@ class Trials:
             if number == 0:
                 going_on = best_rates(compared(found, self.base_share), FINALISTS)
         candidates = compared(found, self.base_share)
-        return RateChoice(decide(candidates), tuple(candidates), self.epochs, self.passes)
+        return RateChoice(decide(candidates), tuple(candidates), self.epochs, self.passes.num)
 
     def _cut(self, number: int) -> Stream:
         seed = (self.config.seed * STREAMS + number) % 2**63
@@ -171,7 +177,7 @@ class Trials:
     def _trial(self, fake: Stream, rate: float) -> Trial:
         training = self._recipe(fake, rate)
         model, strategy = copy.deepcopy((self.model, self.config.strategy))
-        model.backbone.register_forward_hook(self._count)
+        model.backbone.register_forward_hook(self.passes)
         last = fake.info.num_sessions - 1
         with seeded(self.config.seed):
             engine = Engine(fake, model, strategy, training, device=self.config.device)
@@ -179,6 +185,8 @@ class Trials:
                 for session in range(last + 1):
                     engine.train_session(session)
                 found = joined(engine.predictions(last, "classifier"))
+            except PeerError:
+                raise  # all processes end
             except (UserError, RuntimeError, ValueError, ArithmeticError):
                 if not has_diverged(engine.model):
                     raise
@@ -205,8 +213,19 @@ class Trials:
     def _is_base(self, fake: Stream, labels: Tensor) -> Tensor:
         return torch.isin(labels, torch.tensor(fake.info.session_classes[0]))
 
-    def _count(self, module: nn.Module, inputs: tuple[Any, ...], features: Tensor) -> None:
-        self.passes += len(features)
+
+class _Passes:
+    """Counts the images that pass through a network and through its copies."""
+
+    def __init__(self) -> None:
+        self.num = 0
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], features: Tensor) -> None:
+        self.num += len(features)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Passes:
+        # a strategy may copy its network: the copies' passes count too
+        return self
 
 
 def base_share(info: StreamInfo) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from cl_suite.avalanche.plugin_state import UnsaveableError
@@ -19,7 +19,6 @@ from cl_suite.distributed.group import (
 from cl_suite.distributed.group import start as join_processes
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation import joined
-from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.engine.session import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.learner.trained import Album, album_of
@@ -49,26 +48,21 @@ from cl_suite.runs.confusion_file import is_pictured, store_confusion
 from cl_suite.runs.early import check_pair
 from cl_suite.runs.finished import finished_line
 from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.forecast import Pace, training_line, training_notes
-from cl_suite.runs.info import peak_memory, run_info
+from cl_suite.runs.folder_run import FolderRun
+from cl_suite.runs.forecast import Pace
+from cl_suite.runs.info import run_info
 from cl_suite.runs.listener import Listener, Listeners, WatchedRun
-from cl_suite.runs.lock import Ownership, locked
+from cl_suite.runs.lock import locked
 from cl_suite.runs.measure_log import MeasureLog
 from cl_suite.runs.rate_trials import recipe_of
 from cl_suite.runs.refusals import plain_divergence, plain_refusals
-from cl_suite.runs.replacing import discard_old, put_back, recover, set_aside
+from cl_suite.runs.replacing import recover
 from cl_suite.runs.saved_model import save_learner, save_model
 from cl_suite.runs.task_run import TaskRun, tasks_of
 
 
-class Run:
-    """A run in its folder.
-
-    Args:
-        config: the resolved settings.
-        folder: the run's folder, checked by `prepare_folder`.
-        options: whether to resume from the folder's checkpoint, or to replace its files.
-        listener: is called as the run progresses.
+class Run(FolderRun):
+    """A run of one stream, session by session.
 
     Raises:
         UserError: for bad input, before anything is trained or written.
@@ -77,8 +71,7 @@ class Run:
     def __init__(
         self, config: RunConfig, folder: RunFolder, options: RunOptions, listener: Listener
     ) -> None:
-        self.config, self.folder, self.options = config, folder, options
-        self.listener = listener
+        super().__init__(config, folder, options, listener)
         use_repeatable_kernels(config.device)
         images = build_stream(config)
         check_names(config, images.info)
@@ -116,7 +109,7 @@ class Run:
             "drawn_by_seed": drawn_by_seed(config),
             **chosen,
         }
-        self.resumable, self.replaces = True, False
+        self.resumable = True
         self.pace = Pace()
         goes_on = options.resume and folder.config_file.exists()
         self.finished = goes_on and is_finished(folder, info, model.backbone.weights)
@@ -128,36 +121,13 @@ class Run:
         self.alarm.looks_back(self.epochs)
 
     def place(self) -> str:
-        """Return where the run stands, to be compared with other processes."""
         state, model = self.engine.state, state_digest(self.engine.model).hex()
         data = self.stream.info.fingerprint
         return f"{self.finished} {state.session} {state.epochs_done} {data} {model}"
 
-    def go(self) -> None:
-        """Run the remaining sessions; a run that this one replaces comes back if it fails early."""
-        if self.finished:
-            self.listener.says(finished_line(self.folder))
-            return
-        if self.options.overwrite:
-            # only now, after all checks
-            set_aside(self.folder)
-            self.replaces = True
-        try:
-            self._start()
-            self.alarm.acts()
-            for session in range(len(self.log.records), self.stream.info.num_sessions):
-                with plain_divergence(self.engine.model, self.config.strategy_name):
-                    self._session(session)
-            self._finish()
-        except BaseException:
-            if self.replaces:
-                put_back(self.folder)
-            raise
-
     def _start(self) -> None:
         self.run_info |= self.alarm.entries()
-        self.folder.write_start(self.run_info, self.config.text)
-        self.owner = Ownership(self.folder, self.config.text, self.run_info["id"])
+        self._take_folder()
         self.listener.starts(
             WatchedRun(
                 self.folder,
@@ -170,20 +140,17 @@ class Run:
                 session_sizes=[len(samples) for samples in self.stream.train],
             )
         )
-        for note in self.stream.info.notes:
-            self.listener.says(f"note: {note}")
-        if (digest := self.engine.model.backbone.weights) is not None:
-            source = self.config.model.weights or f"published for '{self.config.model.backbone}'"
-            self.listener.says(f"backbone weights: {source}, digest {digest[:12]}")
-        self.listener.says(training_line(self.engine))
-        for note in training_notes(self.engine):
-            self.listener.says(note)
-        if (measured_by := self.run_info["measured_by"]) != IN_WORDS["classifier"]:
-            self.listener.says(f"note: accuracies are those of {measured_by}")
+        self._say_facts(self.stream.info, self.engine)
         self.alarm.says()
         damage = drop_damaged_base(self.folder) if is_first() and self.log.records else None
         if damage is not None:
             self.listener.says(f"note: {damage}; it is deleted, so no run can --start-from it")
+
+    def _work(self) -> None:
+        self.alarm.acts()
+        for session in range(len(self.log.records), self.stream.info.num_sessions):
+            with plain_divergence(self.engine.model, self.config.strategy_name):
+                self._session(session)
 
     def _session(self, session: int) -> None:
         state = self.engine.state
@@ -279,12 +246,6 @@ class Run:
             return
         self._stand_alone()
 
-    def _stand_alone(self) -> None:
-        """Delete the run that this one replaces: this one can go on by itself now."""
-        if self.replaces:
-            self.replaces = False
-            discard_old(self.folder)
-
     def _finish(self) -> None:
         self.owner.check()
         if is_first():
@@ -293,13 +254,7 @@ class Run:
                 reason = self._save_learner()
             self.run_info |= {"no_learner": reason} if reason else {}
         self.listener.ends(self.engine.model.head)
-        self.run_info |= {
-            "finished": True,
-            "seconds_train": sum(r.seconds_train for r in self.log.records),
-            "seconds_eval": sum(r.seconds_eval for r in self.log.records),
-            "peak_memory_bytes": peak_memory(),
-        }
-        self.folder.write_run_info(self.run_info)
+        self._write_end(self.log.records)
         self._stand_alone()
 
     def _save_learner(self) -> str | None:
@@ -313,11 +268,18 @@ class Run:
             return reason
 
 
-def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = ()) -> RunFolder:
+def run(
+    config: RunConfig,
+    options: RunOptions,
+    listeners: Sequence[Listener] = (),
+    *,
+    made: Callable[[FolderRun], None] | None = None,
+) -> RunFolder:
     """Run one configuration to its end and return its folder.
 
     Args:
         listeners: listeners of the run; see `cl_suite.registry.make_listeners` for the usual ones.
+        made: is given the run before it starts.
 
     Raises:
         UserError: for bad input, an occupied folder, a damaged checkpoint or a full disk.
@@ -345,6 +307,8 @@ def run(config: RunConfig, options: RunOptions, listeners: Sequence[Listener] = 
                         "the processes of this run do not agree on where it stands; give all of "
                         f"them the same '{folder.path}', the same data and the same weights"
                     )
+                if made is not None:
+                    made(run)
                 run.go()
                 wait_for_all()
             else:

@@ -31,6 +31,7 @@ class TaskRecord:
         hits: after session `i`, the test images of each session up to `i` predicted correctly.
         data: fingerprint of the task's stream.
         probes: hits of additional probes, by name.
+        diverged: whether training left weights that are not finite.
     """
 
     task: int
@@ -40,6 +41,7 @@ class TaskRecord:
     seconds_eval: float
     data: str
     probes: Mapping[str, Rows] = field(default_factory=dict)
+    diverged: bool = False
 
     @property
     def figures(self) -> Headline:
@@ -60,6 +62,7 @@ class TaskRecord:
             "seconds_train": round(self.seconds_train, 4),
             "seconds_eval": round(self.seconds_eval, 4),
             "data": self.data,
+            "diverged": self.diverged,
         }
 
     @staticmethod
@@ -77,6 +80,7 @@ class TaskRecord:
             seconds_eval=float(content["seconds_eval"]),
             data=str(content["data"]),
             probes={str(name): _rows(rows) for name, rows in content["probes"].items()},
+            diverged=bool(content.get("diverged", False)),
         )
         for rows in (record.hits, *record.probes.values()):
             as_hits(rows, record.images)

@@ -12,7 +12,6 @@ from cl_suite.data.stream import Stream
 from cl_suite.distributed.group import PeerError
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation import Predictions
-from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.errors import UserError
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.digest import state_digest
@@ -21,14 +20,11 @@ from cl_suite.randomness import use_repeatable_kernels
 from cl_suite.runs.assemble import build_tasks
 from cl_suite.runs.checks import changed_data, check_names, check_stream, other_weights
 from cl_suite.runs.config import RunConfig, RunOptions
-from cl_suite.runs.finished import finished_line
 from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.forecast import training_line, training_notes
-from cl_suite.runs.info import peak_memory, run_info
+from cl_suite.runs.folder_run import FolderRun
+from cl_suite.runs.info import run_info
 from cl_suite.runs.listener import Listener, WatchedTasks
-from cl_suite.runs.lock import Ownership
 from cl_suite.runs.refusals import has_diverged, plain_divergence
-from cl_suite.runs.replacing import discard_old, put_back, set_aside
 from cl_suite.runs.task_records import TaskRecord, TasksFile, means
 from cl_suite.runs.task_streams import FreshModels, TaskStreams
 
@@ -41,18 +37,12 @@ def tasks_of(config: RunConfig) -> Sequence[int] | None:
     return found
 
 
-class TaskRun:
+class TaskRun(FolderRun):
     """A run over many few-shot tasks in its folder.
 
     Data are read and the network is built once. Each task starts from the same weights, strategy
     and random numbers, as a single run of the task does. Its figures are one line of
     `tasks.jsonl`; networks are not kept.
-
-    Args:
-        config: the resolved settings, with a range of tasks.
-        folder: the run's folder, checked by `prepare_folder`.
-        options: whether to resume after the tasks done, or to replace the folder's files.
-        listener: is called as the run progresses.
 
     Raises:
         UserError: for bad input, before anything is trained or written.
@@ -61,15 +51,13 @@ class TaskRun:
     def __init__(
         self, config: RunConfig, folder: RunFolder, options: RunOptions, listener: Listener
     ) -> None:
-        self.config, self.folder, self.options = config, folder, options
-        self.listener = listener
+        super().__init__(config, folder, options, listener)
         self.tasks: Sequence[int] = tasks_of(config) or ()
         self._check()
         use_repeatable_kernels(config.device)
         self.draw = build_tasks(config)
         self.file = TasksFile(folder.tasks_file)
         self.records: list[TaskRecord] = []
-        self.replaces, self.diverged = False, 0
         first = self.draw(self.tasks[0])
         check_names(config, first.info)
         check_stream(config, first)
@@ -83,34 +71,12 @@ class TaskRun:
         }
         # of all tasks, once they are done
         self.run_info["stream"] |= {"fingerprint": ""}
-        self.finished = False
         if options.resume and folder.config_file.exists():
             self._load()
 
     def place(self) -> str:
-        """Return where the run stands, to be compared with other processes."""
         model, data = state_digest(self.engine.model).hex(), self.images.info.fingerprint
         return f"{self.finished} {len(self.records)} {data} {model}"
-
-    def go(self) -> None:
-        """Run the remaining tasks; a run that this one replaces comes back if it fails early."""
-        if self.finished:
-            self.listener.says(finished_line(self.folder))
-            return
-        if self.options.overwrite:
-            # only now, after all checks
-            set_aside(self.folder)
-            self.replaces = True
-        try:
-            self._start()
-            done = {record.task for record in self.records}
-            for task, images, stream in self.streams.of([t for t in self.tasks if t not in done]):
-                self._task(task, images, stream)
-            self._finish()
-        except BaseException:
-            if self.replaces:
-                put_back(self.folder)
-            raise
 
     def _check(self) -> None:
         given = f"--scenario.task {self.config.scenario.task}"
@@ -171,22 +137,17 @@ class TaskRun:
         )
 
     def _start(self) -> None:
-        self.folder.write_start(self.run_info, self.config.text)
+        self._take_folder()
         self.file.drop_half_line()
-        self.owner = Ownership(self.folder, self.config.text, self.run_info["id"])
         watched = WatchedTasks(self.folder, self.config, self.first.info, self.tasks, self.records)
         self.listener.tasks_start(watched)
-        for note in self.first.info.notes:
-            self.listener.says(f"note: {note}")
-        if (digest := self.engine.model.backbone.weights) is not None:
-            source = self.config.model.weights or f"published for '{self.config.model.backbone}'"
-            self.listener.says(f"backbone weights: {source}, digest {digest[:12]}")
-        self.listener.says(f"each task: {training_line(self.engine)}")
-        for note in training_notes(self.engine):
-            self.listener.says(note)
-        if (measured_by := self.run_info["measured_by"]) != IN_WORDS["classifier"]:
-            self.listener.says(f"note: accuracies are those of {measured_by}")
+        self._say_facts(self.first.info, self.engine, each="each task: ")
         del self.engine, self.images
+
+    def _work(self) -> None:
+        done = {record.task for record in self.records}
+        for task, images, stream in self.streams.of([t for t in self.tasks if t not in done]):
+            self._task(task, images, stream)
 
     def _task(self, task: int, images: Stream, stream: Stream) -> None:
         engine = self._engine(images, stream)
@@ -196,15 +157,15 @@ class TaskRun:
             raise
         except UserError as error:
             raise UserError(f"task {task}: {error}") from error
-        if has_diverged(engine.model):
-            self._note_divergence(task)
+        if record.diverged and not any(each.diverged for each in self.records):
+            self.listener.says(
+                f"note: weights are not finite after task {task}: training has diverged; lower "
+                "--training.lr"
+            )
         self.owner.check()
         self.file.append(record)
         self.records.append(record)
-        if self.replaces:
-            # this run can go on by itself now
-            self.replaces = False
-            discard_old(self.folder)
+        self._stand_alone()
         self.ends(engine.model)
         self.listener.task_ends(record)
 
@@ -231,15 +192,8 @@ class TaskRun:
             seconds_eval=test,
             data=data,
             probes=hits,
+            diverged=has_diverged(engine.model),
         )
-
-    def _note_divergence(self, task: int) -> None:
-        self.diverged += 1
-        if self.diverged == 1:
-            self.listener.says(
-                f"note: weights are not finite after task {task}: training has diverged; lower "
-                "--training.lr"
-            )
 
     def _finish(self) -> None:
         self.owner.check()
@@ -247,16 +201,12 @@ class TaskRun:
         data = hashlib.sha256("".join(record.data for record in in_order).encode()).hexdigest()
         self.run_info["stream"] |= {"fingerprint": data}
         self.listener.tasks_end()
-        self.run_info |= {
-            "finished": True,
-            "tasks": len(self.records),
-            "figures": {name: _in_json(each) for name, each in means(self.records).items()},
-            "diverged": self.diverged,
-            "seconds_train": sum(record.seconds_train for record in self.records),
-            "seconds_eval": sum(record.seconds_eval for record in self.records),
-            "peak_memory_bytes": peak_memory(),
-        }
-        self.folder.write_run_info(self.run_info)
+        self._write_end(
+            self.records,
+            tasks=len(self.records),
+            figures={name: _in_json(each) for name, each in means(self.records).items()},
+            diverged_tasks=sum(record.diverged for record in self.records),
+        )
 
 
 def _hits_row(found: Sequence[Predictions]) -> tuple[int, ...]:

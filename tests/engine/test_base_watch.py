@@ -105,7 +105,7 @@ def test_a_loss_of_equal_features_is_looked_at_in_any_network() -> None:
     found = judged(None, shuffled(), *flat)
     assert found is not None
     assert (found.verdict, found.before) == ("collapsed", None)
-    # a head that does not learn is no collapse of the features
+    # a head that does not learn does not mean that the features collapsed
     found = judged(None, separated(), *flat)
     assert found is not None
     assert found.verdict == "fine"

@@ -81,7 +81,7 @@ def _efficientnet() -> nn.Module:
 
 
 class Uneven(nn.Module):
-    """A network whose dropout acts on what is no batch, but is as long as one process's share."""
+    """A network whose dropout acts on a weight that has as many rows as one process's share."""
 
     def __init__(self) -> None:
         super().__init__()

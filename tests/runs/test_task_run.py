@@ -170,6 +170,18 @@ def test_a_stopped_run_goes_on_with_the_next_task(tmp_path: Path) -> None:
     assert infos[0]["figures"]["last"]["num"] == 4
 
 
+def test_diverged_tasks_are_counted_across_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cl_suite.runs.task_run.has_diverged", lambda model: True)
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(tmp_path, "0..2", pair=CFSL, listeners=[Stop(after=2)])
+    folder = run_tasks(tmp_path, "0..2", pair=CFSL, resume=True)
+    assert json.loads((folder / "run.json").read_text())["diverged_tasks"] == 3
+    assert main(["show", str(folder)]) == 0
+    assert "training has diverged in 3 of the tasks" in capsys.readouterr().out
+
+
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     run_tasks(tmp_path, "0..1", pair=CFSL)
     again = Stop()

@@ -66,7 +66,6 @@ class Drive:
                 one.tries += 1
                 one.begun = False
                 self.pool.start(one.job)
-                self._notice_begun()
 
     def _notice_begun(self) -> None:
         for one in self.progress.values():

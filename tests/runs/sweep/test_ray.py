@@ -74,7 +74,7 @@ def test_a_killed_worker_s_run_goes_on_on_another_one(tmp_path: Path, two_worker
     found = Drive(jobs, RayPool(), watcher, done=done, retries=0).go()
     assert watcher.done
     assert [one.state for one in found] == ["finished", "finished"]
-    # the worker's end is no failure of the run, so it needs no retry
+    # the worker's end does not count as a failure of the run, so it needs no retry
     assert [(one.lost, one.tries) for one in found] == [(1, 2), (0, 1)]
     for seed, trial in enumerate(plan.trials):
         alone = run(tmp_path / "alone", seed=seed, **more)

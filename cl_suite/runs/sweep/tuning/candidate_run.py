@@ -16,15 +16,10 @@ from cl_suite.errors import UserError, on_command_line
 from cl_suite.metrics.headline import headline
 from cl_suite.runs.arguments import names_in
 from cl_suite.runs.base_classes import SUFFIX, BaseClassesOnly, Cut
-from cl_suite.runs.checks import prepare_folder
 from cl_suite.runs.config import RunConfig, RunOptions, resolve
-from cl_suite.runs.early import check_pair
-from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.folder_run import FolderRun
 from cl_suite.runs.listener import Listener, WatchedRun
-from cl_suite.runs.lock import locked
-from cl_suite.runs.refusals import plain_refusals
-from cl_suite.runs.replacing import recover
-from cl_suite.runs.run import Run
+from cl_suite.runs.run import Run, run
 from cl_suite.runs.sweep.tuning.epoch_figure import ClassMeanFigure
 from cl_suite.runs.sweep.tuning.figures_file import FiguresFile, Step, step_of
 
@@ -40,8 +35,9 @@ class Measuring(Listener):
         self.base_steps = base_steps
         self.class_means: ClassMeanFigure | None = None
 
-    def watches(self, run: Run) -> None:
+    def watches(self, run: FolderRun) -> None:
         """Learn where the network is."""
+        assert isinstance(run, Run), "a sweep refuses ranges of tasks with select"
         training = run.config.training
         self.class_means = ClassMeanFigure(
             run.stream, run.engine.model, training.eval_batch_size, run.engine.device
@@ -96,16 +92,8 @@ def run_candidate(config: RunConfig, options: RunOptions, base_steps: int) -> No
     Raises:
         UserError: for what a run would refuse.
     """
-    folder, listener = RunFolder.of(config, options), Measuring(base_steps)
-    with plain_refusals():
-        check_pair(config)
-        with locked(folder.path) as is_locked:
-            if is_locked:
-                recover(folder)
-            if prepare_folder(folder, config, options):
-                run = Run(config, folder, options, listener)
-                listener.watches(run)
-                run.go()
+    listener = Measuring(base_steps)
+    run(config, options, [listener], made=listener.watches)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cl_suite.avalanche import api
 from cl_suite.data.cut import rows_by_class
 from cl_suite.data.samples import Samples
 from cl_suite.data.stream import Stream
-from cl_suite.features.source import FeatureSource, Part
+from cl_suite.features.source import Batches, FeatureSource, Part
 from cl_suite.methods.episodes.tuning import FakeTask, fake_figures
 from cl_suite.models.classifier import Classifier
 
@@ -43,12 +45,8 @@ class ClassMeanFigure:
         Each class has the same weight.
         """
         sessions = range(len(self.stream.train))
-        shots = [self.source.features(session, "train") for session in sessions]
-        tests = [self.source.features(session, "test") for session in sessions]
-        features = F.normalize(torch.cat([found[0] for found in tests]).double(), dim=1)
-        labels = torch.cat([found[1] for found in tests])
-        learned = F.normalize(torch.cat([found[0] for found in shots]).double(), dim=1)
-        classes = torch.cat([found[1] for found in shots])
+        learned, classes = _whole(self.source.batches(sessions, "train"))
+        features, labels = _whole(self.source.batches(sessions, "test"))
         means = torch.stack([learned[classes == c].mean(0) for c in (*self.base, *self.new)])
         scores = features @ F.normalize(means, dim=1).T
         task = FakeTask(
@@ -68,6 +66,13 @@ class ClassMeanFigure:
         samples = self.sets[part][session]
         transform = self.stream.info.eval_transform
         return api.dataset(samples, transform, transform, range(len(samples)))
+
+
+def _whole(sessions: Sequence[Batches]) -> tuple[Tensor, Tensor]:
+    """Return the features of unit length `(n, dim)` and the class ids `(n,)` of all batches."""
+    parts = [batch for batches in sessions for batch in batches]
+    features = torch.cat([part[0] for part in parts]).double()
+    return F.normalize(features, dim=1), torch.cat([part[1] for part in parts])
 
 
 def _first(samples: Samples) -> Samples:

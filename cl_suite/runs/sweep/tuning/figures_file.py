@@ -7,7 +7,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cl_suite.errors import UserError
 from cl_suite.metrics.headline import Headline
+from cl_suite.storage.lines import Lines
 
 NAME = "figures.jsonl"
 
@@ -48,11 +50,11 @@ def step_of(step: int, found: Headline, done: bool) -> Step:
 def read_steps(folder: Path) -> list[Step]:
     """Return what a candidate's folder holds; a line that is half written is left out."""
     try:
-        lines = (folder / NAME).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        whole = Lines(folder / NAME).whole()
+    except UserError:
         return []
     found = []
-    for line in lines:
+    for line in whole.splitlines():
         try:
             found.append(Step(**json.loads(line)))
         except (ValueError, TypeError):
@@ -65,25 +67,17 @@ class FiguresFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        self.lines = Lines(self.path)
+        # without the half line that a kill may have left
+        self.lines.cut(len(self.lines.whole()))
         steps = read_steps(folder)
         self.last = steps[-1].step if steps else 0
-        if self.path.exists():
-            # without the half line that a kill may have left
-            self._write("".join(_line(step) for step in steps), "w")
 
     def add(self, step: Step) -> None:
         """Append figures, unless those of this step are there."""
         if step.step > self.last:
             self.last = step.step
-            self._write(_line(step), "a")
-
-    def _write(self, text: str, mode: str) -> None:
-        with self.path.open(mode, encoding="utf-8") as file:
-            file.write(text)
-
-
-def _line(step: Step) -> str:
-    return f"{json.dumps(asdict(step))}\n"
+            self.lines.append(json.dumps(asdict(step)))
 
 
 def _defined(value: float) -> float | None:
