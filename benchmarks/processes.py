@@ -37,9 +37,10 @@ from cl_suite.testing.several import in_processes
 
 WORKS = {  # network, input shape, batch size, whether BatchNorm is synchronised
     "conv4, 28 pixels": ("conv4", (1, 28, 28), 128, True),
+    "conv4, 84 pixels": ("conv4", (3, 84, 84), 128, True),
     "ResNet-18, 32 pixels": ("resnet18", (3, 32, 32), 128, True),
-    "ResNet-18, 84 pixels": ("resnet18", (3, 84, 84), 64, True),
-    "ResNet-18, 84 pixels, BatchNorm by process": ("resnet18", (3, 84, 84), 64, False),
+    "ResNet-18, 84 pixels": ("resnet18", (3, 84, 84), 128, True),
+    "ResNet-18, 84 pixels, BatchNorm by process": ("resnet18", (3, 84, 84), 128, False),
 }
 BANK = "bank, EfficientNet-Lite0, 224 pixels"
 

@@ -84,6 +84,7 @@ class _Share(Function):
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         # a tensor without gradient stays so: an optimiser leaves it alone
         ctx.set_materialize_grads(False)
+        ctx.layouts = [(tensor.shape, tensor.stride()) for tensor in tensors]
         # a view could lose the strides of dimensions of length 1, and with them the memory order
         return tuple(tensor.detach() for tensor in tensors)
 
@@ -95,12 +96,36 @@ class _Share(Function):
             if gradient is not None:
                 kinds.setdefault((gradient.dtype, gradient.device), []).append(place)
         for places in kinds.values():
-            parts = [g for place in places if (g := gradients[place]) is not None]
-            total = _Sum.apply(torch.cat([part.reshape(-1) for part in parts]))
+            parts = [
+                _flat(gradient, ctx.layouts[place][1])
+                for place in places
+                if (gradient := gradients[place]) is not None
+            ]
+            total = _Sum.apply(torch.cat(parts))
             pieces = torch.split(total, [part.numel() for part in parts])
-            for place, piece, part in zip(places, pieces, parts, strict=True):
-                found[place] = piece.view(part.shape)
+            for place, piece in zip(places, pieces, strict=True):
+                found[place] = _unflat(piece, *ctx.layouts[place])
         return tuple(found)
+
+
+def _memory_order(stride: Sequence[int]) -> list[int]:
+    """Return the dimensions of a tensor from the longest step in memory to the shortest."""
+    return sorted(range(len(stride)), key=lambda dim: -stride[dim])
+
+
+def _flat(tensor: Tensor, stride: Sequence[int]) -> Tensor:
+    """Return the numbers of a tensor in the order in which these strides put them in memory.
+
+    A gradient in its weight's own order needs no copy, neither here nor when it is kept.
+    """
+    return tensor.permute(_memory_order(stride)).reshape(-1)
+
+
+def _unflat(numbers: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """Return the tensor of this shape whose numbers `_flat` has put in a row."""
+    order = _memory_order(stride)
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return numbers.view([shape[dim] for dim in order]).permute(back)
 
 
 class _Sum(Function):
