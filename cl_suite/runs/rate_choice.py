@@ -1,8 +1,8 @@
 """The learning rate that a run chooses by itself (`training.lr: auto`): the rule, and its record.
 
 `rate_trials` makes the figures. A rate is compared with no tuning at all on the same samples, so
-what counts is how many samples change sides. The best rate is taken if it gains more than the
-standard error of its gain; otherwise the network stays as it is. Of equal candidates the one with
+what counts is how many samples change sides. The best rate is taken if it gains more than two
+standard errors of its gain; otherwise the network stays as it is. Of equal candidates the one with
 the smaller rate wins.
 """
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from cl_suite.engine.training import TrainingConfig
 
 NONE = 0.0  # the rate of a network that is not tuned
+LEAST_ERRORS = 2.0  # standard errors by which a rate must gain
 RATES: Mapping[str, tuple[float, ...]] = {
     "sgd": (0.003, 0.01, 0.03, 0.1),
     "adamw": (0.00003, 0.0001, 0.0003, 0.001),
@@ -116,7 +117,7 @@ class RateChoice:
         if self.rate != NONE:
             return f"learning rate: {self.rate:g} ({cost})"
         return (
-            "learning rate: none, because no rate gains more than its standard error; the base "
+            "learning rate: none, because no rate gains more than two standard errors; the base "
             f"session keeps the network as it is ({cost})"
         )
 
@@ -167,7 +168,7 @@ def decide(candidates: Sequence[Candidate]) -> float:
     finalists = [each for each in candidates if each.streams == untuned.streams]
     ((rate),) = best_rates(finalists, 1) or [NONE]
     (best,) = [each for each in candidates if each.rate == rate]
-    return rate if best.gain > best.error else NONE
+    return rate if best.gain > LEAST_ERRORS * best.error else NONE
 
 
 def _candidate(

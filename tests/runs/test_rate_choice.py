@@ -52,7 +52,8 @@ def candidate(rate: float, gain: float, error: float = 0.01, streams: int = 3) -
     [
         ([candidate(0.01, 0.2), candidate(0.1, 0.3)], 0.1),
         ([candidate(0.01, 0.3), candidate(0.1, 0.3)], 0.01),  # of equals, the smaller change
-        ([candidate(0.01, 0.02, error=0.03)], NONE),  # chance explains the gain
+        ([candidate(0.01, 0.05, error=0.03)], NONE),  # chance explains the gain
+        ([candidate(0.01, 0.07, error=0.03)], 0.01),
         ([candidate(0.01, -0.2), candidate(0.1, -0.3)], NONE),
         ([candidate(0.01, 0.0, error=0.0)], NONE),  # a tie goes to no tuning
         ([candidate(0.01, 0.2), candidate(0.1, 0.9, streams=1)], 0.01),  # no finalist
