@@ -14,6 +14,11 @@ train. A prototype is the mean over all shots of its class so far, so classes ma
 Differences from the papers or their code:
     - Snell et al. measure squared Euclidean distance. The code of Kowadlo et al. calls its measure
       cosine but computes the dot product, which is also the default here.
+    - A network that dot products have not trained, or not for long, can have class means so unequal
+      in length that the longest win everywhere. A warning says how many class means find
+      themselves. A conv4 trained by cross-entropy reaches 3.6 % by dot and 40.4 % by cosine on
+      100-way tasks of all of Omniglot. One that four epochs of this method trained reaches 21.2
+      and 49.5 % (20 tasks of 16-way, two support sets, seed 0).
     - Theirs stores all support embeddings of a task; running sums give the same means.
     - In training, BatchNorm normalises a whole episode, support and query together.
 """
@@ -21,6 +26,7 @@ Differences from the papers or their code:
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -28,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_suite.errors import option
 from cl_suite.features.stats import ClassStats
 from cl_suite.methods.episodes.fake_sessions import FakeSession, FakeSessionLoader
 from cl_suite.methods.head_plugin import HeadPlugin
@@ -37,6 +44,8 @@ from cl_suite.models.heads.dot import DotHead
 from cl_suite.plugin import Requirements, Template, Within, session_stats
 
 Similarity = Literal["dot", "cosine", "euclid"]
+
+LEAST_FOUND = 0.75  # share of class means that are most similar to themselves, else a warning
 
 
 @dataclass(kw_only=True, eq=False)
@@ -100,11 +109,35 @@ class ProtoNetPlugin(HeadPlugin):
         new = session_stats(template)
         self.stats_ = new if self.stats_ is None else self.stats_.merge(new)
         mean = self.stats_.select(new.classes).mean
+        if not self.base_classes_ and self.similarity == "dot":
+            self._look_at_lengths(mean)
         if self.similarity == "euclid":
             # -||f - p||^2 without -||f||^2, which all classes share
             mean = torch.cat([2 * mean, -(mean**2).sum(1, keepdim=True)], dim=1)
         head.set_rows(new.classes, mean)
         return new.classes
+
+    def _look_at_lengths(self, means: Tensor) -> None:
+        """Warn if most of the class means `(classes, dim)` are more similar to a longer one."""
+        found = int(finds_itself(means).sum())
+        if found < LEAST_FOUND * len(means):
+            warnings.warn(
+                f"by dot product only {found} of {len(means)} class means are most "
+                f"similar to themselves (by cosine {int(finds_itself(F.normalize(means)).sum())}), "
+                f"because long ones win everywhere; pass {option('strategy.similarity', 'cosine')}",
+                stacklevel=2,
+            )
+
+
+def finds_itself(means: Tensor) -> Tensor:
+    """Return whether no class's mean has a larger dot product with a mean than itself, `(n,)`.
+
+    Example:
+        >>> finds_itself(torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 1.0]])).tolist()
+        [False, True, True]
+    """
+    products = means @ means.T
+    return products.diagonal() >= products.amax(1)
 
 
 def draw_episode(

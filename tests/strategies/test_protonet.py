@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -73,6 +74,16 @@ def test_a_class_of_a_single_image_is_its_own_query() -> None:
     single = episode.order[0].tolist().index(0)
     assert episode.support[single].tolist() == [0, 0]
     assert episode.query[single] == 0
+
+
+def test_dot_products_on_a_network_that_was_not_made_for_them_are_told() -> None:
+    engine = engine_with(ProtoNetPlugin())
+    with pytest.warns(UserWarning, match=r"by dot product only \d+ of 5 class means .* 5\)"):
+        engine.train_session(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="by dot product")
+        engine.train_session(1)  # it is said once
+        engine_with(ProtoNetPlugin(similarity="cosine")).train_session(0)
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine", "euclid"])
