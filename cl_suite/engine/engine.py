@@ -5,16 +5,14 @@ The training loop is Avalanche's; two engine plugins run around the strategy's p
 
 from __future__ import annotations
 
-import copy
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cl_suite.avalanche import api, plugin_state
-from cl_suite.data.samples import UNLABELLED
 from cl_suite.data.stream import Stream
 from cl_suite.distributed.group import gathered, size
 from cl_suite.distributed.shares import synchronise_batchnorm
@@ -31,6 +29,7 @@ from cl_suite.engine.session import (
     SessionState,
 )
 from cl_suite.engine.training import TrainingConfig
+from cl_suite.engine.training_data import TrainingData
 from cl_suite.engine.watched_base import WatchedBase
 from cl_suite.errors import UserError
 from cl_suite.features.source import FeatureSource, Part
@@ -74,6 +73,7 @@ class Engine:
         self.model = model.to(device)
         self.plugin = plugin
         self.requirements = requirements_of(plugin)
+        self.data = TrainingData(stream, shows_labels=self.requirements.labels)
         self.training = training
         self.device = torch.device(device)
         self.on_batch = on_batch
@@ -131,10 +131,11 @@ class Engine:
         self.template.train_epochs = self.num_epochs(session)
         self.template.optimizer = self.training.make_optimizer(self.model.parameters(), session)
         self.template.optimized_param_id = None
+        knows_before = session > 0 and self.requirements.labels
         experience = api.lone_experience(
-            self.session_data(session),
+            self.data.session(session),
             session,
-            self.stream.info.seen_classes(session - 1) if session and self.shows_labels else (),
+            self.stream.info.seen_classes(session - 1) if knows_before else (),
             self.stream.info.class_names,
         )
         self.closing.lap()
@@ -175,11 +176,6 @@ class Engine:
             measure: classifier, or a probe: linear or knn.
         """
         return self.measuring.predictions(session, measure)
-
-    @property
-    def shows_labels(self) -> bool:
-        """Whether the strategy sees labels."""
-        return self.requirements.labels
 
     def _compare_processes(self) -> None:
         """Raise `UserError` if another process has learned another model."""
@@ -230,49 +226,11 @@ class Engine:
         if self.on_epoch is not None:
             self.on_epoch(record)
 
-    def session_data(self, session: int, rows: Sequence[int] | None = None) -> Any:
-        """Return one session's training data (or the given rows of it) and nothing else.
-
-        Labels are removed if the strategy does not use them.
-        """
-        info = self.stream.info
-        first = sum(len(s) for s in self.stream.train[:session])
-        samples = self.stream.train[session]
-        chosen = range(len(samples)) if rows is None else rows
-        if rows is not None:
-            samples = samples.select(rows)
-        if not self.shows_labels:
-            samples = copy.copy(samples)
-            samples.targets = [UNLABELLED] * len(samples)
-        ids = [first + row for row in chosen]
-        return api.dataset(samples, info.train_transform, info.eval_transform, ids)
-
-    def gather(self, ids: list[int], group: str) -> Any:
-        """Return the training samples with these stream positions, in this order."""
-        if not ids:
-            return api.empty_dataset()
-        starts = [0]
-        for samples in self.stream.train:
-            starts.append(starts[-1] + len(samples))
-        parts, order = [], []
-        for session in range(len(self.stream.train)):
-            rows = [i - starts[session] for i in ids if starts[session] <= i < starts[session + 1]]
-            if rows:
-                parts.append(self.session_data(session, rows))
-                order += [starts[session] + row for row in rows]
-        position = {sample: place for place, sample in enumerate(order)}
-        joined = api.concatenate(parts).subset([position[i] for i in ids])
-        return joined.with_transforms(group)
-
     def kept_data(self) -> tuple[int, int]:
         """Return how many samples the strategy keeps for later, and their bytes."""
         ids = plugin_state.kept_samples(plugin_state.capture(self.plugin))
         own = answers_of(self.plugin).kept_data()
-        num_bytes, first = own[1], 0
-        for samples in self.stream.train if ids else ():
-            num_bytes += samples.num_bytes([i for i in range(len(samples)) if first + i in ids])
-            first += len(samples)
-        return own[0] + len(ids), num_bytes
+        return own[0] + len(ids), own[1] + self.data.num_bytes(ids)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the full training state, as a tree for `checkpoint.save`."""
@@ -314,7 +272,7 @@ class Engine:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_trained_state(state["model"])
-        plugin_state.restore(self.plugin, state["plugin"], self.gather, self.model)
+        plugin_state.restore(self.plugin, state["plugin"], self.data.gather, self.model)
         self.template.clock.__dict__.update(state["clock"])
         self.template._stop_training = state["stop"]
         set_random_state(state["random"])

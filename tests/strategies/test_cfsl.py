@@ -120,7 +120,7 @@ def test_no_step_leaves_a_random_head_at_chance() -> None:
 
 
 def support_accuracy(engine: Engine, session: int) -> float:
-    data = engine.session_data(session).eval()
+    data = engine.data.session(session).eval()
     with evaluating(engine.model), torch.no_grad():
         x = torch.stack([data[i][0] for i in range(len(data))])
         found = engine.model(x).argmax(1)
@@ -159,7 +159,7 @@ def test_a_saved_memory_comes_back_whole() -> None:
     twin = CFSLPlugin(memory_sets=2)
     twin.load_state_dict(plugin.state_dict())
     assert twin.set_sizes_ == plugin.set_sizes_ == [5, 5]
-    twin.memory_.bind(engine.session_data(0))
+    twin.memory_.bind(engine.data.session(0))
     for mine, theirs in zip(
         plugin.memory_.batch(range(10)), twin.memory_.batch(range(10)), strict=True
     ):

@@ -96,7 +96,7 @@ def test_a_prototype_is_the_mean_over_all_shots_of_all_sessions(similarity: Simi
     model.eval()
     embed = feature_function(model)
     with torch.no_grad():
-        data = [engine.session_data(s).eval() for s in range(2)]
+        data = [engine.data.session(s).eval() for s in range(2)]
         rows = [(x[0], int(x[1])) for part in data for x in (part[i] for i in range(len(part)))]
         features = embed(torch.stack([x for x, _ in rows]))
         means = torch.stack(

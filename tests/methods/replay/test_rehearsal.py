@@ -117,7 +117,7 @@ def test_what_is_kept_is_counted_in_samples_and_bytes() -> None:
 def test_samples_are_chosen_by_the_network_as_the_session_left_it(selection: Any) -> None:
     plugin = RehearsalPlugin(buffer=12, selection=selection)
     engine = train(engine_with(plugin), end=1)
-    data, samples = engine.session_data(0).eval(), engine.stream.train[0]
+    data, samples = engine.data.session(0).eval(), engine.stream.train[0]
     with evaluating(engine.model):
         inputs = torch.stack([data[i][0] for i in range(len(data))])
         features, labels = extract(engine.model.features, [[inputs, torch.tensor(samples.targets)]])
