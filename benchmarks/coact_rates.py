@@ -195,7 +195,12 @@ def main() -> None:
         cells = "  ".join(f"{each:>12}" for each in heading)
         print(f"average / last  {cells}   gain  marks")  # noqa: T201
         gains = [
-            row(name, Runs(ground, settings, options.tuning, out / name), options.seeds, options.rates)
+            row(
+                name,
+                Runs(ground, settings, options.tuning, out / name),
+                options.seeds,
+                options.rates,
+            )
             for name, (ground, settings) in grounds.items()
         ]
     gain = sum(gains) / len(gains)

@@ -28,7 +28,8 @@ Differences from the authors' benchmark:
       used outputs for 20 classes although there are 10.
     - The drawings in the package are 242 of the 1,622 characters: 179, 31 and 32 classes for
       training, validation and testing, in the same proportions. The settings with 200 classes need
-      a folder of images.
+      the whole of Omniglot (`--scenario.source omniglot --scenario.root FOLDER`), shown as those
+      drawings are, or a folder of images.
 """
 
 from __future__ import annotations

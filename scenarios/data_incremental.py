@@ -14,57 +14,45 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import rows_by_class
 from cl_suite.data.pool import Pool
 from cl_suite.data.samples import UNLABELLED, Samples
-from cl_suite.data.sources import Source, read_source
+from cl_suite.data.sources import Source
 from cl_suite.data.stream import Kind, Stream
 from cl_suite.errors import UserError
-from cl_suite.parameters import Parameters, Within
+from cl_suite.parameters import Within
+from cl_suite.scenarios.source_data import SourceData
 
 
 @dataclass(kw_only=True, eq=False)
-class DataIncremental(Parameters):
+class DataIncremental(SourceData):
     """A data set split at random into sessions that each have a part of every class.
 
     Training and test images are dealt class by class, in random order from `seed`. Sessions differ
     in size by at most one image, and so do a class's parts.
 
     Args:
-        source: the data set; "omniglot" comes with the package.
-        root: folder of the data set, see the scenario of that name; not used by "omniglot".
+        source: the data set; "omniglot" comes with the package. "cifar10" is also read from one
+            folder a class; names of test images begin with `test`.
         num_sessions: number of sessions.
         unlabelled_fraction: share of each session's training images without a label (target -100),
             spread evenly over the classes; each class keeps at least one label a session.
         seed: seed of the random split.
-        skip_unreadable: leave out images of source "image_folder" that cannot be read.
-        duplicates: the same picture under several names in source "image_folder": "keep" (all
-            copies in training or all in test), "drop" (use the first) or "refuse".
-        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
-            digits), so that no training image is flipped; null: by the data set.
+        test_fraction: share of each class's images for testing, for source "image_folder", drawn by
+            a fixed seed; 0 tests on the very images that were learned, null for 0.3.
     """
 
     source: Source = "omniglot"
-    root: str | None = None
     num_sessions: Annotated[int, Within(1)] = 5
     unlabelled_fraction: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    skip_unreadable: bool = False
-    duplicates: Duplicates = "keep"
-    mirror_symmetric: bool | None = None
+    test_fraction: Annotated[float, Within(0, 1, open_end=True)] | None = None
 
     kind: ClassVar[Kind] = "data"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
-        pool = read_source(
-            self.source,
-            self.root,
-            skip_unreadable=self.skip_unreadable,
-            duplicates=self.duplicates,
-            mirror_symmetric=self.mirror_symmetric,
-        )
+        pool = self._read(self.source, self.test_fraction)
         train_rows = self._deal(pool, pool.train.targets, "training")
         test_rows = self._deal(pool, pool.test.targets, "test")
         hidden = [

@@ -22,13 +22,15 @@ from cl_suite.data.readers.sound import Features
 from cl_suite.data.readers.sound_split import Recording
 from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.shifts import SHIFTS, shifted
-from cl_suite.data.sources import SOURCES, needed_root, read_source
+from cl_suite.data.sources import SOURCES, check_division, needed_root, refuse_choices
 from cl_suite.data.stream import Kind, Stream, build_stream
 from cl_suite.errors import UserError, option, suggestion
-from cl_suite.parameters import Above, Parameters, Within
+from cl_suite.parameters import Above, Within
+from cl_suite.scenarios.source_data import SourceData
 
 DomainSource = Literal[
     "omniglot",
+    "cifar10",
     "cifar100",
     "mini_imagenet",
     "cub200",
@@ -36,11 +38,13 @@ DomainSource = Literal[
     "domain_folders",
     "spoken_digits",
 ]
+FOLDER_SIZE = 84
+TEST_FRACTION = 0.2  # of domain folders and speakers
 TRAIN, TEST = 0, 1  # part of the noise seed, to give the two different noise
 
 
 @dataclass(kw_only=True, eq=False)
-class DomainIncremental(Parameters):
+class DomainIncremental(SourceData):
     """One session for each domain: folders of domains, shifts of one data set, or speakers.
 
     Every domain has training and test images of all classes. With shifts, every session has all
@@ -49,37 +53,31 @@ class DomainIncremental(Parameters):
     Args:
         source: "domain_folders" (one folder a domain, with one folder of images a class in each,
             the layout of DomainNet), "spoken_digits" (one domain a speaker), or a data set to
-            shift; "omniglot" comes with the package.
-        root: folder of the data, see the scenario of that name; not used by "omniglot".
+            shift; "omniglot" comes with the package. "cifar10" is also read from one folder a
+            class; names of test images begin with `test`.
         domains: folders or speakers in order of arrival, others are left out; null for all, sorted
             by name.
         shifts: shifts of the data set in order of arrival: none, rotate90, rotate180, rotate270,
             invert, blur, low_contrast, noise; null for all.
         seed: seed of the noise and of the training/test split of domain folders.
-        test_fraction: share for testing, of each class's images in a domain folder or of each
-            speaker's takes (the lowest numbers).
-        image_size: height and width of the model's input in pixels, for domain folders.
+        test_root: folder of the test images, for "domain_folders" (with the same domains) and
+            "image_folder"; `root` then has the training images alone.
+        test_fraction: share for testing, of each class's images in a folder or of each speaker's
+            takes (the lowest numbers); null for 0.2, or 0.3 for "image_folder".
         features: features of speech, "log_mel" for small networks, "waveform" (16 kHz) for
             wav2vec2.
         skip_unreadable: leave out files that cannot be read, instead of stopping at the first; for
             folders of images and for speech.
         duplicates: the same picture or sound under several names, in one domain or in several:
             "keep" (all copies in training or all in test), "drop" (use the first) or "refuse".
-        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
-            digits), so that no training image is flipped; null: by the data set.
     """
 
     source: DomainSource = "omniglot"
-    root: str | None = None
     domains: list[Any] | None = None  # YAML reads a name such as 10 or no as something else
     shifts: list[str] | None = None
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    test_fraction: Annotated[float, Above(0, 1, open_end=True)] = 0.2
-    image_size: Annotated[int, Within(2, 4096)] = 84
+    test_fraction: Annotated[float, Above(0, 1, open_end=True)] | None = None
     features: Features = "log_mel"
-    skip_unreadable: bool = False
-    duplicates: Duplicates = "keep"
-    mirror_symmetric: bool | None = None
 
     kind: ClassVar[Kind] = "domain"
 
@@ -122,12 +120,7 @@ class DomainIncremental(Parameters):
 
     def _shifts(self) -> dict[str, Pool]:
         shifts = chosen("shifts", self.shifts, SHIFTS)
-        pool = read_source(
-            self.source,  # type: ignore[arg-type]  # checked above
-            self.root,
-            skip_unreadable=self.skip_unreadable,
-            duplicates=self.duplicates,
-        )
+        pool = self._read(self.source, self.test_fraction)  # type: ignore[arg-type]  # checked
         train, test = pool.load(pool.train), pool.load(pool.test)
 
         def moved(samples: Samples, shift: str, part: int) -> TensorSamples:
@@ -146,13 +139,15 @@ class DomainIncremental(Parameters):
         }
 
     def _folders(self) -> dict[str, Pool]:
-        root = needed_root(self.source, self.root)
-        folders = domain_folders(root)
+        check_division(self.test_root, self.test_fraction)
+        folders = domain_folders(needed_root(self.source, self.root))
+        names = chosen("domains", self.domains, list(folders))
         pools, notes = image_folder.read_together(
-            {name: str(folders[name]) for name in chosen("domains", self.domains, list(folders))},
-            test_fraction=self.test_fraction,
+            {name: str(folders[name]) for name in names},
+            self._test_folders(names),
+            test_fraction=TEST_FRACTION if self.test_fraction is None else self.test_fraction,
             seed=self.seed,
-            image_size=self.image_size,
+            image_size=FOLDER_SIZE if self.image_size is None else self.image_size,
             skip_unreadable=self.skip_unreadable,
             duplicates=self.duplicates,
         )
@@ -167,12 +162,30 @@ class DomainIncremental(Parameters):
             for name, pool in pools.items()
         }
 
+    def _test_folders(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the folder of test images of each domain; none without `test_root`."""
+        if self.test_root is None:
+            return {}
+        folders = domain_folders(self.test_root, parameter="test_root")
+        if lacking := [name for name in names if name not in folders]:
+            raise UserError(
+                f"domain '{lacking[0]}' is in '{self.root}' but not in '{self.test_root}'; add "
+                "images to test on, or name the other domains in domains"
+            )
+        return {name: str(folders[name]) for name in names}
+
     def _speakers(self) -> dict[str, Pool]:
+        refuse_choices(
+            self.source,
+            "has sounds, no images",
+            test_root=self.test_root,
+            image_size=self.image_size,
+        )
         root = needed_root(self.source, self.root)
         pool = sound.read(
             root,
             features=self.features,
-            test_fraction=self.test_fraction,
+            test_fraction=TEST_FRACTION if self.test_fraction is None else self.test_fraction,
             seed=self.seed,
             skip_unreadable=self.skip_unreadable,
             duplicates=self.duplicates,
@@ -198,16 +211,19 @@ def speaker_of(recording: Recording) -> str:
     return recording.speaker
 
 
-def domain_folders(root: str) -> dict[str, Path]:
+def domain_folders(root: str, *, parameter: str = "root") -> dict[str, Path]:
     """Return the folder of each domain by name; raise `UserError` if there is none.
 
     Hidden folders are left out, and links to `root` or a folder above it. Other symbolic links are
     followed.
+
+    Args:
+        parameter: what a message calls the folder.
     """
     folder = Path(root).expanduser()
     layout = "it must hold one folder a domain, each with one folder of images a class"
     if not root or not folder.is_dir():
-        raise UserError(f"root '{root}' is not a folder; {layout}")
+        raise UserError(f"{parameter} '{root}' is not a folder; {layout}")
     top = folder.resolve()
     found = {
         entry.name: entry
@@ -217,7 +233,7 @@ def domain_folders(root: str) -> dict[str, Path]:
         and not top.is_relative_to(entry.resolve())
     }
     if not found:
-        raise UserError(f"root '{root}' has no folder; {layout}")
+        raise UserError(f"{parameter} '{root}' has no folder; {layout}")
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from cl_suite.data import class_images
-from cl_suite.data.class_images import ClassImages
+from cl_suite.data.class_images import ClassImages, ImageSource
 from cl_suite.data.copies import Duplicates
 from cl_suite.data.few_shot_tasks import LAST_TASK, class_split, task_range
 from cl_suite.data.stream import Stream
@@ -16,19 +16,24 @@ from cl_suite.parameters import Parameters, Within
 
 @dataclass(kw_only=True, eq=False)
 class LabelledImages(Parameters):
-    """The images of a folder of class folders, or the drawings in the package.
+    """The images of a folder of class folders, or Omniglot's drawings.
 
     Args:
-        root: folder of class folders; null for the drawings that come with the package.
+        source: what `root` holds: "image_folder" (class folders) or "omniglot" (Omniglot's own
+            `images_background/` and `images_evaluation/`, or the folders of alphabets); null for
+            class folders if there is a root, else for the drawings that come with the package.
+        root: folder of the images; null for the drawings that come with the package.
         split_seed: seed of the class split; the pretraining and its tasks need the same.
         image_size: height and width in pixels; drawings have 28.
-        skip_unreadable: leave out images that cannot be read, instead of stopping at the first.
-        duplicates: what to do with the same picture under several names: "drop" (use the first),
-            "refuse", or "keep", which lets a task test a copy of what it shows.
+        skip_unreadable: leave out images of class folders that cannot be read, instead of stopping
+            at the first.
+        duplicates: what to do with the same picture under several names in them: "drop" (use the
+            first), "refuse", or "keep", which lets a task test a copy of what it shows.
         mirror_symmetric: False if a mirrored image of the folder may belong to another class
             (signs, letters, digits), so that no training image is flipped.
     """
 
+    source: ImageSource | None = None
     root: str | None = None
     split_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     image_size: Annotated[int, Within(2, 4096)] = 84
@@ -39,6 +44,7 @@ class LabelledImages(Parameters):
     def _images(self, *, augment: bool) -> ClassImages:
         return class_images.read(
             self.root,
+            source=self.source,
             image_size=self.image_size,
             augment=augment,
             skip_unreadable=self.skip_unreadable,

@@ -100,13 +100,7 @@ class ImageFolder(Parameters):
 
     def _notes(self, pool: Pool) -> tuple[str, ...]:
         order = order_note(pool.class_names) if self.class_order == "name" else ()
-        if pool.test is not pool.train:
-            return order
-        return (
-            *order,
-            "test_fraction is 0: accuracies are on the very images that were learned, not on new "
-            "ones",
-        )
+        return order if pool.test is not pool.train else (*order, image_folder.SAME_IMAGES)
 
     def _order(self, pool: Pool, listed: list[Any] | None) -> list[int]:
         names = pool.class_names

@@ -1,32 +1,49 @@
 """Rehearsal with knowledge distillation from the network at the end of the last session.
 
-The distillation baselines for continual spoken language understanding (Cappellazzo et al., arXiv
-2305.13899 and 2211.08161), in the form of a classifier. The student is trained with cross-entropy
-on new and kept samples, which are shuffled into the session's data as in the papers
-(`replay: union`). `R` are a batch's samples of earlier sessions' classes; `f` are
-features and `l` logits, with index `s` for the student and `t` for the teacher. One or more of
-these terms are added:
+The methods of two papers by Cappellazzo et al., for a classifier. The earlier paper classifies
+intents ("An Investigation of the Combination of Rehearsal and Knowledge Distillation in Continual
+Learning for Spoken Language Understanding", arXiv 2211.08161). The later one predicts sequences
+("Sequence-Level Knowledge Distillation for Class-Incremental End-to-End Spoken Language
+Understanding", arXiv 2305.13899). The student is trained with cross-entropy on new and kept
+samples, which are shuffled into the session's data as in the papers (`replay: union`). `B` is a
+batch, `R` its samples of earlier sessions' classes; `f` are features and `l` logits, with index `s`
+for the student and `t` for the teacher in eval mode. One or more of these terms are added:
 
-    feature   mean_{R, coordinates} (f_s - f_t)^2                       "audio-KD"
-    logit     T^2 mean_R KL( softmax(l_t / T) || softmax(l_s / T) )     "tok-KD", and the logit KD
-              over the columns of the earlier sessions' classes         of the classifier
-    label     mean_R CE( l_s, argmax l_t )                              "S-KD"
+    feature   mean_{R, coordinates} (f_s - f_t)^2                       both; "audio-KD"
+    logit     T^2 mean_R KL( softmax(l_t / T) || softmax(l_s / T) )     both; "tok-KD", here over
+              over the columns of the earlier sessions' classes         classes instead of tokens
+    label     mean_R CE( l_s, argmax l_t )                              the later; "S-KD"
 
-    alpha = ln(n_old / n_all + 1)
-    L = (1 - alpha) L_CE + alpha L_KD           with one of them
-    L = L_CE + alpha (L_KD + L_KD' ...)         with several
+The weight `w` of distillation (`distill_weight`):
 
-`n_old` counts the classes of earlier sessions, `n_all` these and the session's own. In the first
-session, L is the cross-entropy.
+    rehearsed   w = sqrt(|R| / |B|)         of the earlier paper's program, for terms over `R`
+    classes     w = ln(n_old / n_all + 1)   of the same program for terms over all of `B`; that the
+                                            later paper takes it for terms over `R` is reconstructed
+
+`n_old` counts the classes of earlier sessions, `n_all` these and the session's own. The form of the
+sum (`distill_form`):
+
+    earlier     L = (1 - w) L_CE + w L_KD                   with one term
+                L = (1 - w) L_CE + w (L_KD + L_KD' ...)     with several
+                logit is a mean over classes too: its KL is divided by `n_old`
+    later       L = (1 - w) L_CE + w L_KD                   with one term
+                L = L_CE + w (L_KD + L_KD' ...)             with several; reconstructed
+
+In the first session, L is the cross-entropy. The earlier paper as its program has it is
+`distill_weight: rehearsed`, `distill_form: earlier`, `distill_temperature: 1`. The defaults are the
+later paper's as far as it is known; no program of it was found.
 
 Differences from the papers:
-    - A classifier makes one decision, their decoder one for each token. So "logit" compares the
-      distributions over classes instead of those over next tokens. "label" uses the teacher's
-      class; theirs uses the sequence that a beam search finds.
-    - Features are the classifier's inputs; theirs are the encoder's outputs.
-    - The teacher runs in eval mode.
-    - Their formula is for two terms; here it serves three as well.
-    - The papers do not give the temperature for all experiments; 2 is what Li and Hoiem (2016) use.
+    - A classifier makes one decision, the later paper's decoder one for each token. So "logit"
+      compares the distributions over classes instead of those over next tokens. "label" uses the
+      teacher's class; theirs uses the sequence that a beam search finds.
+    - Features are the classifier's inputs; the later paper's are the encoder's outputs.
+    - Distillation on all samples of a batch, which the earlier paper tries too, is not offered.
+    - The earlier program sends `R` through the student once more for its features, which differs
+      if BatchNorm is in train mode.
+    - The earlier paper has no "label", and neither paper sums three terms.
+    - The program's temperature is 1; the later paper's is not known. The default, 2, is what Li and
+      Hoiem (2016) use.
 """
 
 from __future__ import annotations
@@ -52,6 +69,8 @@ Distill = Literal[
     "logit+label",
     "feature+logit+label",
 ]
+DistillWeight = Literal["classes", "rehearsed"]
+DistillForm = Literal["later", "earlier"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -60,12 +79,18 @@ class KDReplayPlugin(RehearsalPlugin):
 
     Args:
         distill: the teacher's output to match: feature, logit, label, or a sum of them.
-        distill_temperature: temperature `T` of the logits.
+        distill_temperature: temperature `T` of the logits; 1 in the earlier paper's program.
+        distill_weight: weight of distillation: classes, ln(n_old / n_all + 1), or rehearsed,
+            sqrt(|R| / |B|), the earlier paper's.
+        distill_form: form of the sum: later, or earlier (the earlier paper's: cross-entropy gives
+            up its share whatever the number of terms, and logit is a mean over classes too).
     """
 
     replay: Replay = "union"
     distill: Distill = "logit"
     distill_temperature: Annotated[float, Within(1e-3)] = 2.0
+    distill_weight: DistillWeight = "classes"
+    distill_form: DistillForm = "later"
 
     needs_teacher = True
 
@@ -90,13 +115,16 @@ class KDReplayPlugin(RehearsalPlugin):
         teacher = self.teacher(template)
         if teacher is None:
             return
-        session = session_classes(template)
-        weight = distillation_weight(len(self.old_classes), len({*self.old_classes, *session}))
-        terms = self._terms(template, teacher)
-        template.loss = combined(template.loss, terms, weight)
-
-    def _terms(self, template: Template, teacher: nn.Module) -> list[Tensor]:
         rehearsed = self.is_old(template.mb_y)
+        if self.distill_weight == "rehearsed":
+            weight = rehearsed_weight(int(rehearsed.sum()), len(rehearsed))
+        else:
+            classes = {*self.old_classes, *session_classes(template)}
+            weight = class_weight(len(self.old_classes), len(classes))
+        terms = self._terms(template, teacher, rehearsed)
+        template.loss = combined(template.loss, terms, weight, self.distill_form)
+
+    def _terms(self, template: Template, teacher: nn.Module, rehearsed: Tensor) -> list[Tensor]:
         if not rehearsed.any():
             return [template.loss.new_zeros(()) for _ in self.terms]
         with torch.no_grad(), self._tap.autocast:
@@ -106,26 +134,38 @@ class KDReplayPlugin(RehearsalPlugin):
         found = {
             "feature": lambda: feature_distillation(own_features, features),
             "logit": lambda: logit_distillation(
-                own_logits[:, old], logits[:, old], self.distill_temperature
+                own_logits[:, old], logits[:, old], self.distill_temperature, self.distill_form
             ),
             "label": lambda: label_distillation(own_logits, logits, old),
         }
         return [found[term]() for term in self.terms]
 
 
-def distillation_weight(num_old: int, num_all: int) -> float:
-    """Return `alpha`, which grows with the share of earlier classes, from 0 to ln 2.
+def class_weight(num_old: int, num_all: int) -> float:
+    """Return `w` by classes, which grows with the share of earlier classes, from 0 to ln 2.
 
     Example:
-        >>> round(distillation_weight(3, 4), 6)
+        >>> round(class_weight(3, 4), 6)
         0.559616
     """
     return math.log(num_old / num_all + 1)
 
 
-def combined(cross_entropy: Tensor, terms: list[Tensor], weight: float) -> Tensor:
+def rehearsed_weight(num_rehearsed: int, num_samples: int) -> float:
+    """Return `w` by samples, which grows with the share of rehearsed ones in a batch, from 0 to 1.
+
+    Example:
+        >>> rehearsed_weight(4, 16)
+        0.5
+    """
+    return math.sqrt(num_rehearsed / num_samples)
+
+
+def combined(
+    cross_entropy: Tensor, terms: list[Tensor], weight: float, form: DistillForm = "later"
+) -> Tensor:
     """Return the sum of cross-entropy and one or more distillation terms, weighted."""
-    share = 1 - weight if len(terms) == 1 else 1.0
+    share = 1 - weight if form == "earlier" or len(terms) == 1 else 1.0
     return share * cross_entropy + weight * torch.stack(terms).sum()
 
 
@@ -134,16 +174,21 @@ def feature_distillation(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(student.float(), teacher.float())
 
 
-def logit_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def logit_distillation(
+    student: Tensor, teacher: Tensor, temperature: float, form: DistillForm = "later"
+) -> Tensor:
     """Return `T^2` times the divergence of the student's distribution from the teacher's.
 
     Args:
         student, teacher: logits `(batch, num_old)` of the same classes.
         temperature: `T`.
+        form: later, a mean over samples, or earlier, a mean over samples and classes.
     """
     log_student = F.log_softmax(student.float() / temperature, dim=1)
     log_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    if form == "earlier":
+        divergence = divergence / student.shape[1]
     return divergence * temperature**2
 
 

@@ -11,7 +11,9 @@ quality of the features.
 
 Differences from the paper:
     - the recipe is that of CaSSLe's and Sy-CON's programs for streams: a temperature of 0.2, a
-      projector of 2048 and 128 units; set their 500 epochs a session and batches of 256 yourself;
+      projector of 2048 and 128 units, and LARS that clips its trust ratio by the rate and leaves
+      out biases and normalisation parameters; set their 500 epochs a session and batches of 256
+      yourself;
     - both views are drawn from the same distribution; the programs solarise (and blur) one of the
       two more often;
     - the last batch of an epoch is used too if it has two samples or more.

@@ -11,13 +11,13 @@ session on, a frozen copy keeps network and projector as the last session left t
     L = L1 + L2
 
 L1 and L2 share their negatives, the network's and the copy's together. In the form "simclr" the
-key is the other view's `z`, and all other views of the batch are negatives. In the form "moco" the
+key is the other view's `z`, and all other views of the batch are negatives. There the positive of
+L2 is not in its own denominator, as in the authors' code, so the loss can be negative; with
+`l2_include_positive` it is, as in the form "moco" and in any InfoNCE. In the form "moco" the
 key is the momentum copy's, and the negatives are two queues for each view, one of its keys and one
 of its `f`. The first session is that of `simclr` or `moco`. No label is used and no sample kept.
 
 Differences from the authors' code:
-    - in the form "simclr" the positive of L2 is in its denominator, as it is in the form "moco" and
-      in any InfoNCE; theirs lacks it, so the loss can be negative (`l2_include_positive`);
     - the queue of `f` is empty when the second session begins; theirs has random unit rows;
     - the predictor is made with the network, from its own random numbers, and trained from the
       second session on; theirs is made in the second session;
@@ -49,7 +49,8 @@ class SyCONPlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin)
 
     Args:
         form: form of the losses, simclr or moco.
-        l2_include_positive: in the form "simclr", keep the positive of L2 in its denominator.
+        l2_include_positive: in the form "simclr", keep the positive of L2 in its denominator; the
+            authors' program does not.
         detach_negatives: in the form "simclr", push predictions away from embeddings, but not
             embeddings from predictions; the authors' program does both.
         predictor_dim: width of the predictor's hidden layer.
@@ -60,7 +61,7 @@ class SyCONPlugin(MomentumParameters, PredictorParameters, SelfSupervisedPlugin)
     """
 
     form: Literal["moco", "simclr"] = "moco"
-    l2_include_positive: bool = True
+    l2_include_positive: bool = False
     detach_negatives: bool = False
 
     has_past = True  # type: ignore[assignment]  # a property of the base

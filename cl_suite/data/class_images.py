@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -12,7 +13,10 @@ from cl_suite.data.cut import rows_by_class
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers import image_folder, omniglot
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
+from cl_suite.data.sources import needed_root
 from cl_suite.data.transforms import Transform
+
+ImageSource = Literal["omniglot", "image_folder"]
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,19 @@ class ClassImages:
 def read(
     root: str | None,
     *,
+    source: ImageSource | None = None,
     image_size: int,
     augment: bool,
     skip_unreadable: bool = False,
     duplicates: Duplicates = "drop",
     mirror_symmetric: bool = True,
 ) -> ClassImages:
-    """Return the drawings that come with the package, or the images of a folder of class folders.
+    """Return Omniglot's drawings, or the images of a folder of class folders.
 
     Args:
-        root: the folder; None for the drawings, 20 of each of 242 characters.
+        root: the folder; None for the drawings in the package, 20 of each of 242 characters.
+        source: what the folder holds, Omniglot's own folders or class folders; None for class
+            folders if there is a root, else for the drawings.
         image_size: pixels a side of a folder's images; drawings have 28.
         duplicates: what to do with the same picture under several names, see `without_copies`;
             tasks draw images at random, so a copy would be learned and tested.
@@ -68,11 +75,11 @@ def read(
     Raises:
         UserError: if the folder or an image cannot be used.
     """
-    if root is None:
-        pool = omniglot.read(augment=augment)
+    if source == "omniglot" or (source is None and root is None):
+        pool = omniglot.read(root, augment=augment)
     else:
         pool = image_folder.read(
-            root,
+            needed_root("image_folder", root),
             test_fraction=0,
             image_size=image_size,
             augment=augment,

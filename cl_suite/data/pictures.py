@@ -37,12 +37,14 @@ class Look:
             `same_pictures`.
         highest: highest value of an image of more than 8 bits, as a share of its range; else None.
         pixels: what `read_image` returns, if the look needed all of it; else None.
+        size: width and height in pixels, as stored.
     """
 
     problem: str | None
     key: bytes = b""
     highest: float | None = None
     pixels: Tensor | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 def read_image(path: Path | BytesIO, name: str | None = None) -> Tensor:
@@ -97,7 +99,7 @@ def look_into(path: Path, *, whole: int = 0) -> Look:
         return Look(_unreadable(path, error))
     key = hashlib.sha256(f"{size} {pixels.shape}".encode() + pixels.tobytes()).digest()
     highest = float(pixels.max()) / 255 if deep else None
-    return Look(None, key, highest, _as_tensor(pixels) if kept else None)
+    return Look(None, key, highest, _as_tensor(pixels) if kept else None, size)
 
 
 def same_pictures(paths: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:

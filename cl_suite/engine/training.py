@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
+from cl_suite.engine.lars import Lars
 from cl_suite.errors import UserError, option
 from cl_suite.parameters import Above, Parameters, Within
 
@@ -29,16 +30,20 @@ class TrainingConfig(Parameters):
         batch_size: samples per training step.
         eval_batch_size: samples per forward pass without training.
         optimizer: sgd, adamw, lion (Chen et al., 2023; needs a learning rate several times
-            smaller than adamw's) or lars (You et al., 2017; scales each tensor's step by its own
-            norm, biases included); each session gets a new one.
+            smaller than adamw's) or lars (You et al., 2017; scales the step of each tensor by the
+            tensor's norm); each session gets a new one.
         lr: learning rate of the base session; auto: the run chooses it, or no training at all, on
             the base session's training images alone, for a strategy that tunes a pretrained
             backbone.
         incremental_lr: learning rate of later sessions; null: that of the base session.
         momentum: momentum of sgd and lars.
         nesterov: use Nesterov's form of momentum.
-        weight_decay: weight decay of every parameter.
-        trust_coefficient: for lars; size of a step relative to its tensor's norm, at rate 1.
+        weight_decay: weight decay of every parameter; of lars, see `exclude_vectors`.
+        trust_coefficient: for lars; size of a step relative to its tensor's norm, at rate 1 or,
+            with `trust_clip`, at any rate above the trust ratio.
+        trust_clip: for lars; clip the trust ratio by the rate, which then only limits the steps.
+        exclude_vectors: for lars; leave biases and normalisation parameters (of fewer than two
+            dimensions) to plain SGD without weight decay.
         schedule: cosine to zero, step (times `gamma` at each of `milestones`), or constant; updated
             once per epoch.
         warmup_epochs: epochs in which the rate rises in even steps, before a cosine begins; they
@@ -68,6 +73,8 @@ class TrainingConfig(Parameters):
     nesterov: bool = True
     weight_decay: Annotated[float, Within(0)] = 5e-4
     trust_coefficient: Annotated[float, Above(0)] = 0.001
+    trust_clip: bool = True
+    exclude_vectors: bool = True
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     warmup_epochs: Epochs = 0
     milestones: list[Epochs] = field(default_factory=list)
@@ -131,18 +138,16 @@ class TrainingConfig(Parameters):
             return lion
         nesterov = self.nesterov and self.momentum > 0
         if self.optimizer == "lars":
-            from timm.optim import Lars
-
-            lars: torch.optim.Optimizer = Lars(
+            return Lars(
                 parameters,
                 lr=lr,
                 momentum=self.momentum,
                 nesterov=nesterov,
                 weight_decay=weight_decay,
-                trust_coeff=self.trust_coefficient,
-                always_adapt=True,  # without weight decay it would be plain SGD
+                trust_coefficient=self.trust_coefficient,
+                trust_clip=self.trust_clip,
+                exclude_vectors=self.exclude_vectors,
             )
-            return lars
         return torch.optim.SGD(
             parameters,
             lr=lr,

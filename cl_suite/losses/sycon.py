@@ -88,7 +88,7 @@ def sycon_loss(
     past1: Tensor,
     past2: Tensor,
     temperature: float | Tensor = 0.2,
-    l2_include_positive: bool = True,
+    l2_include_positive: bool = False,
     detach_negatives: bool = False,
     reduction: Reduction = "mean",
     normalize: bool = True,
@@ -107,8 +107,8 @@ def sycon_loss(
         past1: `(batch, dim)` the past network's embeddings of the first views; without gradient.
         past2: `(batch, dim)` of the second views.
         temperature: `t`.
-        l2_include_positive: include the positive of `L2` in its denominator. The authors' code
-            leaves it out, so its loss can be negative.
+        l2_include_positive: include the positive of `L2` in its denominator. Without it, as in the
+            authors' code, the loss can be negative.
         detach_negatives: let `L2` push predictions away from the network's embeddings, but not
             the embeddings away from predictions. The authors' code does both.
         reduction: "mean", "sum", or "none": `(2 batch,)`, first views first.

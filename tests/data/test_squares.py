@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from cl_suite.data.pictures import look_into, read_image
-from cl_suite.data.readers import squares
+from cl_suite.data.readers import image_folder, squares
 from cl_suite.data.readers.squares import Squares
 from cl_suite.data.samples import FileSamples, TensorSamples
 from cl_suite.data.transforms import ResizeCenterCrop
@@ -94,3 +94,38 @@ def test_a_look_at_the_whole_picture_finds_copies_in_other_formats(tmp_path: Pat
     (path,) = write_pictures(tmp_path, [(16, 16)], "png")
     Image.open(path).save(copy := tmp_path / "copy.bmp")
     assert look_into(path, whole=256).key == look_into(copy, whole=256).key
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_small_squares_of_one_size_are_kept_as_they_are_and_shown_as_before(
+    tmp_path: Path, augment: bool
+) -> None:
+    paths = write_pictures(tmp_path, [(16, 16)] * 12)
+    pool = image_folder.read(str(tmp_path), image_size=28, augment=augment)
+    kept = pool.load(pool.train)
+    assert isinstance(kept, TensorSamples)
+    assert kept.inputs.shape[1:] == (3, 16, 16)
+    enlarged = Squares(ResizeCenterCrop(32, 32))(FileSamples(paths, [0] * 12, tmp_path))
+    rows = [paths.index(path) for path in pool.train.paths]  # type: ignore[attr-defined]
+    for transform in (pool.train_transform, pool.eval_transform):
+        torch.manual_seed(0)
+        shown = transform(kept.inputs)
+        torch.manual_seed(0)
+        assert torch.equal(shown, transform(enlarged.select(rows).inputs))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("sizes", [[(16, 16), (17, 17)], [(16, 18)] * 2, [(32, 32)] * 2])
+def test_other_pictures_are_kept_as_squares_of_one_size(
+    tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    write_pictures(tmp_path, sizes * 6)
+    assert build(tmp_path).train[0].inputs.shape[1:] == (3, 32, 32)
+
+
+def test_a_larger_square_of_small_pictures_keeps_them_too(tmp_path: Path) -> None:
+    write_pictures(tmp_path, [(16, 16)] * 12)
+    pool = image_folder.read(str(tmp_path), image_size=8)
+    assert pool.load(pool.train)[0][0].shape == (3, 9, 9)
+    assert isinstance(pool.load, Squares)
+    larger = pool.load.cut_by(ResizeCenterCrop(64, 64))
+    assert larger(pool.train)[0][0].shape == (3, 16, 16)

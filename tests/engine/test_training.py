@@ -11,6 +11,7 @@ import timm.optim
 import torch
 from torch import nn
 
+from cl_suite.engine.lars import Lars
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.storage import checkpoint
@@ -65,7 +66,7 @@ KINDS = {
     "sgd": torch.optim.SGD,
     "adamw": torch.optim.AdamW,
     "lion": timm.optim.Lion,
-    "lars": timm.optim.Lars,
+    "lars": Lars,
 }
 
 
@@ -99,7 +100,8 @@ def test_lion_steps_by_the_sign_alone() -> None:
 def test_lars_steps_by_a_share_of_the_norm(weight_decay: float) -> None:
     parameter = nn.Parameter(torch.tensor([3.0, 4.0]))
     settings = {"momentum": 0.0, "weight_decay": weight_decay, "trust_coefficient": 0.02}
-    optimizer = make("lars", parameter, **settings)
+    of_the_paper = {"trust_clip": False, "exclude_vectors": False}
+    optimizer = make("lars", parameter, **settings, **of_the_paper)
     step(optimizer, parameter, [0.0, 2.0])
     # You et al., equation 6: 0.02 * |w| / (|g| + decay * |w|), with |w| = 5 and |g| = 2
     ratio = 0.02 * 5 / (2 + weight_decay * 5)

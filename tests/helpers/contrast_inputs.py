@@ -173,7 +173,7 @@ TWO_SIDED: dict[str, Loss] = {
     "mcl": stateful(mcl_loss, "groups"),
     "cassle": with_past(cassle_loss),
     "sycon": with_past(sycon),
-    "sycon as coded": with_past(sycon, l2_include_positive=False),
+    "sycon whole": with_past(sycon, l2_include_positive=True),
 }
 # losses with weights or temperatures that depend on the embeddings but carry no gradient
 WEIGHTED: dict[str, Loss] = {

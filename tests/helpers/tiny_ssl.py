@@ -71,9 +71,9 @@ def plugin_tensors(plugin: SelfSupervisedPlugin) -> dict[str, Tensor]:
     }
 
 
-def check_resume(make: Callable[[], SelfSupervisedPlugin], folder: Path) -> None:
+def check_resume(make: Callable[[], SelfSupervisedPlugin], folder: Path, **training: Any) -> None:
     """Assert that going on from any epoch ends as never having stopped, bit for bit."""
-    engine, saved = make_engine(make()), list[tuple[Path, int]]()
+    engine, saved = make_engine(make(), **training), list[tuple[Path, int]]()
 
     def save(next_session: int) -> None:
         path = folder / f"{len(saved)}.safetensors"
@@ -86,7 +86,7 @@ def check_resume(make: Callable[[], SelfSupervisedPlugin], folder: Path) -> None
         save(session + 1)
     expected, kept = weights(engine), plugin_tensors(engine.plugin)
     for path, session in saved:
-        resumed = make_engine(make())
+        resumed = make_engine(make(), **training)
         torch.rand(7)  # a resumed process has drawn other random numbers
         resumed.load_state_dict(checkpoint.load(path))
         train(resumed, 3, session)

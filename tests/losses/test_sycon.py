@@ -88,10 +88,11 @@ def test_the_moco_form_is_that_worked_by_hand() -> None:
 
 
 def test_the_simclr_form_is_that_worked_by_hand() -> None:
-    coded = sycon_loss(Z1, Z2, **ONE, l2_include_positive=False).item()
+    coded = sycon_loss(Z1, Z2, **ONE).item()
     assert coded == pytest.approx(1.703453, abs=1e-6)
     assert coded == pytest.approx(0.913015 + 0.790437, abs=2e-6)
-    assert sycon_loss(Z1, Z2, **ONE).item() == pytest.approx(0.913015 + 1.171954, abs=2e-6)
+    whole = sycon_loss(Z1, Z2, **ONE, l2_include_positive=True).item()
+    assert whole == pytest.approx(0.913015 + 1.171954, abs=2e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 9])
@@ -99,9 +100,9 @@ def test_collapse_costs_what_the_number_of_views_says(batch: int) -> None:
     same = torch.ones(batch, 3, dtype=torch.float64)
     given = named([same] * 6)
     others = 2 * batch - 1
-    coded = sycon_loss(same, same, **given, l2_include_positive=False).item()
+    coded = sycon_loss(same, same, **given).item()
     assert coded == pytest.approx(2 * math.log(2 * others))
-    whole = sycon_loss(same, same, **given).item()
+    whole = sycon_loss(same, same, **given, l2_include_positive=True).item()
     assert whole == pytest.approx(math.log(2 * others) + math.log(2 * others + 1))
     if batch == 4:
         assert coded == pytest.approx(5.278115, abs=1e-6)
@@ -194,7 +195,9 @@ def test_both_views_have_the_same_part_in_it(batch: int, seed: int) -> None:
 def test_negatives_of_the_past_only_raise_plasticity(seed: int) -> None:
     tensors = draw(4, seed)
     z1, z2 = tensors[:2]
-    both_losses = sycon_loss(z1, z2, **named(tensors), temperature=0.5).item()
+    both_losses = sycon_loss(
+        z1, z2, **named(tensors), temperature=0.5, l2_include_positive=True
+    ).item()
     stability = [
         F.cross_entropy(logits, torch.arange(8)).item()
         for logits in [_stability_logits(tensors, 0.5)]
@@ -311,9 +314,9 @@ def test_extreme_rows_are_finite_under_bfloat16_autocast(kind: str) -> None:
 def test_as_coded_the_loss_can_be_negative() -> None:
     one = rows((1, 0))
     far = named([one, -one, one, -one, one, -one])
-    assert sycon_loss(one, -one, **far, l2_include_positive=False, reduction="none").min() < 0
-    near = sycon_loss(one, one, **named([one] * 6), reduction="none")
-    assert near.min() > 0
+    assert sycon_loss(one, -one, **far, reduction="none").min() < 0
+    whole = sycon_loss(one, -one, **far, l2_include_positive=True, reduction="none")
+    assert whole.min() > 0
 
 
 @pytest.mark.parametrize("name", ["predicted1", "predicted2", "past1", "past2"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny_drawings import write_drawings
 
 from cl_suite.cli import main
 from cl_suite.data.class_images import read
@@ -96,6 +97,31 @@ def test_a_folder_of_images_serves_as_well(picture_folder: Path) -> None:
     instances = InstanceTest(root=str(picture_folder), support_sets=2, set_size=3, image_size=16)
     assert instances.build().info.num_classes == 6
     assert len(CFSLPretraining(root=str(picture_folder), image_size=16).build().train[0]) == 35
+
+
+def test_omniglots_own_folders_serve_as_the_package_does(tmp_path: Path) -> None:
+    # eight classes: six for training, one for validation, one for testing
+    write_drawings(tmp_path, range(8))
+    root: dict[str, Any] = {"source": "omniglot", "root": str(tmp_path)}
+    own, packaged = (
+        read(path, source="omniglot", image_size=84, augment=True) for path in (str(tmp_path), None)
+    )
+    assert own.class_names == packaged.class_names[:8]
+    assert own.train_transform == packaged.train_transform
+    assert not own.mirror_symmetric
+    shown, expected = own.load(own.samples), packaged.samples.select(range(160))
+    assert isinstance(shown, TensorSamples)
+    assert isinstance(expected, TensorSamples)
+    assert shown.targets == expected.targets
+    assert shown.inputs.equal(expected.inputs)
+    task = CFSL(**root, way=1, support_sets=2, class_change=2).build()
+    assert task.info.input_shape == (1, 28, 28)
+    assert len(CFSLPretraining(**root).build().train[0]) == 6 * 17
+
+
+def test_class_folders_need_a_root() -> None:
+    with pytest.raises(UserError, match="source 'image_folder' needs a root"):
+        CFSL(source="image_folder").build()
 
 
 def test_a_folders_images_come_by_name_whatever_the_readers_own_division(

@@ -128,6 +128,29 @@ def test_own_pictures_can_be_dealt(picture_folder: Path) -> None:
     assert [len(train) for train in stream.train] == [17, 16, 16]
 
 
+def test_a_larger_share_of_own_pictures_can_be_for_testing(picture_folder: Path) -> None:
+    folder = {"source": "image_folder", "root": str(picture_folder), "image_size": 16}
+    stream = build(**folder, num_sessions=5, test_fraction=0.5)
+    assert [len(samples) for samples in (*stream.train, *stream.test)] == 10 * [7]
+    assert stream.info.input_shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("unlabelled_fraction", [0.0, 0.5])
+def test_a_session_can_be_tested_on_what_it_showed(
+    picture_folder: Path, unlabelled_fraction: float
+) -> None:
+    stream = build(
+        source="image_folder",
+        root=str(picture_folder),
+        num_sessions=5,
+        test_fraction=0,
+        unlabelled_fraction=unlabelled_fraction,
+    )
+    for train, test in zip(stream.train, stream.test, strict=True):
+        assert contents((train,)) == contents((test,))
+        assert UNLABELLED not in test.targets
+
+
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [

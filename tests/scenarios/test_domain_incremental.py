@@ -122,6 +122,43 @@ def test_what_is_no_domain_folder_is_passed_by_and_links_are_followed(
     assert "linked" in folders(domains_root).info.notes[-1]
 
 
+def test_a_domain_may_have_its_test_images_in_another_folder(
+    domains_root: Path, tmp_path: Path
+) -> None:
+    exam = tmp_path.parent / f"{tmp_path.name}_exam"
+    for domain in ("photo", "sketch"):
+        for class_id in range(3):
+            write_image(exam / domain / f"kind{class_id}" / "0.png", 250 + class_id, (12, 9))
+    stream = folders(domains_root, test_root=str(exam), domains=["sketch", "photo"])
+    assert [len(train) for train in stream.train] == 2 * [15]
+    assert [len(test) for test in stream.test] == 2 * [3]
+    assert all(int(inputs(test).amax(dim=(1, 2, 3)).min()) >= 200 for test in stream.test)
+    with pytest.raises(
+        UserError, match=r"domain 'quick' is in '.*' but not in '.*_exam'; add imag"
+    ):
+        folders(domains_root, test_root=str(exam))
+    with pytest.raises(UserError, match="test_root 'nowhere' is not a folder; it must hold one fo"):
+        folders(domains_root, test_root="nowhere")
+
+
+def test_each_source_has_its_own_share_for_testing(domains_root: Path, spoken_root: Path) -> None:
+    own = {"source": "image_folder", "root": str(domains_root / "photo"), "shifts": ["none"]}
+    for fraction, of_domain, of_folder, of_speaker in ((None, 3, 6, 4), (0.4, 6, 6, 8)):
+        assert len(folders(domains_root, test_fraction=fraction).test[0]) == of_domain
+        assert len(build(**own, test_fraction=fraction).test[0]) == of_folder
+        assert len(speakers(spoken_root, test_fraction=fraction).test[0]) == of_speaker
+
+
+def test_shifts_are_made_at_the_size_that_small_pictures_have(tmp_path: Path) -> None:
+    for index in range(8):
+        write_image(tmp_path / f"kind{index % 2}" / f"{index}.png", index)
+    stream = build(
+        source="image_folder", root=str(tmp_path), shifts=["none", "rotate90"], image_size=16
+    )
+    assert inputs(stream.train[1]).shape[1:] == (3, 8, 8)
+    assert stream.info.input_shape == (3, 16, 16)
+
+
 def test_a_note_names_its_domain(domains_root: Path) -> None:
     (domains_root / "quick" / "kind0" / "notes.txt").touch()
     assert folders(domains_root).info.notes[0].startswith("domain 'quick': skipped 1 entry")
@@ -255,6 +292,15 @@ def test_speech_comes_as_waveforms_where_asked_for(spoken_root: Path) -> None:
         ),
         ({"shifts": ["none", "none"]}, "shifts names 'none' twice; name each once"),
         ({"shifts": []}, "shifts is empty; name at least one, or leave it out for all"),
+        ({"test_fraction": 0.3}, "source 'omniglot' has its own test images, so test_fraction"),
+        (
+            {"source": "spoken_digits", "root": "x", "image_size": 32},
+            r"source 'spoken_digits' has sounds, no images, so image_size \(32\) cannot be used",
+        ),
+        (
+            {"source": "domain_folders", "root": "x", "test_root": "y", "test_fraction": 0.3},
+            "test_root 'y' has the test images, so test_fraction 0.3 has no part",
+        ),
         ({"domains": ["real"]}, "source 'omniglot' has no domains; pass shifts instead of domains"),
         (
             {"source": "domain_folders", "root": "nowhere"},

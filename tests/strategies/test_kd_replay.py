@@ -22,12 +22,13 @@ from cl_suite.randomness import seed_everything
 from cl_suite.strategies.er import ERPlugin
 from cl_suite.strategies.kd_replay import (
     KDReplayPlugin,
+    class_weight,
     combined,
-    distillation_weight,
     feature_distillation,
     features_and_logits,
     label_distillation,
     logit_distillation,
+    rehearsed_weight,
 )
 
 
@@ -46,10 +47,23 @@ def train(engine: Engine, end: int = 3) -> Engine:
 
 
 def test_the_weight_grows_with_the_share_of_old_classes() -> None:
-    assert distillation_weight(3, 4) == pytest.approx(0.559616, abs=1e-6)  # ln 1.75
-    assert distillation_weight(1, 2) == pytest.approx(0.405465, abs=1e-6)  # ln 1.5
-    assert distillation_weight(5, 5) == pytest.approx(math.log(2))
-    assert distillation_weight(0, 4) == 0
+    assert class_weight(3, 4) == pytest.approx(0.559616, abs=1e-6)  # ln 1.75
+    assert class_weight(1, 2) == pytest.approx(0.405465, abs=1e-6)  # ln 1.5
+    assert class_weight(5, 5) == pytest.approx(math.log(2))
+    assert class_weight(0, 4) == 0
+
+
+def test_the_weight_grows_with_the_share_of_rehearsed_samples() -> None:
+    assert rehearsed_weight(2, 8) == 0.5
+    assert rehearsed_weight(0, 8) == 0
+    assert rehearsed_weight(8, 8) == 1
+
+
+def test_in_the_earlier_form_several_terms_take_their_share_too() -> None:
+    entropy, kd = torch.tensor([2.0]), torch.tensor(4.0)
+    assert combined(entropy, [kd], 0.25, "earlier").tolist() == [0.75 * 2 + 0.25 * 4]
+    both = combined(entropy, [kd, torch.tensor(1.0)], 0.25, "earlier")
+    assert both.tolist() == [0.75 * 2 + 0.25 * 5]
 
 
 def test_one_term_takes_its_share_from_cross_entropy_and_several_do_not() -> None:
@@ -74,6 +88,16 @@ def test_logit_distillation_by_hand() -> None:
     # the mean over samples: one that agrees adds nothing
     both = logit_distillation(torch.zeros(2, 2), torch.cat([teacher, torch.zeros(1, 2)]), 2.0)
     assert both.item() == pytest.approx(2 * divergence, abs=1e-6)
+
+
+def test_logit_distillation_at_temperature_one_and_over_classes_too_by_hand() -> None:
+    # teacher (3/4, 1/4), student (1/2, 1/2)
+    teacher = torch.tensor([[math.log(3), 0.0]])
+    divergence = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    found = logit_distillation(torch.zeros(1, 2), teacher, 1.0)
+    assert found.item() == pytest.approx(divergence, abs=1e-6)
+    found = logit_distillation(torch.zeros(1, 2), teacher, 1.0, "earlier")
+    assert found.item() == pytest.approx(divergence / 2, abs=1e-6)
 
 
 def test_label_distillation_by_hand() -> None:
@@ -114,9 +138,14 @@ class Spy(KDReplayPlugin):
             return
         old = [c in self.old_classes for c in template.mb_y.tolist()]
         num_new = len(set(template.experience.classes_in_this_experience))
-        alpha = math.log(len(self.old_classes) / (len(self.old_classes) + num_new) + 1)
+        if self.distill_weight == "rehearsed":
+            alpha = math.sqrt(sum(old) / len(old))
+        else:
+            alpha = math.log(len(self.old_classes) / (len(self.old_classes) + num_new) + 1)
         terms = self.naive_terms(teacher, template, torch.tensor(old)) if any(old) else [0.0]
-        if len(self.terms) == 1:
+        if self.distill_form == "earlier":
+            expected = (1 - alpha) * entropy + alpha * sum(terms)
+        elif len(self.terms) == 1:
             expected = (1 - alpha) * entropy + alpha * terms[0]
         else:
             expected = entropy + alpha * sum(terms)
@@ -135,7 +164,9 @@ class Spy(KDReplayPlugin):
                 found.append(((template.model.features(x) - target) ** 2).mean())
             elif term == "logit":
                 p, q = (F.softmax(z[:, columns] / t, dim=1) for z in (logits, mine))
-                found.append(t**2 * (p * (p / q).log()).sum(1).mean())
+                divergence = (p * (p / q).log()).sum(1).mean()
+                shared = len(columns) if self.distill_form == "earlier" else 1
+                found.append(t**2 * divergence / shared)
             else:
                 probabilities = F.softmax(mine, dim=1)
                 predicted = logits.argmax(1)
@@ -150,6 +181,40 @@ def test_the_loss_is_the_formula_on_samples_of_earlier_classes(distill: Any) -> 
     plugin = Spy(buffer=12, distill=distill)
     train(engine_with(plugin))
     assert plugin.checked_ >= 8
+
+
+@pytest.mark.parametrize("weight", ["classes", "rehearsed"])
+@pytest.mark.parametrize("form", ["later", "earlier"])
+@pytest.mark.parametrize("distill", ["logit", "feature+logit"])
+def test_each_weight_goes_with_each_form_at_temperature_one(
+    distill: Any, form: Any, weight: Any
+) -> None:
+    plugin = Spy(
+        buffer=12,
+        distill=distill,
+        distill_form=form,
+        distill_weight=weight,
+        distill_temperature=1.0,
+    )
+    train(engine_with(plugin))
+    assert plugin.checked_ >= 8
+
+
+def test_by_samples_a_batch_without_earlier_classes_is_plain_cross_entropy() -> None:
+    class Losses(KDReplayPlugin):
+        plain: list[bool] = []  # noqa: RUF012
+
+        def before_backward(self, template: Any, **kwargs: Any) -> None:
+            entropy = template.loss.clone()
+            super().before_backward(template, **kwargs)
+            if self.classes_ and not self.is_old(template.mb_y).any():
+                self.plain.append(bool(template.loss == entropy))
+
+    Losses.plain = []
+    plugin = Losses(buffer=8, distill_weight="rehearsed", distill_form="earlier")
+    train(engine_with(plugin, batch_size=2, incremental_epochs=4))
+    assert Losses.plain
+    assert all(Losses.plain)
 
 
 def test_a_batch_without_earlier_classes_has_no_distillation_and_no_nan() -> None:
@@ -205,6 +270,10 @@ def test_distillation_keeps_the_student_nearer_to_its_teacher() -> None:
 def test_an_unknown_term_is_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"^distill must be one of feature, logit, .*'tokens'"):
         KDReplayPlugin(buffer=12, distill="tokens")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^distill_weight must be one of classes, rehearsed"):
+        KDReplayPlugin(buffer=12, distill_weight="samples")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^distill_form must be one of later, earlier"):
+        KDReplayPlugin(buffer=12, distill_form="first")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"^distill_temperature must be at least 0\.001, got 0"):
         KDReplayPlugin(buffer=12, distill_temperature=0)
 

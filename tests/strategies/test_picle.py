@@ -167,6 +167,36 @@ def test_a_stop_within_the_search_changes_no_bit(tmp_path: Path) -> None:
         assert resumed.evaluate(2).equal(hits)
 
 
+def test_plain_covariances_survive_a_stop_within_the_search(tmp_path: Path) -> None:
+    settings = {"path_epochs": 2, "patience": 1, "covariance": "paper"}
+    engine, path = make_engine(parameters=settings), tmp_path / "state.safetensors"
+    engine.train_session(0)
+    entry = head_of(engine).entry("0_conv1")
+    assert not entry.sample_covariances.equal(entry.covariances)
+    epochs: list[int] = []
+
+    def save(record: Any) -> None:
+        epochs.append(record.epoch)
+        if len(epochs) == 7:  # within the search for prefixes
+            checkpoint.save(path, engine.state_dict())
+
+    engine.on_epoch = save
+    engine.train_session(1)
+    expected = weights(engine)
+    resumed = make_engine(parameters=settings)
+    resumed.load_state_dict(checkpoint.load(path))
+    resumed.train_session(1)
+    assert list(weights(resumed)) == list(expected)
+    assert all(weights(resumed)[name].equal(tensor) for name, tensor in expected.items())
+    entries = head_of(engine).library
+    assert all(len(head_of(engine).entry(n).sample_covariances) for n in entries)
+
+
+def test_an_unknown_kind_of_covariance_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^covariance must be one of paper, shrunk"):
+        PICLEPlugin(covariance="plain")  # type: ignore[arg-type]
+
+
 def test_the_epochs_of_the_recipe_are_the_budget() -> None:
     epochs: list[int] = []
     engine = make_engine(

@@ -92,6 +92,15 @@ def test_the_simclr_form_is_the_loss_of_both_views() -> None:
         assert plugin.loss(Embedded(z, None, past, predicted)).equal(expected)
 
 
+def test_the_default_is_the_published_loss() -> None:
+    z, past, predicted = pair(0), pair(1), pair(2)
+    published = make("simclr").loss(Embedded(z, None, past, predicted))
+    plain = make("simclr", l2_include_positive=False).loss(Embedded(z, None, past, predicted))
+    assert published.equal(plain)
+    whole = make("simclr", l2_include_positive=True).loss(Embedded(z, None, past, predicted))
+    assert float(published) < float(whole)
+
+
 def test_the_moco_form_takes_negatives_of_both_queues_of_the_other_view() -> None:
     plugin = make(temperature=0.3)
     make_engine(plugin)
@@ -156,6 +165,11 @@ def test_a_step_leaves_the_past_as_it_was_bit_for_bit(form: Form) -> None:
 @both_forms
 def test_a_stop_in_any_epoch_leaves_no_trace(form: Form, tmp_path: Path) -> None:
     check_resume(lambda: make(form), tmp_path)
+
+
+def test_a_stop_under_lars_leaves_no_trace(tmp_path: Path) -> None:
+    recipe = {"optimizer": "lars", "lr": 0.3, "trust_coefficient": 0.02}
+    check_resume(lambda: make("simclr"), tmp_path, **recipe)
 
 
 @pytest.mark.parametrize(

@@ -49,24 +49,44 @@ def named(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMED_FILES])}{', ...' if len(names) > NAMED_FILES else ''}"
 
 
-def find_images(folder: Path, root: str) -> Findings:
+def find_images(folder: Path, root: str, *, parameter: str = "root") -> Findings:
     """Return the images of each class folder, sorted by name; everything else is skipped.
 
     Symbolic links are followed.
 
+    Args:
+        parameter: what a message calls the folder.
+
     Raises:
         UserError: if the folder does not exist, or no class folder has an image.
     """
-    _check_folder(folder, root)
+    _check_folder(folder, root, parameter)
     findings = Findings()
     findings.images = _classes(folder, folder, findings)
     if not findings.images:
         inner = next((p.parents[1].name for p in folder.glob("*/*/*") if _is_image(p)), None)
         hint = f" (or is '{Path(root) / inner}' meant?)" if inner else ""
         raise UserError(
-            f"root '{root}' has no class folder with images ({' '.join(ENDINGS)}); it must hold "
-            f"{LAYOUT}{hint}"
+            f"{parameter} '{root}' has no class folder with images ({' '.join(ENDINGS)}); it must "
+            f"hold {LAYOUT}{hint}"
         )
+    return findings
+
+
+def find_both(root: str, test_root: str) -> Findings:
+    """Return the images of class folders, those to test on from another folder.
+
+    Raises:
+        UserError: see `find_images`, or if a class is in the test folder alone.
+    """
+    findings = find_images(Path(root).expanduser(), root)
+    tested = find_images(Path(test_root).expanduser(), test_root, parameter="test_root")
+    for reason, names in tested.skipped.items():
+        for name in names:
+            findings.skip(reason, f"{test_root}/{name}")
+    findings.said += tested.said
+    findings.test = tested.images
+    _check_learnt(findings, root, test_root)
     return findings
 
 
@@ -88,11 +108,7 @@ def find_divided(folder: Path, root: str) -> Findings:
             findings.skip(f"neither {train.name}/ nor {test.name}/", entry.name)
     findings.images = _classes(train, folder, findings)
     findings.test = _classes(test, folder, findings)
-    if strange := sorted(findings.test.keys() - findings.images.keys()):
-        raise UserError(
-            f"class '{strange[0]}' is in '{test}' but not in '{train}'; add images to learn from, "
-            "or remove it"
-        )
+    _check_learnt(findings, str(train), str(test))
     learnt, tested = (sum(map(len, part.values())) for part in (findings.images, findings.test))
     findings.said.append(
         f"{train.name}/ ({learnt} images) and {test.name}/ ({tested}) are used as the division; "
@@ -144,9 +160,17 @@ def note_same_folders(folders: Sequence[Path], findings: Findings) -> None:
             )
 
 
-def _check_folder(folder: Path, root: str) -> None:
+def _check_folder(folder: Path, root: str, parameter: str = "root") -> None:
     if not root or not folder.is_dir():
-        raise UserError(f"root '{root}' is not a folder; it must hold {LAYOUT}")
+        raise UserError(f"{parameter} '{root}' is not a folder; it must hold {LAYOUT}")
+
+
+def _check_learnt(findings: Findings, train: str, test: str) -> None:
+    if strange := sorted((findings.test or {}).keys() - findings.images.keys()):
+        raise UserError(
+            f"class '{strange[0]}' is in '{test}' but not in '{train}'; add images to learn from, "
+            "or remove it"
+        )
 
 
 def _is_image(path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +11,24 @@ import numpy as np
 from cl_suite.data.copies import Duplicates, draw_test, without_copies
 from cl_suite.data.pictures import same_pictures
 from cl_suite.data.pool import Pool
-from cl_suite.data.readers.class_folders import Findings, find_divided, keep_listed
+from cl_suite.data.readers.class_folders import Findings, find_both, find_divided, keep_listed
+from cl_suite.data.readers.folder_images import Folder, Image
 from cl_suite.data.readers.folders import IMAGENET_FLOAT
 from cl_suite.data.readers.names import as_text
 from cl_suite.data.readers.squares import Squares
-from cl_suite.data.samples import FileSamples
 from cl_suite.data.transforms import Compose, RandomResizedCrop, ResizeCenterCrop, Transform
 from cl_suite.errors import UserError, option
 
+SAME_IMAGES = (
+    "test_fraction is 0: accuracies are on the very images that were learned, not on new ones"
+)
 DARK = 1 / 15  # 12 bits in 16: the highest value as a share of the range
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image file of a class.
-
-    Attributes:
-        path, class_name: the file and its class folder's name.
-        part: "test" or "train" if the folder is divided, else "".
-        key: equal for equal pictures alone.
-    """
-
-    path: Path
-    class_name: str
-    part: str
-    key: bytes
-
-
-@dataclass
-class Folder:
-    """A folder of class folders, and those of its images that are used."""
-
-    path: Path
-    findings: Findings
-    images: list[Image]
-
-    def rows(self, name: str, part: str = "") -> list[int]:
-        """Return the positions of a class's images, of one part if the folder is divided."""
-        return [
-            row
-            for row, image in enumerate(self.images)
-            if image.class_name == name and image.part in (part, "")
-        ]
 
 
 def read(
     root: str,
     *,
+    test_root: str | None = None,
     test_fraction: float = 0.3,
     seed: int = 0,
     image_size: int = 84,
@@ -69,11 +39,14 @@ def read(
 ) -> Pool:
     """Return the images of a folder of class folders, each class split at random from `seed`.
 
-    If the folder holds `train/` and `test/` (or `val/`), these are the split. Both transforms begin
+    If the folder holds `train/` and `test/` (or `val/`), or there is a test folder, these are the
+    split. Both transforms begin
     with the central square of each image, slightly larger than `image_size`. If a session's squares
-    fit into memory, they are kept instead of the files.
+    fit into memory, they are kept instead of the files (see `Squares`).
 
     Args:
+        test_root: folder of the images to test on, with the same class folders; None if `root` has
+            them too.
         test_fraction: share of each class's images for testing, at least one image; with 0 the
             training images are the test images.
         duplicates: what to do with the same picture under several names, see `without_copies`.
@@ -84,6 +57,7 @@ def read(
     """
     pools, notes = read_together(
         {"": root},
+        {} if test_root is None else {"": test_root},
         test_fraction=test_fraction,
         seed=seed,
         image_size=image_size,
@@ -97,6 +71,7 @@ def read(
 
 def read_together(
     roots: Mapping[str, str],
+    test_roots: Mapping[str, str],
     *,
     test_fraction: float,
     seed: int,
@@ -113,11 +88,13 @@ def read_together(
 
     Args:
         roots: folders by the name that the notes give them.
+        test_roots: folder of test images of each; empty if they have none.
     """
     square, train_transform, eval_transform = _transforms(image_size, augment)
     squares = Squares(square)
     folders = {
-        name: _found(root, classes, squares, skip=skip_unreadable) for name, root in roots.items()
+        name: _found(root, test_roots.get(name), classes, squares, skip=skip_unreadable)
+        for name, root in roots.items()
     }
     notes = _leave_out_copies(folders, duplicates)
     # a folder that is divided decides for the copies in all others; training before test
@@ -135,10 +112,10 @@ def read_together(
         train, test = _split(folder, test_fraction, seed, on_test)
         learnt |= {folder.images[row].key for row in train}
         tested += [folder.images[row].key for row in test or ()]
-        samples = _samples(folder, train)
+        samples = folder.samples(train)
         pools[name] = Pool(
             train=samples,
-            test=samples if test is None else _samples(folder, test),
+            test=samples if test is None else folder.samples(test),
             class_names=tuple(sorted(folder.findings.images)),
             train_transform=train_transform,
             eval_transform=eval_transform,
@@ -162,31 +139,39 @@ def _transforms(image_size: int, augment: bool) -> tuple[ResizeCenterCrop, Trans
     return square, Compose((square, *crop)) if augment else plain, plain
 
 
-def _found(root: str, classes: Sequence[object] | None, squares: Squares, *, skip: bool) -> Folder:
+def _found(
+    root: str,
+    test_root: str | None,
+    classes: Sequence[object] | None,
+    squares: Squares,
+    *,
+    skip: bool,
+) -> Folder:
     """Return the images that can be decoded, class by class; training part first."""
     path = Path(root).expanduser()
-    findings = find_divided(path, root)
+    findings = find_divided(path, root) if test_root is None else find_both(root, test_root)
+    folder = Folder(path, None if test_root is None else Path(test_root).expanduser(), findings)
     if classes is not None:
         keep_listed(findings, as_text("class_order", classes, findings.images))
     parts = {"train" if findings.test is not None else "": findings.images}
     if findings.test is not None:
         parts["test"] = findings.test
-    found: list[Image] = []
     deep: list[float] = []  # highest value of each image of more than 8 bits
     for part, images in parts.items():
         for name, paths in images.items():
             for file, look in zip(paths, squares.look_into(paths), strict=True):
+                image = Image(file, name, part, look.key)
                 if look.problem is None:
-                    found.append(Image(file, name, part, look.key))
+                    folder.images.append(image)
                     deep += [] if look.highest is None else [look.highest]
                 elif not skip:
                     raise UserError(
                         f"{look.problem}; or pass {option('scenario.skip_unreadable', 'true')}"
                     )
                 else:
-                    findings.skip("unreadable image", file.relative_to(path).as_posix())
+                    findings.skip("unreadable image", folder.name_of(image))
     _say_dark(deep, findings)
-    return Folder(path, findings, found)
+    return folder
 
 
 def _say_dark(deep: Sequence[float], findings: Findings) -> None:
@@ -203,10 +188,7 @@ def _leave_out_copies(folders: Mapping[str, Folder], duplicates: Duplicates) -> 
     keys = same_pictures([image.path for _, image in places], [image.key for _, image in places])
     rows, notes = without_copies(
         keys,
-        [
-            (Path(name) / image.path.relative_to(folders[name].path)).as_posix()
-            for name, image in places
-        ],
+        [folders[name].name_of(image, name) for name, image in places],
         [image.class_name for _, image in places],
         duplicates,
         together=all(folder.findings.test is None for folder in folders.values()),
@@ -287,9 +269,3 @@ def _num_test(name: str, num_images: int, test_fraction: float) -> int:
             f"pass {option('scenario.test_fraction', 0)}"
         )
     return min(max(1, round(num_images * test_fraction)), num_images - 1)
-
-
-def _samples(folder: Folder, rows: Sequence[int]) -> FileSamples:
-    ids = {name: class_id for class_id, name in enumerate(sorted(folder.findings.images))}
-    images = [folder.images[row] for row in rows]
-    return FileSamples([i.path for i in images], [ids[i.class_name] for i in images], folder.path)

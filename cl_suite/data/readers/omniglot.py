@@ -1,4 +1,6 @@
-"""Reads the packaged Omniglot subset: 242 characters of 8 alphabets, 20 drawings of each.
+"""Reads Omniglot: the packaged subset, 242 characters of 8 alphabets, or its own folders.
+
+Each character has 20 drawings.
 
 Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program
 induction", Science 350, 2015. MIT licence, see `assets/LICENSE-omniglot`.
@@ -15,31 +17,43 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cl_suite.data.pool import Pool
-from cl_suite.data.samples import TensorSamples
+from cl_suite.data.pool import Pool, as_is
+from cl_suite.data.readers.drawings import Drawings, find_characters
+from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.shrink import shrink as shrink
-from cl_suite.data.transforms import Compose, InkDrawing, RandomAffine, ToFloat, Transform
+from cl_suite.data.transforms import Compose, InkDrawing, RandomAffine, Resize, ToFloat, Transform
+from cl_suite.errors import UserError
 
 ASSET = "omniglot_small.npz"
 IMAGE_SIZE = 28
+FULL_SIZE = 105  # pixels a side of the drawings as they were made
 TRAIN_DRAWINGS = 10  # of each character, in file order; the others are for testing
 
 
-def read(*, augment: bool = True) -> Pool:
-    """Return the drawings at 28 x 28 pixels, ink 255 on 0; class ids follow the sorted names."""
-    with resources.as_file(resources.files("cl_suite.data.assets") / ASSET) as path:
-        ink, names = unpack(path)
-    images = shrink(ink.reshape(-1, *ink.shape[2:]), IMAGE_SIZE)
-    images = images.reshape(*ink.shape[:2], 1, IMAGE_SIZE, IMAGE_SIZE)
-    plain = ToFloat()
-    train_transform: Transform = Compose((plain, RandomAffine())) if augment else plain
+def read(root: str | None = None, *, image_size: int = IMAGE_SIZE, augment: bool = True) -> Pool:
+    """Return the drawings, one channel, ink 255 on 0; class ids follow the sorted names.
+
+    Args:
+        root: a folder with Omniglot's own folders, see `drawings`; None for those in the package.
+        image_size: pixels a side of the model's input. The samples have it too, or 105 pixels if
+            it is larger.
+
+    Raises:
+        UserError: if the folder or a drawing cannot be used.
+    """
+    size = min(image_size, FULL_SIZE)
+    train, test, names = _packaged(size) if root is None else _on_disk(root)
+    steps: tuple[Transform, ...] = () if image_size == size else (Resize(image_size),)
+    plain: Transform = Compose((ToFloat(), *steps)) if steps else ToFloat()
+    train_transform = Compose((ToFloat(), RandomAffine(), *steps)) if augment else plain
     return Pool(
-        train=_flat(images[:, :TRAIN_DRAWINGS]),
-        test=_flat(images[:, TRAIN_DRAWINGS:]),
+        train=train,
+        test=test,
         class_names=names,
         train_transform=train_transform,
         eval_transform=plain,
-        from_picture=InkDrawing(IMAGE_SIZE),
+        load=as_is if root is None else Drawings(size),
+        from_picture=InkDrawing(size),
         mirror_symmetric=False,
     )
 
@@ -68,6 +82,33 @@ def unpack(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     with np.load(path, allow_pickle=False) as packed:
         ink = np.unpackbits(packed["ink"], axis=-1, count=int(packed["width"]))
         return ink.astype(np.bool_), tuple(str(name) for name in packed["names"])
+
+
+def _packaged(size: int) -> tuple[Samples, Samples, tuple[str, ...]]:
+    with resources.as_file(resources.files("cl_suite.data.assets") / ASSET) as path:
+        ink, names = unpack(path)
+    # (classes, drawings, 1, height, width)
+    images = torch.stack([shrink(drawings, size)[:, None] for drawings in ink])
+    return _flat(images[:, :TRAIN_DRAWINGS]), _flat(images[:, TRAIN_DRAWINGS:]), names
+
+
+def _on_disk(root: str) -> tuple[Samples, Samples, tuple[str, ...]]:
+    characters = find_characters(root)
+    for name, paths in characters.items():
+        if len(paths) <= TRAIN_DRAWINGS:
+            raise UserError(
+                f"character '{name}' in '{root}' has {len(paths)} drawings; the first "
+                f"{TRAIN_DRAWINGS} are for training, others for testing, and Omniglot has 20 of "
+                "each; add the others or remove its folder"
+            )
+
+    def samples(drawings: slice) -> FileSamples:
+        pairs = [(p, c) for c, paths in enumerate(characters.values()) for p in paths[drawings]]
+        folder = Path(root).expanduser()
+        return FileSamples([path for path, _ in pairs], [c for _, c in pairs], folder)
+
+    first, others = slice(TRAIN_DRAWINGS), slice(TRAIN_DRAWINGS, None)
+    return samples(first), samples(others), tuple(characters)
 
 
 def _pixels(path: Path) -> NDArray[np.bool_]:

@@ -208,7 +208,8 @@ class ModularHead(ClassHead):
         return layers.make_module(layer, self.sizes).to(self.weight.device)
 
     def _make_entry(self, name: str) -> Entry:
-        return Entry(layers.make_module(layer_of(name), self.sizes)).to(self.weight.device)
+        body = layers.make_module(layer_of(name), self.sizes)
+        return Entry(body, self.settings.covariance).to(self.weight.device)
 
     def _clear_bench(self) -> None:
         self.live = None

@@ -9,15 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.methods.modular import soft_type
+from cl_suite.methods.modular.soft_type import Covariance
 from cl_suite.models.heads.feature_transform import take_sizes
 
 
 class Entry(nn.Module):
     """A frozen module and its soft types, one per problem that uses it.
 
+    Args:
+        covariance: kind of the covariances that likelihoods use.
+
     Attributes:
         body: the module.
-        means, covariances: statistics of its inputs, `(uses, dim)` and `(uses, dim, dim)`.
+        means, covariances: statistics of its inputs, `(uses, dim)` and `(uses, dim, dim)`; the
+            covariances are shrunk.
+        sample_covariances: those of the samples; only of kind paper.
         accuracies: validation accuracies `(uses,)` of the problems.
         problems: numbers `(uses,)` of the problems.
         inputs: some inputs `(n, ...)` of its first problem; none if no search needs them.
@@ -25,14 +31,17 @@ class Entry(nn.Module):
 
     means: Tensor
     covariances: Tensor
+    sample_covariances: Tensor
     accuracies: Tensor
     problems: Tensor
     inputs: Tensor
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, covariance: Covariance = "shrunk") -> None:
         super().__init__()
         self.body = body.requires_grad_(False)
-        for name in ("means", "covariances", "accuracies"):
+        self.unshrunk = covariance == "paper"
+        names = ["means", "covariances", "accuracies"]
+        for name in [*names, "sample_covariances"] if self.unshrunk else names:
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self.register_buffer("problems", torch.empty(0, dtype=torch.long))
         self.register_buffer("inputs", torch.empty(0))
@@ -46,6 +55,8 @@ class Entry(nn.Module):
             "accuracies": mean.new_tensor(accuracy),
             "problems": torch.tensor(problem, device=mean.device),
         }
+        if self.unshrunk:
+            new["sample_covariances"] = soft_type.sample_covariance(points)
         for name, value in new.items():
             known: Tensor = getattr(self, name)
             setattr(
@@ -54,11 +65,23 @@ class Entry(nn.Module):
 
     def log_likelihoods(self, points: Tensor) -> Tensor:
         """Return the log-likelihood `(uses,)` of all projected points under each soft type."""
-        pairs = zip(self.means, self.covariances, strict=True)
-        return torch.stack([soft_type.log_densities(points, *pair).sum() for pair in pairs])
+        uses = range(len(self.means))
+        return torch.stack([self._log_densities(points, use).sum() for use in uses])
+
+    def _log_densities(self, points: Tensor, use: int) -> Tensor:
+        mean, found = self.means[use], None
+        if self.unshrunk:
+            plain = self.sample_covariances[use]
+            found = soft_type.sample_log_densities(points, mean, plain)
+        if found is None:
+            found = soft_type.log_densities(points, mean, self.covariances[use])
+        return found
 
     def log_densities(self, points: Tensor, problem: int) -> Tensor:
-        """Return the log-density `(n,)` of projected points under the soft type of a problem."""
+        """Return the log-density `(n,)` of projected points under the soft type of a problem.
+
+        It is added to class scores, so its covariance is always the shrunk one.
+        """
         use = self.problems.tolist().index(problem)
         return soft_type.log_densities(points, self.means[use], self.covariances[use])
 

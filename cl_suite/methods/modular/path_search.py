@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cl_suite.methods.modular import layers
 from cl_suite.methods.modular.layers import Layout
 from cl_suite.methods.modular.library import Entry, layer_of
+from cl_suite.methods.modular.soft_type import Covariance
 
 Path = tuple[str | None, ...]  # a library module's name per layer; None for a new module
 CHUNK = 512  # items per forward pass without training
@@ -41,12 +42,14 @@ class Settings:
         soft_type_dim: dimension to which a layer's inputs are projected.
         stored_inputs: inputs kept for each module that can begin a shortest suffix.
         shortest_suffix: `l_min`, minimum number of layers in a reused suffix.
+        covariance: kind of the covariances of a layer's inputs.
     """
 
     temperature: float = 0.001
     soft_type_dim: int = 20
     stored_inputs: int = 40
     shortest_suffix: int = 3
+    covariance: Covariance = "shrunk"
 
 
 @dataclass

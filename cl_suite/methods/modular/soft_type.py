@@ -1,12 +1,22 @@
-"""Soft types: Gaussians over a module's randomly projected inputs."""
+"""Soft types: Gaussians over a module's randomly projected inputs.
+
+Their covariances are shrunk, or the plain ones of the samples, as in the authors' program. A plain
+one of `n` points in `dim` dimensions is singular if `n <= dim`, and its density is made of rounding
+errors. The program then stops if its determinant is negative or zero. Here such a density is
+computed with the determinant's absolute value, as in the program without its assertion. If it has
+none, because the determinant is exactly zero, the shrunk covariance takes its place.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+Covariance = Literal["paper", "shrunk"]
 FLOOR = 1e-6  # variance added in every direction: constant activations have none
 
 
@@ -51,6 +61,35 @@ def log_densities(points: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
         -0.5 * (centred.square().sum(0) + len(mean) * math.log(2 * math.pi)) - log_volume
     )
     return densities
+
+
+def sample_covariance(points: Tensor) -> Tensor:
+    """Return the covariance `(dim, dim)` of points `(n, dim)`, not shrunk; zero for one point.
+
+    Like `sample_log_densities` it uses NumPy, as the program does, so rounding errors are the same.
+    """
+    num, dim = points.shape
+    if num == 1:
+        return points.new_zeros(dim, dim)
+    found = np.cov(points.cpu().numpy(), rowvar=False, ddof=1).reshape(dim, dim)
+    return torch.from_numpy(found).to(points)
+
+
+def sample_log_densities(points: Tensor, mean: Tensor, covariance: Tensor) -> Tensor | None:
+    """Return the log-density `(n,)` of points `(n, dim)` by determinant and inverse.
+
+    None if the covariance has no inverse. Unlike `log_densities`, it takes one that is not positive
+    definite because of rounding.
+    """
+    x, matrix = (points - mean).cpu().numpy(), covariance.cpu().numpy()
+    try:
+        _, log_determinant = np.linalg.slogdet(matrix)
+        inverse = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        return None
+    squares = (x * (inverse @ x.T).T).sum(1)
+    densities = -0.5 * (squares + log_determinant + x.shape[1] * math.log(2 * math.pi))
+    return torch.from_numpy(densities).to(points) if np.isfinite(densities).all() else None
 
 
 def log_prior(accuracies: Tensor, temperature: float) -> Tensor:
