@@ -201,7 +201,7 @@ def main() -> None:
                 options.seeds,
                 options.rates,
             )
-            for name, (ground, settings) in grounds.items()
+            for name, (ground, given) in grounds.items()
         ]
     gain = sum(gains) / len(gains)
     print(  # noqa: T201
