@@ -197,7 +197,7 @@ def main() -> None:
         gains = [
             row(
                 name,
-                Runs(ground, settings, options.tuning, out / name),
+                Runs(ground, given, options.tuning, out / name),
                 options.seeds,
                 options.rates,
             )
