@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from cl_suite import __version__
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.distributed.group import size
 from cl_suite.models.classifier import Classifier
@@ -25,12 +26,13 @@ def run_info(stream: Stream, model: Classifier, images: StreamInfo) -> dict[str,
         images: facts about the stream before any feature bank; their fingerprint is the stream's
             identity, so runs with and without the bank compare.
     """
-    names = ("cl-suite", "torch", "torchvision", "avalanche-lib", "timm", "peft", "numpy")
+    names = ("torch", "torchvision", "avalanche-lib", "timm", "peft", "numpy")
     trained, total = model.num_parameters()
     return {
         "finished": False,
         "id": uuid.uuid4().hex,
-        "versions": {"python": platform.python_version()}
+        # an editable installation's metadata may be older than its code
+        "versions": {"python": platform.python_version(), "cl-suite": __version__}
         | {name: metadata.version(name) for name in names},
         "machine": {
             "platform": platform.platform(),
