@@ -67,9 +67,9 @@ that the term turns the features of the base classes away from their rows: class
 (`base_rows: means`) give 83.8 and 81.9 %. On 62 Omniglot characters (rate 0.1, the whole recipe,
 bfloat16, seed 0) they give 67.5 and 66.4 %, and learned rows 60.2 and 60.5 %: these lose to the
 class means of new classes, and the base classes fall from 75 to 11 %. Class means are not the
-default, because those are test figures, and held-back training images are against them. On four fake streams
-of the base session of caltech101 the score falls from +2.6 to -1.5 points against no tuning
-(standard errors 2.7 and 2.5), and on one of Omniglot from +31.9 to +26.9.
+default, because those are test figures, and held-back training images are against them. On four
+fake streams of the base session of caltech101 the score falls from +2.6 to -1.5 points against no
+tuning (standard errors 2.7 and 2.5), and on one of Omniglot from +31.9 to +26.9.
 """
 
 from __future__ import annotations
