@@ -73,7 +73,6 @@ class Engine:
         self.model = model.to(device)
         self.plugin = plugin
         self.requirements = requirements_of(plugin)
-        self.data = TrainingData(stream, shows_labels=self.requirements.labels)
         self.training = training
         self.device = torch.device(device)
         self.on_batch = on_batch
@@ -105,6 +104,11 @@ class Engine:
     def state(self) -> SessionState:
         """The state of the current session, or of the last one."""
         return self.context.state
+
+    @property
+    def data(self) -> TrainingData:
+        """The training samples of the stream, without labels if the strategy does not use them."""
+        return TrainingData(self.stream, shows_labels=self.requirements.labels)
 
     @property
     def artefact(self) -> BaseArtefact | None:
