@@ -29,8 +29,8 @@ class LabelledImages(Parameters):
             at the first.
         duplicates: what to do with the same picture under several names in them: "drop" (use the
             first), "refuse", or "keep", which lets a task test a copy of what it shows.
-        mirror_symmetric: False if a mirrored image of the folder may belong to another class
-            (signs, letters, digits), so that no training image is flipped.
+        mirror_symmetric: False if a mirrored image of the folder may belong to another class, as
+            with signs, letters and digits: training then flips no image.
     """
 
     source: ImageSource | None = None

@@ -28,8 +28,8 @@ class SourceData(Parameters):
             the first.
         duplicates: the same picture under several names in a folder of images: "keep" (all copies
             in training or all in test), "drop" (use the first) or "refuse".
-        mirror_symmetric: False if a mirrored image may belong to another class (signs, letters,
-            digits), so that no training image is flipped; null: by the data set.
+        mirror_symmetric: False if a mirrored image may belong to another class, as with signs,
+            letters and digits: training then flips no image. Null leaves it to the data set.
     """
 
     root: str | None = None

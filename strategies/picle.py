@@ -21,10 +21,10 @@ a path, and a smaller budget cuts the search short. The recipe's schedule is not
 
 With `covariance: paper` the search for prefixes uses the covariances of the samples, as the
 authors' program does. Of 10 items they are singular, and their densities are made of rounding
-errors. The program stops if a determinant is not positive. Here the search goes on with the
-absolute value, or with the shrunk covariance if there is no inverse. Class scores always use shrunk
-ones. How often the longest suggested prefix is that of the program, in 60 synthetic streams and
-from the same points:
+errors. The program stops if a determinant is not positive. Here the search takes its absolute
+value, and the shrunk covariance where there is no inverse. Class scores need shrunk covariances,
+so they ignore the option. How often the longest suggested prefix is that of the program, in 60
+synthetic streams and from the same points:
 
     items of a problem   program suggests one   paper agrees   shrunk agrees
     10                   16 (0)                 16             0

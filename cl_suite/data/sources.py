@@ -85,7 +85,7 @@ def refuse_choices(source: str, reason: str, **choices: object) -> None:
     """Raise `UserError` for the first choice that is not None.
 
     Args:
-        reason: what the source has or lacks, so that there is no choice.
+        reason: why there is nothing to choose: what the source has or lacks.
     """
     for name, value in choices.items():
         if value is not None:

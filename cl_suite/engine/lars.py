@@ -73,7 +73,7 @@ class Lars(torch.optim.Optimizer):
                 group.setdefault(name, value)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch overloads it
         """Take a step; return the closure's loss, if there is one."""
         loss = None
         if closure is not None:

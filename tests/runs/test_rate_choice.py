@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from torch import Tensor
 
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
@@ -122,3 +123,30 @@ def test_the_range_of_numbers_is_still_checked() -> None:
         TrainingConfig(lr=0)
     with pytest.raises(UserError, match=r"training\.lr must be a number"):
         TrainingConfig(lr="much")  # type: ignore[arg-type]  # on purpose
+
+
+def test_chance_alone_seldom_chooses_a_rate() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rates, is_base = (0.003, 0.01, 0.03, 0.1), torch.arange(36) < 21
+
+    def hits(before: Tensor | None = None) -> Tensor:
+        """Return hits at 70 %; those of a tuned network differ from `before` by chance alone."""
+        found = torch.rand(36, generator=generator) < 0.7
+        if before is None:
+            return found
+        return torch.where(torch.rand(36, generator=generator) < 0.4, found, before)
+
+    def choice() -> float:
+        found: dict[float, list[Trial]] = {rate: [] for rate in (NONE, *rates)}
+        going_on = list(rates)
+        for number in range(3):
+            untuned = hits()
+            found[NONE].append(Trial(untuned.double(), is_base))
+            for rate in going_on:
+                found[rate].append(Trial(hits(untuned).double(), is_base))
+            if number == 0:
+                going_on = best_rates(compared(found, 0.4), 2)
+        return decide(compared(found, 0.4))
+
+    draws = 300
+    assert sum(choice() != NONE for _ in range(draws)) < 0.12 * draws

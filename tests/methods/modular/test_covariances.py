@@ -117,7 +117,8 @@ def stops(problem: Problem) -> bool:
 def agreement(num_points: int, streams: Iterable[int]) -> dict[str, int]:
     """Return in how many streams each kind of covariance leads to the program's prefix.
 
-    Beside it: in how many the program finds one without its assertion, and with it.
+    Also counted are the streams in which the program finds a prefix, with and without its
+    assertion.
     """
     counts = {"found": 0, "found with assertion": 0, "paper": 0, "shrunk": 0}
     for stream in streams:
