@@ -15,6 +15,7 @@ from cl_suite.distributed.shares import in_shares
 from cl_suite.errors import UserError, option
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.frozen_part import FrozenPart
+from cl_suite.models.mlp_adapter import Adapted, make_adapter, split_state
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.plain_start import start_plainly
 from cl_suite.models.stages import cut
@@ -80,13 +81,18 @@ class Backbone(nn.Module):
 
     def frozen_part(self, input_shape: tuple[int, ...]) -> FrozenPart:
         """Return the part that never changes: all of a frozen backbone, else the frozen prefix."""
+        if isinstance(self.body, Adapted) and not self.frozen:
+            # with the key of the network alone, so both share the bank's features
+            return FrozenPart(self.body.network, None, input_shape)
         until = None if self.frozen else self.num_frozen_blocks
         return FrozenPart(self.body, until, input_shape)
 
     def enter_behind(self, part: FrozenPart) -> None:
         """From now on, take the flattened output of `part` as input instead of an image."""
         if part.until is None:
-            self._entry = len(cut(self.body).blocks) + 1
+            num_blocks = len(cut(self.body).blocks)
+            self._entry = num_blocks + 1 if part.body is self.body else num_blocks - 1
+            self._entry_shape = part.shape
         else:
             self._entry, self._entry_shape = part.until, part.shape
 
@@ -127,6 +133,7 @@ def create_backbone(
     weights: str | None = None,
     frozen: bool = False,
     trained_blocks: int | None = None,
+    adapter: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     start: Mapping[str, Tensor] | None = None,
 ) -> Backbone:
@@ -138,6 +145,7 @@ def create_backbone(
         weights: a `.safetensors` file with the backbone's weights (a classifier's rows in it are
             ignored); for CLIP and wav2vec2 the folder of a published model.
         trained_blocks: see `Backbone`.
+        adapter: form of a small network on top (see `make_adapter`), which counts as a block.
         arguments: further arguments of `timm.create_model`.
         start: tensors to start from; `weights` is then only their source, for messages.
 
@@ -145,15 +153,17 @@ def create_backbone(
         UserError: for an unknown name, weights that are not available or do not fit, or an input
             too small for the network.
     """
+    start, adapter_start = (None, {}) if start is None else split_state(start)
     body = _body(name, input_shape, pretrained, weights, dict(arguments or {}), start)
     published = pretrained or weights is not None
-    return Backbone(
-        body,
-        _feature_dim(body, name, input_shape),
-        frozen=frozen,
-        trained_blocks=trained_blocks,
-        weights=weights_digest(body) if published else None,
-    )
+    digest = weights_digest(body) if published else None
+    dim = _feature_dim(body, name, input_shape)
+    if adapter is not None:
+        body = Adapted(body, make_adapter(adapter, dim))
+        if adapter_start:
+            body.adapter.load_state_dict(adapter_start)
+        dim = _feature_dim(body, name, input_shape)
+    return Backbone(body, dim, frozen=frozen, trained_blocks=trained_blocks, weights=digest)
 
 
 def _body(

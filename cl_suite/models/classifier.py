@@ -116,7 +116,8 @@ def build_classifier(
         pretrained=config.pretrained,
         weights=config.weights,
         frozen=config.frozen,
-        trained_blocks=config.trained_blocks,
+        trained_blocks=config.learning_blocks,
+        adapter=config.adapter,
         arguments=config.backbone_args,
         start=start,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from cl_suite.errors import UserError, option
+from cl_suite.models.mlp_adapter import FORM
 from cl_suite.parameters import Above, Parameters, Within
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 PreprocessingChoice = Literal["auto", "backbone", "scenario"]
-View = Literal["flip", "corners"]
+FIXED_VIEWS = ("flip", "corners")
+DRAWN_VIEWS = re.compile(r"(?P<kind>random|simclr):(?P<num>[1-9][0-9]?)")
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,12 @@ class ModelConfig(Parameters):
         bank: compute the frozen part once for each image and keep the result on disk, without
             random augmentation; null: only if the whole backbone is frozen.
         bank_dtype: number format on disk; with bfloat16 features are computed in it too.
-        bank_views: further fixed views of the training images, flip or corners (four corners and
-            the centre); one view is drawn each time.
+        bank_views: further views of the training images in the bank, of which one is drawn each
+            time: flip, corners (four corners and the centre), random:8 (eight draws of the
+            scenario's random augmentation for each image) or simclr:8 (of SimCLR's). The draws
+            depend on the image alone, so runs of all seeds share them.
+        adapter: a small network that is trained on the features of the frozen backbone, such as
+            mlp:256,128 (linear layers of these widths with ReLU between them); null: none.
     """
 
     _option_prefix = "model."
@@ -66,12 +73,20 @@ class ModelConfig(Parameters):
     crop_fraction: Annotated[float, Above(0, 1)] = 1.0
     bank: bool | None = None
     bank_dtype: FeatureDtype = "float32"
-    bank_views: list[View] = field(default_factory=list)
+    bank_views: list[str] = field(default_factory=list)
+    adapter: str | None = None
 
     @property
     def uses_bank(self) -> bool:
         """Whether the feature bank computes frozen features once."""
-        return self.frozen if self.bank is None else self.bank
+        if self.bank is None:
+            return self.frozen or self.adapter is not None
+        return self.bank
+
+    @property
+    def learning_blocks(self) -> int | None:
+        """Number of the last blocks that are trained, of which an adapter is one; None: all."""
+        return self.trained_blocks if self.adapter is None else 1
 
     def check(self) -> None:
         """Raise `UserError` for settings that contradict each other."""
@@ -81,14 +96,37 @@ class ModelConfig(Parameters):
                 f"{option('model.lora_rank')} and {option('model.trained_blocks')}; leave one of "
                 "them out"
             )
-        if self.bank and not self.frozen and self.trained_blocks is None:
+        self._check_adapter()
+        if self.bank and not self.frozen and self.learning_blocks is None:
             raise UserError(
                 f"{option('model.bank')} stores the output of the frozen part, but nothing is "
                 f"frozen; pass {option('model.frozen', 'true')}, or "
                 f"{option('model.trained_blocks', 'N')} to train the last N blocks"
             )
+        for view in self.bank_views:
+            if view not in FIXED_VIEWS and not DRAWN_VIEWS.fullmatch(view):
+                raise UserError(
+                    f"{option('model.bank_views')} must be flip, corners, random:N or simclr:N "
+                    f"with N from 1 to 99, got {view!r}"
+                )
         if self.bank_views and not self.uses_bank:
             raise UserError(
                 f"{option('model.bank_views')} needs the feature bank; pass "
                 f"{option('model.bank', 'true')} too"
+            )
+
+    def _check_adapter(self) -> None:
+        if self.adapter is None:
+            return
+        if not FORM.fullmatch(self.adapter):
+            raise UserError(
+                f"{option('model.adapter')} must be mlp: and one to eight widths from 1 to 99999, "
+                f"such as mlp:256,128, got {self.adapter!r}"
+            )
+        if self.frozen or self.lora_rank or self.trained_blocks is not None:
+            raise UserError(
+                f"{option('model.adapter')} freezes the backbone and is trained on its features, "
+                f"so it contradicts {option('model.frozen')}, {option('model.trained_blocks')} and "
+                f"{option('model.lora_rank')}; pass {option('model.frozen', 'false')}, and leave "
+                "the others out"
             )

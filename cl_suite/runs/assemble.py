@@ -8,8 +8,10 @@ from typing import Any
 
 from cl_suite.data.stream import Stream, StreamInfo
 from cl_suite.data.transforms import Compose, CornerCrop, Flip, Transform
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.features.bank import banked_stream
+from cl_suite.features.one_draw import OneDraw
+from cl_suite.methods.self_supervised.views import ssl_views
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.preprocessing import (
@@ -18,7 +20,7 @@ from cl_suite.models.preprocessing import (
     takes_images,
     with_preprocessing,
 )
-from cl_suite.models.settings import ModelConfig
+from cl_suite.models.settings import DRAWN_VIEWS, ModelConfig
 from cl_suite.models.stages import cut
 from cl_suite.randomness import seed_everything
 from cl_suite.runs.config import RunConfig
@@ -154,15 +156,30 @@ def _check_bank(config: RunConfig, model: Classifier) -> None:
 
 
 def _views(names: Sequence[str], info: StreamInfo) -> list[Transform]:
-    """Return the fixed views with these names, each prepared as for evaluation.
+    """Return the views with these names; none is mirrored if that may be another class.
 
-    None is mirrored if a mirrored sample may belong to another class.
+    Raises:
+        UserError: if random views are wanted of a stream that is not augmented.
     """
     steps = getattr(info.eval_transform, "steps", (info.eval_transform,))
     made: list[Transform] = []
     for name in names:
-        if name == "flip" and not info.mirror_symmetric:
-            continue
-        crops = [Flip()] if name == "flip" else [CornerCrop(place) for place in range(5)]
-        made += [Compose((crop, *steps)) for crop in crops]
+        if drawn := DRAWN_VIEWS.fullmatch(name):
+            transform = _random_transform(drawn["kind"], info)
+            made += [OneDraw(transform, number) for number in range(int(drawn["num"]))]
+        elif name == "corners":
+            made += [Compose((CornerCrop(place), *steps)) for place in range(5)]
+        elif info.mirror_symmetric:
+            made.append(Compose((Flip(), *steps)))
     return made
+
+
+def _random_transform(kind: str, info: StreamInfo) -> Transform:
+    if kind == "simclr":
+        return ssl_views(info)
+    if repr(info.train_transform) == repr(info.eval_transform):
+        raise UserError(
+            f"scenario '{info.name}' does not augment its training samples, so it has no random "
+            f"views; leave random:N out of {option('model.bank_views')}"
+        )
+    return info.train_transform

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cl_suite import __version__, registry
 from cl_suite.data.stream import StreamInfo
-from cl_suite.errors import UserError
+from cl_suite.errors import UserError, option
 from cl_suite.models.backbones import CLIP, WAV2VEC2
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
@@ -200,6 +200,10 @@ def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tenso
         raise UserError(
             f"weights folder '{path}' is not a run folder; pass one such as "
             "runs/omniglot/teen/seed0, or a .safetensors file"
+        )
+    if (own := _settings_of(folder).adapter) not in (None, settings.adapter):
+        raise UserError(
+            f"the network of run '{path}' has an adapter, so pass {option('model.adapter', own)}"
         )
     return _load(folder, None, "cpu", above).classifier.backbone.body.state_dict()
 

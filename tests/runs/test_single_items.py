@@ -57,7 +57,7 @@ def test_every_list_takes_one_item_whatever_its_items_are() -> None:
     [
         (
             ["--model.bank_views", "flop"],
-            "--model.bank_views must be one of flip, corners, got 'fl",
+            "model.bank_views must be flip, corners, random:N or simclr:N",
         ),
         (["--training.milestones", "x"], "--training.milestones must be a list, got 'x'"),
         (
