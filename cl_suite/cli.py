@@ -83,7 +83,7 @@ def _command(arguments: list[str]) -> int:
         return _sweep(parsed)
     if parsed.command == "sensitivity":
         return _sensitivity(Path(parsed.run), parsed.all)
-    return _show([Path(path) for path in parsed.runs])
+    return _show([Path(path) for path in parsed.runs], parsed.all)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands.add_parser("sweep", help="run a grid of runs from a YAML file"))
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
+    show.add_argument("--all", action="store_true", help="print gAcc, retention and BWT too")
     listing = commands.add_parser("list", help="list scenarios, strategies, backbones or pairs")
     listing.add_argument(
         "kind", nargs="?", choices=["scenarios", "strategies", "backbones", "pairs"], default=None
@@ -233,11 +234,11 @@ def _bank(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _show(paths: list[Path]) -> int:
+def _show(paths: list[Path], everything: bool) -> int:
     from cl_suite.report.console import plain_console
     from cl_suite.report.show import print_runs
 
-    print_runs(paths, plain_console())
+    print_runs(paths, plain_console(), everything=everything)
     return 0
 
 

@@ -120,6 +120,7 @@ class Dashboard:
                     "accuracy/base": record.base,
                     "accuracy/new": record.new,
                     "accuracy/harmonic": record.harmonic,
+                    "accuracy/gacc": record.gacc,
                     "forgetting": record.forgetting,
                 },
             )

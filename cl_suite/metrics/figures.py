@@ -77,6 +77,59 @@ def harmonic_mean(matrix: FloatArray, num_images: IntArray) -> FloatArray:
     return harmonic
 
 
+def generalised_row(row: FloatArray, ratio: int) -> FloatArray:
+    """Return a session's accuracy at each weight of the base classes, `g(a)`, `(ratio + 1,)`.
+
+    `g(a) = (a A[0] + sum_j A[j]) / (a + k)` for `a = 0 ... ratio`, over the `k` later sessions. If
+    there are none it is `A[0]`, but 0 at `a = 0`, as in the authors' program.
+
+    Args:
+        row: accuracy on the classes of each session so far, `(k + 1,)`.
+        ratio: number of base classes over that of a later session, `R`.
+    """
+    weights, later = np.arange(ratio + 1), len(row) - 1
+    if later == 0:
+        return np.where(weights == 0, 0.0, row[0])
+    return np.asarray((weights * row[0] + row[1:].sum()) / (weights + later), dtype=np.float64)
+
+
+def area(weighted: FloatArray) -> float:
+    """Return the mean height of a curve over equal steps, its trapezoid area over its width."""
+    if len(weighted) < 2:
+        return float("nan")
+    return float(np.trapezoid(weighted) / (len(weighted) - 1))
+
+
+def generalised_accuracy(matrix: FloatArray, ratio: int | None) -> float:
+    """Return gAcc: accuracy with each weight of the base classes from 0 to `R`, averaged.
+
+    "Rethinking Few-shot Class-incremental Learning: Learning from Yourself" (ECCV 2024): the area
+    under the mean over sessions of `generalised_row`, over `R`. A model that never learns a new
+    class keeps less of it than of the average accuracy.
+
+    Args:
+        matrix: see the module docstring.
+        ratio: see `generalised_row`; None if no session follows the base session (NaN).
+
+    Example:
+        >>> lazy = np.array([[0.8, np.nan], [0.8, 0.0]])
+        >>> round(generalised_accuracy(lazy, 12), 4)
+        0.7093
+    """
+    if ratio is None:
+        return float("nan")
+    rows = [generalised_row(matrix[i, : i + 1], ratio) for i in range(len(matrix))]
+    return area(np.mean(rows, axis=0))
+
+
+def base_ratio(base: int, way: int) -> int | None:
+    """Return the number of base classes over that of a later session, rounded, at least 1.
+
+    None if no session follows, so that `way` is 0.
+    """
+    return max(1, round(base / way)) if way else None
+
+
 def retention(
     matrix: FloatArray, num_images: IntArray, *, which: Literal["all", "base"] = "all"
 ) -> float:

@@ -19,6 +19,9 @@ class Headline:
         harmonic: harmonic mean of base and new accuracy after the last session.
         forgetting: accuracy that earlier sessions' classes lost since their best, unweighted.
         last_macro: mean of the per-class accuracies after the last session.
+        gacc: generalised accuracy, see `figures.generalised_accuracy`.
+        retention: last accuracy over that of the base session.
+        backward: backward transfer.
     """
 
     average: float
@@ -27,6 +30,9 @@ class Headline:
     harmonic: float
     forgetting: float
     last_macro: float
+    gacc: float
+    retention: float
+    backward: float
 
 
 def headline(hits: Hits) -> Headline:
@@ -36,6 +42,7 @@ def headline(hits: Hits) -> Headline:
         ValueError: if no session is done.
     """
     matrix, num_images = accuracy_matrix(hits)
+    base, way = ((hits.session_of_class == session).sum() for session in (0, 1))
     return Headline(
         average=figures.average_accuracy(matrix, num_images),
         last=figures.last_accuracy(matrix, num_images),
@@ -43,4 +50,7 @@ def headline(hits: Hits) -> Headline:
         harmonic=float(figures.harmonic_mean(matrix, num_images)[-1]),
         forgetting=figures.forgetting(matrix, num_images),
         last_macro=float(figures.macro_accuracy(hits)[-1]),
+        gacc=figures.generalised_accuracy(matrix, figures.base_ratio(int(base), int(way))),
+        retention=figures.retention(matrix, num_images),
+        backward=figures.backward_transfer(matrix, num_images),
     )

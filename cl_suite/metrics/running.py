@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_suite.metrics.accuracy_matrix import FloatArray, IntArray
-from cl_suite.metrics.figures import over_sessions, weighted_mean
+from cl_suite.metrics.figures import area, generalised_row, over_sessions, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,16 @@ class AfterSession:
     new: float
     harmonic: float
     forgetting: float
+    gacc: float
+    retention: float
+    backward: float
 
 
 class RunningFigures:
     """Takes a matrix row by row; each costs as much as it has entries.
+
+    Args:
+        ratio: number of base classes over that of a later session, for gAcc; None leaves it out.
 
     Example:
         >>> running = RunningFigures()
@@ -32,8 +38,12 @@ class RunningFigures:
         (0.7, 0.686, 0.1)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ratio: int | None = None) -> None:
+        self.ratio = ratio
         self.best: FloatArray = np.zeros(0)
+        self.own: FloatArray = np.zeros(0)  # of each session directly after it
+        self.first = float("nan")
+        self.weighted: FloatArray = np.zeros(0 if ratio is None else ratio + 1)
 
     def add(self, row: FloatArray, num_images: IntArray) -> AfterSession:
         """Return the figures after the session of a row.
@@ -45,14 +55,23 @@ class RunningFigures:
         """
         last = len(row) - 1
         base, new = float(row[0]), weighted_mean(row[1:], num_images[1:])
+        accuracy = weighted_mean(row, num_images)
+        if last == 0:
+            self.first = accuracy
+        if self.ratio is not None:
+            self.weighted = self.weighted + generalised_row(row, self.ratio)
         figures = AfterSession(
-            accuracy=weighted_mean(row, num_images),
+            accuracy=accuracy,
             base=base,
             new=new,
             harmonic=_harmonic(base, new),
             forgetting=over_sessions(self.best - row[:last], num_images[:last], weighted=False),
+            gacc=area(self.weighted / (last + 1)),
+            retention=accuracy / self.first if self.first > 0 else float("nan"),
+            backward=over_sessions(row[:last] - self.own, num_images[:last], weighted=False),
         )
         # of each session since its own: the next one compares itself with it
+        self.own = np.append(self.own, row[last])
         self.best = np.append(np.maximum(self.best, row[:last]), row[last])
         return figures
 

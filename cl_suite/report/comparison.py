@@ -25,9 +25,18 @@ COMPARED: Mapping[str, Callable[[Headline], float]] = {
     "harmonic": lambda figures: figures.harmonic,
     "forgetting": lambda figures: figures.forgetting,
 }
+MORE: Mapping[str, Callable[[Headline], float]] = {  # of `show --all`
+    "gAcc": lambda figures: figures.gacc,
+    "retention": lambda figures: figures.retention,
+    "BWT": lambda figures: figures.backward,
+    "macro": lambda figures: figures.last_macro,
+}
+Columns = Mapping[str, Callable[[Headline], float]]
 
 
-def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> Group:
+def compared(
+    runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str, everything: bool = False
+) -> Group:
     """Return one comparison for each stream and measure.
 
     Runs of different streams never share a table, nor do classifiers and probes.
@@ -36,6 +45,7 @@ def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> G
         runs: finished runs.
         notes: sentences to print below.
         sign: the sign before half the width of an interval.
+        everything: a second table with the less common figures.
     """
     measured = [measure for run in runs for measure in _measures(run)]
     streams = _grouped(measured, lambda run: [run.scenario_name, run.scenario, run.measured_by])
@@ -46,7 +56,10 @@ def compared(runs: Sequence[LoadedRun], notes: Sequence[str], *, sign: str) -> G
             for group in streams
             if group[0].scenario_name == same[0].scenario_name
         ]
-        parts += [_stream_title(same[0], others), Text(), *_stream_tables(same, sign), Text()]
+        parts += [_stream_title(same[0], others), Text(), *_stream_tables(same, sign, COMPARED)]
+        if everything:
+            parts += [Text(), *_stream_tables(same, sign, MORE)]
+        parts += [*_settings(same), Text()]
     parts.append(
         Text(
             f"Per cent and points; mean over the {_repeats(runs)} {sign} half the 95 % confidence "
@@ -73,47 +86,52 @@ def _stream_title(run: LoadedRun, all_parameters: Sequence[Mapping[str, Any]]) -
     return title
 
 
-def _stream_tables(runs: Sequence[LoadedRun], sign: str) -> Iterator[RenderableType]:
-    methods = _grouped(runs, lambda run: [run.strategy_name, run.method])
+def _stream_tables(
+    runs: Sequence[LoadedRun], sign: str, columns: Columns
+) -> Iterator[RenderableType]:
+    methods = _methods(runs)
     rows = dict(zip(_labels(methods), map(_by_seed, methods), strict=True))
-    table = empty_table("strategy", _repeats(runs), *COMPARED)
+    table = empty_table("strategy", _repeats(runs), *columns)
     for label, seeds in rows.items():
-        cells = [_interval([get(f) for f in seeds.values()], sign) for get in COMPARED.values()]
+        cells = [_interval([get(f) for f in seeds.values()], sign) for get in columns.values()]
         table.add_row(Text(label), str(len(seeds)), *cells)
     yield table
     if len(rows) > 1:
-        yield from (Text(), *_differences(rows, sign))
-        yield from _settings(rows, methods)
+        yield from (Text(), *_differences(rows, sign, columns))
+
+
+def _methods(runs: Sequence[LoadedRun]) -> list[list[LoadedRun]]:
+    """Return the runs of each method with the same settings."""
+    return _grouped(runs, lambda run: [run.strategy_name, run.method])
 
 
 def _differences(
-    rows: Mapping[str, Mapping[Repeat, Headline]], sign: str
+    rows: Mapping[str, Mapping[Repeat, Headline]], sign: str, columns: Columns
 ) -> Iterator[RenderableType]:
     best = max(rows, key=lambda label: np.mean([f.average for f in rows[label].values()]))
     by = "task" if any(task is not None for _, task in rows[best]) else "seed"
     yield Text(f"difference to {best} (highest average accuracy), paired by {by}")
-    table = empty_table("strategy", "pairs", *COMPARED)
+    table = empty_table("strategy", "pairs", *columns)
     for label, seeds in rows.items():
         if label == best:
             continue
         common = sorted(set(seeds) & set(rows[best]))
         cells = []
-        for get in COMPARED.values():
+        for get in columns.values():
             pairs = [(get(seeds[seed]), get(rows[best][seed])) for seed in common]
             cells.append(_paired(pairs, sign))
         table.add_row(Text(label), str(len(common)), *cells)
     yield table
 
 
-def _settings(
-    rows: Mapping[str, Any], methods: Sequence[Sequence[LoadedRun]]
-) -> Iterator[RenderableType]:
-    """Yield the settings that differ between rows, apart from the strategy itself."""
+def _settings(runs: Sequence[LoadedRun]) -> Iterator[RenderableType]:
+    """Yield the settings that differ between methods, apart from the strategy itself."""
+    methods = _methods(runs)
     settings = [group[0].method for group in methods]
     names = [group[0].strategy_name for group in methods]
     shared = _differing([_without_strategy(setting) for setting in settings])
     lines = []
-    for label, name, setting in zip(rows, names, settings, strict=True):
+    for label, name, setting in zip(_labels(methods), names, settings, strict=True):
         own = _differing([s for s, n in zip(settings, names, strict=True) if n == name])
         keys = sorted({*shared, *own})
         if keys:

@@ -19,8 +19,12 @@ from cl_suite.runs.folder import SessionRecord
 MOST_WITH_DIGIT, MOST_WITHOUT = 11, 16
 
 
-def one_run(run: LoadedRun) -> Group:
-    """Return a run's figures by session, its accuracy matrix and a summary."""
+def one_run(run: LoadedRun, *, everything: bool = False) -> Group:
+    """Return a run's figures by session, its accuracy matrix and a summary.
+
+    Args:
+        everything: the less common figures too.
+    """
     title = Text(f"{run.scenario_name} / {run.strategy_name}, seed {run.seed}", style="bold")
     if not run.finished:
         title.append(f"  (unfinished: {len(run.records)} sessions done)", style="yellow")
@@ -30,9 +34,9 @@ def one_run(run: LoadedRun) -> Group:
     if run.trouble:
         parts.append(Text(f"note: {run.trouble}", style="yellow"))
     parts += [Text(), _session_table(run.records), Text(), *_matrix_table(run.hits), Text()]
-    parts.append(_headline_table(run.hits))
+    parts.append(_headline_table(run.hits, everything))
     for name, hits in run.probes.items():
-        parts += [Text(), Text(f"by {IN_WORDS[name]}"), _headline_table(hits)]
+        parts += [Text(), Text(f"by {IN_WORDS[name]}"), _headline_table(hits, everything)]
     return Group(*parts)
 
 
@@ -68,7 +72,7 @@ def _matrix_table(hits: Hits) -> Iterator[RenderableType]:
         yield Text(f"{num_shown} of {num_sessions} sessions; all are in accuracy_matrix.npy")
 
 
-def _headline_table(hits: Hits) -> Table:
+def _headline_table(hits: Hits, everything: bool) -> Table:
     figures = headline(hits)
     rows = [
         ("average accuracy", figures.average, "%", "mean over sessions, the base one included"),
@@ -77,7 +81,13 @@ def _headline_table(hits: Hits) -> Table:
         ("harmonic mean", figures.harmonic, "%", "of base and new, after the last session"),
         ("forgetting", figures.forgetting, "points", "since the best, mean over sessions"),
     ]
-    if len(set(hits.counts[hits.session_of_class >= 0])) > 1:
+    if everything:
+        rows += [
+            ("gAcc", figures.gacc, "%", "each weight of the base classes, averaged"),
+            ("retention", figures.retention, "%", "last accuracy over the base session's"),
+            ("BWT", figures.backward, "points", "last minus first accuracy of each session"),
+        ]
+    if everything or len(set(hits.counts[hits.session_of_class >= 0])) > 1:
         rows.insert(2, ("last, macro", figures.last_macro, "%", "mean over classes"))
     table = Table.grid(padding=(0, 1))
     for justify in ("left", "right", "left", "left"):

@@ -15,21 +15,28 @@ from cl_suite.report.tasks import is_of_tasks, one_run_of_tasks, runs_of_tasks
 from cl_suite.runs.folder import RunFolder, find_runs
 
 
-def print_runs(paths: Sequence[Path], console: Console) -> None:
+def print_runs(paths: Sequence[Path], console: Console, *, everything: bool = False) -> None:
     """Print the figures of the runs at and below these paths.
+
+    Args:
+        everything: the less common figures too.
 
     Raises:
         UserError: see `show`.
     """
-    console.print(show(paths, ascii_only=console.options.ascii_only), highlight=False)
+    ascii_only = console.options.ascii_only
+    console.print(show(paths, ascii_only=ascii_only, everything=everything), highlight=False)
 
 
-def show(paths: Sequence[Path], *, ascii_only: bool = False) -> RenderableType:
+def show(
+    paths: Sequence[Path], *, ascii_only: bool = False, everything: bool = False
+) -> RenderableType:
     """Return the figures of one run, or a comparison of several.
 
     Args:
         paths: run folders, and folders of runs.
         ascii_only: write `+-` instead of the plus-minus sign.
+        everything: gAcc, retention, BWT and macro accuracy too.
 
     Raises:
         UserError: if a path holds no run, a file is damaged, or no session is finished.
@@ -37,10 +44,10 @@ def show(paths: Sequence[Path], *, ascii_only: bool = False) -> RenderableType:
     folders = find_runs(paths)
     sign = "+-" if ascii_only else "\N{PLUS-MINUS SIGN}"
     if len(folders) > 1:
-        return compared(*_comparable(folders), sign=sign)
+        return compared(*_comparable(folders), sign=sign, everything=everything)
     if is_of_tasks(folders[0]):
         return one_run_of_tasks(folders[0], sign=sign)
-    return one_run(load(folders[0]))
+    return one_run(load(folders[0]), everything=everything)
 
 
 def _comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str]]:

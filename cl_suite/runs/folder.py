@@ -47,8 +47,12 @@ class SessionRecord:
         forgetting: forgetting of the earlier sessions, unweighted.
         seconds_train, seconds_eval: duration of training and of evaluation.
         seen_classes: number of classes seen.
+        gacc: generalised accuracy of the sessions so far.
+        retention: accuracy over that of the base session.
+        backward: backward transfer, unweighted.
 
-    A fraction is None where it is undefined, as `new` is after the base session.
+    A fraction is None where it is undefined, as `new` is after the base session. The last three
+    are missing in runs of version 0.5 and earlier.
     """
 
     session: int
@@ -60,6 +64,9 @@ class SessionRecord:
     seconds_train: float
     seconds_eval: float
     seen_classes: int
+    gacc: float | None = None
+    retention: float | None = None
+    backward: float | None = None
 
 
 @dataclass(frozen=True)

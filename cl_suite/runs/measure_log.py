@@ -12,6 +12,7 @@ import numpy as np
 from cl_suite.data.stream import Stream
 from cl_suite.engine.evaluation import Predictions, joined
 from cl_suite.metrics.accuracy_matrix import FloatArray, Hits, IntArray
+from cl_suite.metrics.figures import base_ratio
 from cl_suite.metrics.running import RunningFigures
 from cl_suite.runs.folder import RunFolder, SessionRecord, defined
 
@@ -45,7 +46,8 @@ class MeasureLog:
         self.num_images = _sums(self.counts[self.columns], self.ends)
         self.rows: list[IntArray] = []
         self.accuracies: list[FloatArray] = []  # rows of the accuracy matrix
-        self.running = RunningFigures()
+        sizes = [len(set(classes)) for classes in self.info.session_classes[:2]]
+        self.running = RunningFigures(base_ratio(sizes[0], sizes[1] if len(sizes) > 1 else 0))
         self.records: list[SessionRecord] = []
         self.written = self.written_whole = 0  # sessions in the files
         self.last_write = time.monotonic()

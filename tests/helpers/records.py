@@ -12,6 +12,7 @@ def session_record(
 ) -> SessionRecord:
     """Return the figures after `session`, from the hits of that session and those before."""
     matrix, num_images = accuracy_matrix(hits.until(session))
+    base, way = (int((hits.session_of_class == number).sum()) for number in (0, 1))
     return SessionRecord(
         session=session,
         accuracy=defined(figures.session_accuracy(matrix, num_images)[session]),
@@ -22,4 +23,7 @@ def session_record(
         seconds_train=float(seconds_train),
         seconds_eval=float(seconds_eval),
         seen_classes=int(seen_classes),
+        gacc=defined(figures.generalised_accuracy(matrix, figures.base_ratio(base, way))),
+        retention=defined(figures.retention(matrix, num_images)),
+        backward=defined(figures.backward_transfer(matrix, num_images)),
     )

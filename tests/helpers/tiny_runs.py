@@ -34,6 +34,9 @@ METRIC_KEYS = [
     "seconds_train",
     "seconds_eval",
     "seen_classes",
+    "gacc",
+    "retention",
+    "backward",
 ]
 
 

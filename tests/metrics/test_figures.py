@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from cl_suite.metrics import figures
 from cl_suite.metrics.accuracy_matrix import FloatArray, Hits, IntArray, accuracy_matrix
+from cl_suite.metrics.running import RunningFigures
 
 nan = float("nan")
 N1 = np.array([600, 50, 50])
@@ -82,6 +83,49 @@ def test_the_weighted_forms_weigh_by_images() -> None:
 
 
 # M2
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[0.8], [0.7, 0.65], [0.65, 0.6, 0.55]], 0.6936955328621996),
+        ([[0.8], [0.8, 0], [0.8, 0, 0]], 0.6428140378140378),
+        ([[0.5], [0.5, 0.5], [0.5, 0.5, 0.5]], 0.4930555555555555),
+    ],
+)
+def test_generalised_accuracy(rows: list[list[float]], expected: float) -> None:
+    matrix = np.full((3, 3), np.nan)
+    for session, row in enumerate(rows):
+        matrix[session, : session + 1] = row
+    assert figures.generalised_accuracy(matrix, 12) == pytest.approx(expected, abs=1e-15)
+    running = RunningFigures(12)
+    found = [running.add(np.array(row), np.full(len(row), 10)) for row in rows]
+    assert found[-1].gacc == pytest.approx(expected, abs=1e-15)
+
+
+def test_generalised_accuracy_needs_a_later_session() -> None:
+    assert np.isnan(figures.generalised_accuracy(np.array([[0.9]]), None))
+    assert figures.base_ratio(60, 0) is None
+    assert [figures.base_ratio(60, 5), figures.base_ratio(7, 4), figures.base_ratio(1, 5)] == [
+        12,
+        2,
+        1,
+    ]
+
+
+def test_running_figures_are_those_of_the_matrix() -> None:
+    draw = np.random.default_rng(3)
+    matrix = np.tril(draw.random((6, 6)))
+    matrix[np.triu_indices(6, 1)] = np.nan
+    images = draw.integers(5, 60, 6)
+    running = RunningFigures(4)
+    for session in range(6):
+        found = running.add(matrix[session, : session + 1], images[: session + 1])
+        so_far, num = matrix[: session + 1, : session + 1], images[: session + 1]
+        assert found.gacc == pytest.approx(figures.generalised_accuracy(so_far, 4))
+        assert found.retention == pytest.approx(figures.retention(so_far, num))
+        expected = figures.backward_transfer(so_far, num)
+        assert found.backward == pytest.approx(expected, nan_ok=True)
 
 
 def test_forward_transfer() -> None:

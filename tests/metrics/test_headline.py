@@ -27,6 +27,10 @@ def test_the_figures_of_a_run_by_hand() -> None:
             "harmonic": 0.6857143,
             "forgetting": 0.1,
             "last_macro": (0.8 + 0.5 + 0.7) / 3,
+            # sessions of one class each: R is 1, and gAcc the mean of G(0) and G(1)
+            "gacc": ((0 + 0.6 + 0.6) / 3 + (0.9 + 0.725 + 2 / 3) / 3) / 2,
+            "retention": 0.7714286 / 0.9,
+            "backward": -0.1,
         },
         abs=1e-7,
     )

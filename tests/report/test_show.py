@@ -66,11 +66,11 @@ def write_run(
     return folder.path
 
 
-def shown(*paths: Path, encoding: str = "utf-8") -> str:
+def shown(*paths: Path, encoding: str = "utf-8", everything: bool = False) -> str:
     """Return what is printed into a pipe."""
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding=encoding) as file:
-        print_runs(list(paths), Console(file=file, width=80))
+        print_runs(list(paths), Console(file=file, width=80), everything=everything)
         file.flush()
         return raw.getvalue().decode(encoding)
 
@@ -102,6 +102,24 @@ def test_a_run_is_shown_with_what_it_comes_to(tmp_path: Path) -> None:
     assert "performance drop 27.33 points" in text
     assert "harmonic mean    63.77 %" in text
     assert "forgetting        1.00 points" in text
+
+
+def test_the_less_common_figures_are_shown_on_request(tmp_path: Path) -> None:
+    path = write_run(tmp_path)
+    assert not any(name in shown(path) for name in ("gAcc", "retention", "BWT"))
+    text = shown(path, everything=True)
+    assert row(text, "retention")[1] == "69.63"
+    assert row(text, "BWT")[1] == "-1.00"
+    assert row(text, "gAcc")[1] == "53.69"
+    both = shown(path, write_run(tmp_path / "other", seed=1), everything=True)
+    assert row(both, "strategy", "seeds", "gAcc") == [
+        "strategy",
+        "seeds",
+        "gAcc",
+        "retention",
+        "BWT",
+        "macro",
+    ]
 
 
 def test_the_macro_average_is_shown_where_classes_differ_in_size(tmp_path: Path) -> None:
