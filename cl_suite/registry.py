@@ -25,7 +25,16 @@ GROUPS: dict[Kind, str] = {"scenario": "cl_suite.scenarios", "strategy": "cl_sui
 # the same safe loader in C, far faster, if it is there
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # of a YAML file, besides class and summary, and of `default_config`
-SECTIONS = ("params", "bounds", "model", "training", "evaluation", "for_scenario", "tiny")
+SECTIONS = (
+    "params",
+    "bounds",
+    "model",
+    "training",
+    "evaluation",
+    "for_scenario",
+    "meant_for",
+    "tiny",
+)
 RUN_SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")  # of a run's settings
 LISTENER_GROUP = "cl_suite.listeners"
 LISTENERS = {  # of every run; third parties add theirs by entry points
@@ -42,10 +51,10 @@ class Entry:
         class_path: dotted name of its class.
         summary: one line for the list.
         settings: the rest of its YAML: `params`, `bounds`, `model`, `training`, `evaluation`, and
-            for a strategy `for_scenario` (the same sections for one scenario, by name) and `tiny`
-            (parameters for short tests; runs do not read them). `runs_on` of a strategy and
-            `stream` of a scenario repeat what their classes say of kinds and modalities, for
-            `cl-suite list pairs`.
+            for a strategy `for_scenario` (the same sections for one scenario, by name),
+            `meant_for` (see `cl_suite.engine.ground`) and `tiny` (parameters for short tests; runs
+            do not read them). `runs_on` of a strategy and `stream` of a scenario repeat what their
+            classes say of kinds and modalities, for `cl-suite list pairs`.
         origin: cl-suite, or the package that provides it.
     """
 

@@ -87,9 +87,10 @@ class LDAPlugin(HeadPlugin):
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, GaussianHead)
         features, labels = session_features(template)
-        stats = class_stats(features, labels, kind=self.covariance)
         if self.base_stats_ is None:
             self.set_up(head, features, labels)
+        stats = class_stats(self.averaged(head, features), labels, kind=self.covariance)
+        if self.base_stats_ is None:
             # a shared scatter is kept as a running sum instead
             own = self.covariance != "shared"
             self.base_stats_ = stats if own else replace(stats, scatter=None, kind="none")

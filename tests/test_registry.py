@@ -85,6 +85,7 @@ def own_strategy(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> registry.Entry
         ({"training": 3}, ": 'training' must be a mapping of settings, got 3"),
         ({"tiny": ["steps"]}, r": 'tiny' must be a mapping of settings, got \['steps'\]"),
         ({"for_scenario": ["omniglot"]}, ": 'for_scenario' must be a mapping of settings"),
+        ({"meant_for": "images"}, ": 'meant_for' must be a mapping of settings, got 'images'"),
         (
             {"for_scenario": {"omniglot": {"params": {"scale": 1}}}},
             " for scenario 'omniglot' has a section 'params', which does not exist",
@@ -127,6 +128,12 @@ def test_a_setting_that_a_run_does_not_read_is_refused_like_those_that_it_does(
         build_parser(*pair)
 
 
+def test_a_ground_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = own_strategy({"meant_for": {"base_shot": {"most": 16}}}, monkeypatch)
+    with pytest.raises(UserError, match="under 'meant_for', set 'base_shot', which does not exist"):
+        build_parser(registry.get("scenario", "omniglot"), own)
+
+
 def test_settings_for_a_scenario_that_is_not_installed_may_be_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -143,7 +150,9 @@ SECTIONS = {"scenario", "strategy", "model", "training", "evaluation"}
 def test_a_yaml_file_has_no_key_that_nobody_reads(kind: registry.Kind) -> None:
     for name, entry in registry.entries(kind).items():
         known = {"params", "bounds", "model", "training", "evaluation"}
-        known |= {"for_scenario", "tiny", "runs_on"} if kind == "strategy" else {"stream"}
+        known |= (
+            {"for_scenario", "meant_for", "tiny", "runs_on"} if kind == "strategy" else {"stream"}
+        )
         assert set(entry.settings) <= known, name
         for scenario, settings in entry.settings.get("for_scenario", {}).items():
             assert scenario in registry.entries("scenario"), name

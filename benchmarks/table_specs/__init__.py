@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from table_rows import Table
 
-from table_specs import few_shot, full_data, tasks
+from table_specs import claims, few_shot, full_data, tasks
 
 TABLES: Mapping[str, Table] = {
     table.name: table
@@ -22,6 +22,9 @@ TABLES: Mapping[str, Table] = {
         full_data.spoken_digits(),
         full_data.cler(),
         full_data.without_labels(),
+        claims.ssl_features(),
+        claims.rehearsal_features(),
+        claims.cler_cifar10(),
         tasks.cfsl(),
         tasks.picle(),
     )

@@ -114,7 +114,7 @@ def generalised_accuracy(matrix: FloatArray, ratio: int | None) -> float:
     Example:
         >>> lazy = np.array([[0.8, np.nan], [0.8, 0.0]])
         >>> round(generalised_accuracy(lazy, 12), 4)
-        0.7093
+        0.6953
     """
     if ratio is None:
         return float("nan")

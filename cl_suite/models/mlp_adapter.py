@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-
-FORM = re.compile(r"mlp:[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){0,7}")
 
 
 class Adapted(nn.Sequential):

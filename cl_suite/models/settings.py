@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from cl_suite.errors import UserError, option
-from cl_suite.models.mlp_adapter import FORM
 from cl_suite.parameters import Above, Parameters, Within
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 PreprocessingChoice = Literal["auto", "backbone", "scenario"]
 FIXED_VIEWS = ("flip", "corners")
+ADAPTER = re.compile(r"mlp:[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){0,7}")
 DRAWN_VIEWS = re.compile(r"(?P<kind>random|simclr):(?P<num>[1-9][0-9]?)")
 
 
@@ -118,7 +118,7 @@ class ModelConfig(Parameters):
     def _check_adapter(self) -> None:
         if self.adapter is None:
             return
-        if not FORM.fullmatch(self.adapter):
+        if not ADAPTER.fullmatch(self.adapter):
             raise UserError(
                 f"{option('model.adapter')} must be mlp: and one to eight widths from 1 to 99999, "
                 f"such as mlp:256,128, got {self.adapter!r}"

@@ -19,6 +19,7 @@ from jsonargparse import ArgumentParser, Namespace, set_dumper
 from cl_suite import registry
 from cl_suite.distributed.group import launched, own_gpu
 from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.ground import ground_of
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.models.settings import ModelConfig
@@ -130,6 +131,7 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
     for key, origin in _not_read(scenario, strategy):
         if key not in known:
             raise _missing(origin, key)
+    ground_of(strategy.settings, strategy.name)
     return parser
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from cl_suite import registry
 from cl_suite.data.stream import StreamInfo
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import IN_WORDS
+from cl_suite.engine.ground import ground_of, off_ground
 from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.finished import finished_line
 from cl_suite.runs.folder import RunFolder
@@ -89,6 +91,12 @@ class FolderRun:
         self.folder.write_start(self.run_info, self.config.text)
         self.owner = Ownership(self.folder, self.config.text, self.run_info["id"])
 
+    def _ground_entry(self, engine: Engine) -> dict[str, str | None]:
+        """Return the entry of run.json that says if the strategy is meant for other runs."""
+        name = self.config.strategy_name
+        ground = ground_of(registry.get("strategy", name).settings, name)
+        return {"off_ground": off_ground(name, ground, engine)}
+
     def _say_facts(self, info: StreamInfo, engine: Engine, each: str = "") -> None:
         """Tell what is trained from where, on what, and how it is measured.
 
@@ -103,6 +111,8 @@ class FolderRun:
         self.listener.says(f"{each}{training_line(engine)}")
         for note in training_notes(engine):
             self.listener.says(note)
+        if (sentence := self.run_info["off_ground"]) is not None:
+            self.listener.says(f"note: {sentence}")
         if (measured_by := self.run_info["measured_by"]) != IN_WORDS["classifier"]:
             self.listener.says(f"note: accuracies are those of {measured_by}")
 

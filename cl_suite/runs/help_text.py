@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cl_suite import registry
 from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.ground import ground_in_words, ground_of
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.settings import ModelConfig
 from cl_suite.parameters import annotations_of
@@ -46,6 +47,7 @@ def help_text(parser: Any, scenario: registry.Entry, strategy: registry.Entry) -
         "",
         *textwrap.wrap(f"scenario {scenario.name}: {scenario.summary}", WIDTH),
         *textwrap.wrap(f"strategy {strategy.name}: {strategy.summary}", WIDTH),
+        *_meant_for(strategy),
         "",
         "the run",
     ]
@@ -66,6 +68,11 @@ def help_text(parser: Any, scenario: registry.Entry, strategy: registry.Entry) -
         if own:
             lines += ["", title, *_section(own, defaults, annotations_of(cls))]
     return "\n".join([*lines, ""])
+
+
+def _meant_for(strategy: registry.Entry) -> list[str]:
+    words = ground_in_words(ground_of(strategy.settings, strategy.name))
+    return textwrap.wrap(f"meant for {words}", WIDTH) if words else []
 
 
 def _section(

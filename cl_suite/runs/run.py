@@ -107,6 +107,7 @@ class Run(FolderRun):
             "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.probes),
             "drawn_by_seed": drawn_by_seed(config),
+            **self._ground_entry(self.engine),
             **chosen,
         }
         self.resumable = True

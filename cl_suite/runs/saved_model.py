@@ -201,11 +201,12 @@ def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tenso
             f"weights folder '{path}' is not a run folder; pass one such as "
             "runs/omniglot/teen/seed0, or a .safetensors file"
         )
+    state = _load(folder, None, "cpu", above).classifier.backbone.body.state_dict()
     if (own := _settings_of(folder).adapter) not in (None, settings.adapter):
         raise UserError(
             f"the network of run '{path}' has an adapter, so pass {option('model.adapter', own)}"
         )
-    return _load(folder, None, "cpu", above).classifier.backbone.body.state_dict()
+    return state
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {  # of a model file

@@ -68,6 +68,7 @@ class TaskRun(FolderRun):
         self.run_info = run_info(self.first, self.engine.model, self.images.info) | {
             "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.engine.probes),
+            **self._ground_entry(self.engine),
         }
         # of all tasks, once they are done
         self.run_info["stream"] |= {"fingerprint": ""}

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from cl_suite import registry
+from cl_suite.engine.ground import ground_in_words, ground_of
 from cl_suite.report import pairs
 from site_writer import measured
 from site_writer.docstrings import escaped, sections, to_markdown
@@ -86,6 +87,9 @@ def _strategy(name: str) -> str:
 
 def _strategy_facts(name: str, facts: Mapping[str, str]) -> str:
     lines = [f"-   Runs on: {_runs_on(name)}."]
+    entry = registry.get("strategy", name)
+    if words := ground_in_words(ground_of(entry.settings, name)):
+        lines.append(f"-   Meant for: {words}. A run on other ground says so in a note.")
     if "needs" in facts:
         lines.append(f"-   Needs: {facts['needs']}.")
     if "keeps" in facts:

@@ -82,6 +82,8 @@ def test_requirements_that_are_no_record_are_found() -> None:
             r"\['omniglot'\] sets 'strategy.scael', which does not exist; did you mean 'scale'",
         ),
         ({"tiny": {"scael": 3}}, "'tiny.scael', which does not exist; did you mean 'scale'"),
+        ({"meant_for": 3}, r"\['meant_for'\] must be a mapping"),
+        ({"meant_for": {"epoch": {"most": 1}}}, "'epoch', which does not exist; did you mean"),
     ],
 )
 def test_a_recipe_that_sets_nothing_is_found(recipe: Any, message: str) -> None:

@@ -1,7 +1,8 @@
-"""Transforms features before a head scores them: power, unit length, centring, whitening."""
+"""Transforms features before a head scores them: power, centring, whitening, random features."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +61,40 @@ class FeatureTransform(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         take_sizes(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]  # a dict
+
+
+class FourierFeatures(FeatureTransform):
+    """`sqrt(2 / D) cos(Omega x / sigma + b)`, random features of a Gaussian kernel.
+
+    `z(x) z(y)` is near `exp(-|x - y|^2 / 2 sigma^2)` (Rahimi and Recht, NeurIPS 2007).
+
+    Args:
+        dim: width of a feature.
+        num_features: `D`.
+        seed: of `Omega` and `b`.
+    """
+
+    omega: Tensor
+    phase: Tensor
+    sigma: Tensor
+
+    def __init__(self, dim: int, num_features: int, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("omega", torch.randn(dim, num_features, generator=generator))
+        phase = 2 * math.pi * torch.rand(num_features, generator=generator)
+        self.register_buffer("phase", phase)
+        # features of a network from scratch are of unit order in each direction
+        self.register_buffer("sigma", torch.tensor([dim**0.5]))
+
+    def fit_width(self, sigma: float) -> None:
+        """Set the width of the kernel."""
+        self.sigma = self.sigma.new_tensor([sigma])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return random features `(batch, D)`."""
+        angles = features @ (self.omega / self.sigma) + self.phase
+        return torch.cos(angles) * math.sqrt(2 / len(self.phase))
 
 
 def unit_power(features: Tensor, power: float | Tensor) -> Tensor:

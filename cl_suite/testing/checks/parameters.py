@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_origin
 
 from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.ground import ground_of
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError, suggestion
 from cl_suite.models.settings import ModelConfig
@@ -88,9 +89,10 @@ def recipe_names_known_settings(subject: Subject) -> None:
     known = list(inspect.signature(subject.cls).parameters)
     of_run = {section: _fields(cls) for section, cls in SECTIONS.items()}
     own = {"params": known, "tiny": known, "bounds": known}
-    apart = ("for_scenario", "runs_on")
+    apart = ("for_scenario", "meant_for", "runs_on")
     recipe = {s: values for s, values in subject.settings.items() if s not in apart}
     _names_known(recipe, {**of_run, **own}, "default_config")
+    _ground_is_known(subject.settings.get("meant_for"))
     others = subject.settings.get("for_scenario") or {}
     claim(isinstance(others, Mapping), "default_config['for_scenario'] must be a mapping")
     for scenario, settings in others.items():
@@ -108,6 +110,15 @@ def _names_known(recipe: Mapping[str, Any], names: Mapping[str, Sequence[str]], 
         for key in values:
             near = _near(key, names[section])
             claim(key in names[section], f"{whose} sets '{section}.{key}'{near}")
+
+
+def _ground_is_known(content: Any) -> None:
+    whose = "default_config['meant_for']"
+    claim(content is None or isinstance(content, Mapping), f"{whose} must be a mapping")
+    try:
+        ground_of({"meant_for": content}, "default_config")
+    except UserError as error:
+        raise AssertionError(str(error)) from error
 
 
 def _refuses(subject: Subject, name: str, value: Any) -> None:
