@@ -1,7 +1,8 @@
 """KLDA: linear discriminant analysis on random Fourier features of a Gaussian kernel.
 
-Momeni, Mazumder, Liu, "Continual Learning Using a Kernel-Based Method Over Foundation Models", AAAI
-2025. The network is trained only in the base session, or never. Its features `x` become
+Momeni, Mazumder, Liu, "Continual Learning Using a Kernel-Based Method Over Foundation Models",
+arXiv 2412.15571 (2024). The network is trained only in the base session, or never. Its features
+`x` become
 
     z(x) = sqrt(2 / D) cos(Omega x + b),   rows of Omega ~ N(0, I / sigma^2),   b ~ U(0, 2 pi)
 

@@ -1,0 +1,295 @@
+"""The page on reproduction: it is what the program writes, and its commands run."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+import torchvision
+import yaml
+from helpers.programs import ROOT, load_program
+from helpers.reproduction_data import WRITERS
+
+import tables
+from cl_suite import cli, registry
+from cl_suite.runs.arguments import with_all_seeds
+from cl_suite.runs.config import resolve
+from site_writer import reproduction
+
+PAGE = ROOT / "docs/reproduction.md"
+FACTS = reproduction.load()
+RESULTS = {table.name: table for table in tables.load_all()}
+NAMES = (
+    *("CoACT", "CPE-CLIP", "COCONUT", "CLER", "MAMLCon", "CFSL with the instance test"),
+    *("FPF and k-FPF", "Sy-CON", "LIMIT", "TEEN", "PICLE"),
+)
+BY_NAME = [pytest.param(system, id=system.name) for system in FACTS.systems]
+# more than some five seconds
+SLOW = {"TEEN", "CoACT", "CPE-CLIP", "CLER", "FPF and k-FPF", "Sy-CON", "LIMIT"}
+TRIALS = [
+    pytest.param(s, id=s.name, marks=[pytest.mark.slow] if s.name in SLOW else [])
+    for s in FACTS.systems
+]
+
+
+def arguments(call: str, folders: Callable[[str], Path]) -> list[str]:
+    """Return the words of a call after `cl-suite`, with folders in place of variables."""
+    names = re.findall(r"\$(\w+)", call)
+    words = shlex.split(Template(call).substitute({name: str(folders(name)) for name in names}))
+    assert words[:2] == ["cl-suite", "run"]
+    return words[1:]
+
+
+# --- the page ---
+
+
+def test_the_committed_page_is_what_the_program_writes() -> None:
+    call = [sys.executable, str(ROOT / "docs/reproduction.py")]
+    written = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    assert PAGE.read_text("utf-8") == written
+
+
+def test_every_system_has_a_row_and_a_section() -> None:
+    assert {system.name for system in FACTS.systems} == set(NAMES)
+    text = PAGE.read_text("utf-8")
+    for system in FACTS.systems:
+        assert f"\n## {system.name}\n" in text
+        assert f"\n| [{system.name}](#" in text
+        assert text.count(f"**Verdict: {system.verdict}.** {system.why}") == 1
+
+
+@pytest.mark.parametrize("system", BY_NAME)
+def test_the_page_shows_each_figure_that_a_reference_names(
+    system: reproduction.System,
+) -> None:
+    (section,) = re.findall(
+        rf"\n## {re.escape(system.name)}\n(.*?)(?=\n## |\Z)", PAGE.read_text("utf-8"), re.S
+    )
+    for reference in system.ours:
+        file = ROOT / f"benchmarks/results/{reference.table}.json"
+        content = json.loads(file.read_text("utf-8"))
+        rows = {row["name"]: row for row in content["rows"]}
+        for name in (reference.row, reference.baseline):
+            assert f"{rows[name]['figures'][reference.figure]['mean']:.2f}" in section
+        assert content["setting"] in section
+    for strategy in system.strategies:
+        assert registry.get("strategy", strategy)
+
+
+# --- gains and verdicts ---
+
+
+def table(**changed: Any) -> tables.Table:
+    """Return a table of two rows, `ours` and `base`, of which some fields have been changed."""
+
+    def row(name: str, mean: float, half_width: float | None, **values: float) -> tables.Row:
+        figure = tables.Figure(mean=mean, half_width=half_width, values=values or None)
+        return tables.Row(
+            name=name,
+            label=f"`{name}`",
+            group=None,
+            scenario="omniglot",
+            strategy="teen",
+            host=None,
+            baseline=None,
+            options=None,
+            seeds=[0, 1, 2],
+            figures={"last": figure},
+        )
+
+    fields: dict[str, Any] = {
+        "schema": 1,
+        "name": "small",
+        "title": "Small",
+        "scenario": "omniglot",
+        "setting": "Short runs.",
+        "measured": "2026-01-01",
+        "version": "9.9",
+        "machine": {"device": "cpu", "cores": 2, "processor": None},
+        "provenance": None,
+        "partial": False,
+        "command": "python benchmarks/tables.py small",
+        "needs": {},
+        "columns": {"last": "last"},
+        "rows": [
+            row("ours", 72.0, 9.0, **{"0": 71.0, "1": 72.0, "2": 73.0}),
+            row("base", 70.0, 9.0, **{"0": 69.5, "1": 70.0, "2": 70.5}),
+        ],
+        "differences": [],
+        "notes": [],
+    }
+    unpaired = changed.pop("unpaired", None)
+    if unpaired is not None:
+        means = (("ours", 72.0), ("base", 70.0))
+        fields["rows"] = [
+            row(name, mean, half) for (name, mean), half in zip(means, unpaired, strict=True)
+        ]
+    return tables.Table(**fields | changed)
+
+
+def gain_of(found: tables.Table) -> reproduction.Gain:
+    return reproduction.gain(found, found.row("ours"), found.row("base"), "last")
+
+
+def test_a_gain_is_paired_by_seed_if_the_values_are_known() -> None:
+    found = gain_of(table())
+    # differences 1.5, 2 and 2.5; t of two degrees of freedom by deviation 0.5 by sqrt(1 / 3)
+    assert found.mean == pytest.approx(2.0)
+    assert found.half_width == pytest.approx(4.302653 * 0.5 / 3**0.5, abs=1e-5)
+    assert found.is_shown
+
+
+@pytest.mark.parametrize(("half_width", "is_shown"), [(1.9, True), (2.1, False)])
+def test_a_recorded_difference_is_used_in_either_direction(
+    half_width: float, is_shown: bool
+) -> None:
+    known = tables.Difference(
+        figure="last", row="base", against="ours", seeds=None, mean=-2.0, half_width=half_width
+    )
+    found = gain_of(table(unpaired=(0.1, 0.1), differences=[known]))
+    assert found == reproduction.Gain(mean=2.0, half_width=half_width, is_shown=is_shown)
+
+
+@pytest.mark.parametrize(
+    ("half_widths", "is_shown"),
+    [((0.9, 1.0), True), ((1.1, 1.0), False), ((None, 0.1), False), ((0.1, None), False)],
+)
+def test_without_values_the_intervals_must_lie_apart(
+    half_widths: tuple[float | None, float | None], is_shown: bool
+) -> None:
+    found = gain_of(table(unpaired=half_widths))
+    assert (found.half_width, found.is_shown) == (None, is_shown)
+
+
+def result(found: tables.Table, **changed: Any) -> reproduction.Result:
+    names: dict[str, Any] = {"table": "small", "row": "ours", "baseline": "base", "figure": "last"}
+    return reproduction.Result(
+        reference=reproduction.Reference(**names | changed),
+        table=found,
+        row=found.row("ours"),
+        baseline=found.row("base"),
+        gain=gain_of(found),
+    )
+
+
+def test_verdicts_follow_from_the_figures() -> None:
+    shown, unclear = table(unpaired=(0.5, 0.5)), table(unpaired=(0.5, 3.0))
+    assert reproduction.verdict([]) == "not"
+    assert reproduction.verdict([result(unclear)]) == "not"
+    assert reproduction.verdict([result(unclear), result(shown)]) == "partly"
+    assert reproduction.verdict([result(shown, beside=True)]) == "not"
+    assert reproduction.verdict([result(unclear, published=72.9)]) == "verified"
+    assert reproduction.verdict([result(unclear, published=73.1)]) == "not"
+    wide = table(unpaired=(4.0, 0.5))
+    assert reproduction.verdict([result(wide, published=75.9)]) == "verified"
+
+
+def test_a_gap_to_a_published_figure_is_in_points() -> None:
+    system = dataclasses.replace(
+        next(system for system in FACTS.systems if system.name == "TEEN"),
+        ours=[result(table(), published=74.25).reference],
+        verdict="verified",  # within 72 ± 9
+    )
+    facts = reproduction.Facts(data=FACTS.data, systems=[system])
+    text = reproduction.page(facts, {"small": table()})
+    assert (
+        "**Gap.** \N{MINUS SIGN}2.25 points to the published 74.25 (`small`, `ours`, last)." in text
+    )
+    assert "| 72.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}9.00 |" in text
+
+
+# --- what the program refuses ---
+
+
+def refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], record: str = "TEEN"
+) -> str:
+    """Return the sentence that answers a change of one system of the file."""
+    content = copy.deepcopy(yaml.safe_load(reproduction.FACTS.read_text("utf-8")))
+    change(next(system for system in content["systems"] if system["name"] == record))
+    path = tmp_path / "reproduction.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=record) as error:
+        reproduction.page(reproduction.load(path), RESULTS)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("field", ["table", "row", "baseline", "figure"])
+def test_a_reference_to_nothing_is_refused(field: str, tmp_path: Path) -> None:
+    said = refused(tmp_path, lambda system: system["ours"][0].update({field: "nothing"}))
+    assert "'nothing'; there are " in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.update(verdict="partly"), "by the rules of the page its figures make it"),
+        (lambda s: s.update(verdict="perhaps"), "verdict must be one of"),
+        (lambda s: s.update(colour="red"), "no field 'colour'"),
+        (lambda s: s.pop("why"), "field 'why' is missing"),
+        (lambda s: s.update(claim=3), "claim must be str"),
+        (lambda s: s["ours"][0].update(published="52"), "published must be float"),
+        (lambda s: s["ours"][0].pop("row"), "field 'row' is missing"),
+        (lambda s: s["full"][0].update(command="cl-suite run x $NOWHERE"), "$NOWHERE"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_refused(
+    change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path
+) -> None:
+    assert said in refused(tmp_path, change)
+
+
+def test_the_program_answers_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def page() -> str:
+        raise ValueError("there is no table 'nothing'")
+
+    program = load_program("docs/reproduction.py")
+    monkeypatch.setattr(program.reproduction, "page", page)
+    assert program.main() == 2
+    assert capsys.readouterr() == ("", "there is no table 'nothing'\n")
+
+
+# --- the commands ---
+
+
+@pytest.mark.parametrize("system", BY_NAME)
+def test_every_full_command_resolves(system: reproduction.System) -> None:
+    for call in system.full:
+        words = arguments(call.command, lambda name: Path(f"some/{name}"))[1:]
+        pair = registry.get("scenario", words[0]), registry.get("strategy", words[1])
+        configs, _ = resolve(*pair, with_all_seeds(words[2:]))
+        assert configs
+
+
+@pytest.mark.parametrize("system", TRIALS)
+def test_every_full_command_runs_to_the_end_on_a_shortened_schedule(
+    system: reproduction.System, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
+    written: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in written:
+            (data := here / "data" / name).mkdir(parents=True)
+            written[name] = WRITERS[name](data)
+        return written[name]
+
+    for number, call in enumerate(system.full, start=1):
+        words = arguments(f"{call.command} {call.trial} --device cpu", folder)
+        assert cli.main(words) == 0
+        finished = [json.loads(path.read_text())["finished"] for path in here.rglob("run.json")]
+        assert len(finished) == number
+        assert all(finished)
