@@ -19,7 +19,8 @@ views of an image and adapters in the last three blocks:
     --tuning '{"strategy.adapt_blocks": 3, "model.trained_blocks": 3, "model.bank": true,
         "model.bank_views": ["corners"]}'
 
-Runs go to --out and stay there: a repeated command goes on where it stopped. The last columns judge
+Runs go to --out and stay there: a repeated command goes on where it stopped. --results writes the
+figures to `results/coact_grounds.json` too ($RESULTS replaces the folder). The last columns judge
 three marks: never more than 1 point below `simple_cil`, never more than 1.5 below the best fixed
 rate (average accuracy), and a mean gain over `simple_cil` of at least 2.5.
 """
@@ -33,6 +34,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from coact_file import BySeed, Cells, Figures, Measured, write_results
 
 import cl_suite
 from cl_suite.runs.folder import RunFolder
@@ -87,15 +90,6 @@ PACKAGED = Ground(
 )
 
 
-@dataclass(frozen=True)
-class Figures:
-    """A run's average and last accuracy in per cent, and the rate it chose, if it did."""
-
-    average: float
-    last: float
-    chosen: str = ""
-
-
 def characters(source: Path, target: Path) -> Path:
     """Return a folder with links to the first characters."""
     target.mkdir(parents=True, exist_ok=True)
@@ -144,8 +138,9 @@ def read(folder: Path) -> Figures:
     return Figures(sum(accuracies) / len(accuracies), accuracies[-1], chosen)
 
 
-def mean(found: Sequence[Figures]) -> Figures:
+def mean(cell: BySeed) -> Figures:
     """Return the mean over seeds, and every seed's choice."""
+    found = list(cell.values())
     chosen = " ".join(each.chosen for each in found)
     num = len(found)
     return Figures(
@@ -153,18 +148,22 @@ def mean(found: Sequence[Figures]) -> Figures:
     )
 
 
-def row(name: str, runs: Runs, seeds: Sequence[int], rates: Sequence[float]) -> float:
-    """Print a ground's row as soon as it is known; return the gain over simple_cil."""
-    baseline = mean([runs.figures("simple_cil", seed) for seed in seeds])
-    chosen = mean([runs.figures("coact", seed, "auto") for seed in seeds])
-    fixed = {rate: mean([runs.figures("coact", seed, rate) for seed in seeds]) for rate in rates}
+def measured(runs: Runs, seeds: Sequence[int], rates: Sequence[float]) -> Cells:
+    """Return the figures of a ground's runs, which are made where they are missing."""
+    cells = {"simple_cil": {seed: runs.figures("simple_cil", seed) for seed in seeds}}
+    for rate in ("auto", *rates):
+        cells[str(rate)] = {seed: runs.figures("coact", seed, rate) for seed in seeds}
+    return cells
+
+
+def print_row(name: str, cells: Cells) -> float:
+    """Print a ground's row; return the gain over simple_cil."""
+    baseline, chosen, *fixed = map(mean, cells.values())
     gain = chosen.average - baseline.average
-    cells = [
-        f"{each.average:5.1f} /{each.last:5.1f}" for each in (baseline, chosen, *fixed.values())
-    ]
+    cells = [f"{each.average:5.1f} /{each.last:5.1f}" for each in (baseline, chosen, *fixed)]
     marks = [verdict(gain >= -BELOW_BASELINE)]
     if fixed:
-        best = max(each.average for each in fixed.values())
+        best = max(each.average for each in fixed)
         marks.append(verdict(chosen.average >= best - BELOW_BEST))
     print(  # noqa: T201
         f"{name:16}{'  '.join(cells)}  {gain:+5.1f}  {' '.join(marks):12}  chose {chosen.chosen}",
@@ -186,6 +185,7 @@ def main() -> None:
     parser.add_argument("--rates", nargs="*", type=float, default=list(FIXED), help="fixed rates")
     parser.add_argument("--options", type=json.loads, default={}, help="of every run, as JSON")
     parser.add_argument("--tuning", type=json.loads, default={}, help="of coact's runs, as JSON")
+    parser.add_argument("--results", action="store_true", help="write the figures to a file too")
     parser.add_argument("--out", type=Path, help="keeps the runs (default: a temporary folder)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -194,15 +194,20 @@ def main() -> None:
         heading = ["simple_cil", "auto", *(f"{rate:g}" for rate in options.rates)]
         cells = "  ".join(f"{each:>12}" for each in heading)
         print(f"average / last  {cells}   gain  marks")  # noqa: T201
-        gains = [
-            row(
-                name,
-                Runs(ground, given, options.tuning, out / name),
-                options.seeds,
-                options.rates,
-            )
-            for name, (ground, given) in grounds.items()
-        ]
+        found, gains = {}, []
+        for name, (ground, given) in grounds.items():
+            runs = Runs(ground, given, options.tuning, out / name)
+            found[name] = measured(runs, options.seeds, options.rates)
+            gains.append(print_row(name, found[name]))
+    if options.results:
+        write_results(
+            [
+                Measured(name, grounds[name][0].scenario, cells, options.options, options.tuning)
+                for name, cells in found.items()
+            ],
+            complete=tuple(options.rates) == FIXED,
+            of_all=GROUNDS,
+        )
     gain = sum(gains) / len(gains)
     print(  # noqa: T201
         f"mean gain over simple_cil, {len(gains)} grounds, seeds {options.seeds}: {gain:+.1f} "

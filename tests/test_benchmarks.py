@@ -68,11 +68,21 @@ def test_coact_step_compares_three_variants(tmp_path: Path) -> None:
 
 
 def test_coact_rates_compares_a_chosen_rate_with_fixed_ones(tmp_path: Path) -> None:
-    heading, row, summary = printed_by("coact_rates", folder=tmp_path)
+    heading, row, written, summary = printed_by("coact_rates", "--results", folder=tmp_path)
     assert heading.split()[-5:] == ["simple_cil", "auto", "0.01", "gain", "marks"]
     assert row.startswith("packaged")
     assert row.split()[-2] == "chose"
+    assert written == f"written: {tmp_path / 'coact_grounds.json'}"
     assert summary.startswith("mean gain over simple_cil, 1 grounds, seeds [0]: ")
+    table = load_program("docs/tables.py").load(tmp_path / "coact_grounds.json")
+    assert [found.name for found in table.rows] == [
+        "packaged_simple_cil",
+        "packaged_auto",
+        "packaged_0.01",
+    ]
+    (gain,) = table.differences
+    means = [found.figures["average"].mean for found in table.rows]
+    assert gain.mean == pytest.approx(means[1] - means[0], abs=1e-5)
 
 
 def test_engine_overhead_compares_training_and_later_sessions(tmp_path: Path) -> None:
