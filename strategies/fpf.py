@@ -43,6 +43,7 @@ from cl_suite.methods.partial_tuning import (
     Groups,
     balanced_rows,
     named_group,
+    starting_rate,
     tune,
 )
 from cl_suite.methods.replay.buffer import ReservoirBuffer, check_budget, parse_budget
@@ -64,7 +65,8 @@ class FPFPlugin(WrappingPlugin):
         budget: share of the network's scalars that are tuned if groups is sensitive.
         iterations: number of fine-tuning steps.
         batch: samples per step.
-        lr: learning rate at the start; null: that of the session's training.
+        lr: learning rate at the start; null: the initial one of the session's training, or 0.05 if
+            that is not by SGD, as the fine-tuning is.
         momentum: momentum of the fine-tuning's own SGD.
         distillation: weight of the distance to the logits that the host has kept; 0: none.
         buffer: samples kept if the host keeps none, as in `er`.
@@ -134,16 +136,12 @@ class FPFPlugin(WrappingPlugin):
             self._choose()
         names = self._names(template)
         if self.sessions_ > 1 and names:
-            lr = self.lr
-            if lr is None:
-                group = template.optimizer.param_groups[0]
-                lr = group.get("initial_lr", group["lr"])
             tune(
                 template.model,
                 names,
                 lambda: self._draw(template),
                 iterations=self.iterations,
-                lr=lr,
+                lr=starting_rate(template, self.lr),
                 momentum=self.momentum,
                 distillation=self.distillation,
             )

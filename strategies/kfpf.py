@@ -34,6 +34,7 @@ from cl_suite.methods.partial_tuning import (
     balanced_rows,
     named_group,
     phase_steps,
+    starting_rate,
     tune,
 )
 from cl_suite.methods.replay.buffer import ReservoirBuffer, check_budget, parse_budget
@@ -51,7 +52,8 @@ class KFPFPlugin(StrategyPlugin):
         iterations: number of steps of a phase.
         batch: samples per step of a phase.
         groups: tensors that a phase tunes: bn+fc, bn+fc+conv1, fc, or all.
-        lr: learning rate at a phase's start; null: the session's initial one.
+        lr: learning rate at a phase's start; null: the session's initial one, or 0.05 if the
+            session is not trained by SGD, as phases are.
         momentum: momentum of a phase's own SGD.
         distillation: weight of the distance to the logits kept, lambda.
         buffer: samples kept, as in `er`.
@@ -117,16 +119,13 @@ class KFPFPlugin(StrategyPlugin):
         return {LOGITS: logits}
 
     def _phase(self, template: Template) -> None:
-        group = template.optimizer.param_groups[0]
-        # not the scheduled rate, which is almost zero at the last phase
-        lr = group.get("initial_lr", group["lr"]) if self.lr is None else self.lr
         tune(
             template.model,
             # anew each time: the head grows
             named_group(template.model, self.groups),
             lambda: self._draw(template),
             iterations=self.iterations,
-            lr=lr,
+            lr=starting_rate(template, self.lr),
             momentum=self.momentum,
             distillation=self.distillation,
         )

@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from cl_suite.models.modes import batchnorms
 
 Groups = Literal["bn+fc", "bn+fc+conv1", "fc", "all", "sensitive"]
 Batch = tuple[Tensor, Tensor, Tensor | None]  # inputs, class ids, kept logits or None
+SGD_RATE = 0.05  # beside a session that another optimiser trains
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 
 
@@ -67,6 +68,20 @@ def balanced_rows(labels: Sequence[int], num: int) -> list[int]:
     shares = torch.rand(num).tolist()
     rows = [of_class[classes[c]] for c in drawn]
     return [own[int(share * len(own))] for own, share in zip(rows, shares, strict=True)]
+
+
+def starting_rate(template: Any, given: float | None) -> float:
+    """Return the rate at which fine-tuning starts: the one given, else the session's initial one.
+
+    A session that another optimiser than SGD trains has a rate that means something else.
+    """
+    if given is not None:
+        return given
+    if not isinstance(template.optimizer, torch.optim.SGD):
+        return SGD_RATE
+    group = template.optimizer.param_groups[0]
+    # not the scheduled rate, which is almost zero at the end
+    return float(group.get("initial_lr", group["lr"]))
 
 
 def tune(
