@@ -15,6 +15,7 @@ from cl_suite.avalanche import api, benchmark
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
+from cl_suite.methods.partial_tuning import SGD_RATE
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import requirements_of
@@ -80,6 +81,16 @@ def test_every_phase_starts_at_the_full_rate_whatever_the_schedule_has_come_to(
     # three phases in the base session; the two steps of later ones hold two
     trained(plugin, schedule="cosine", lr=0.02, incremental_lr=0.005)
     assert rates == pytest.approx(expected)
+
+
+def test_beside_an_adaptive_optimiser_phases_have_a_rate_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr("cl_suite.strategies.kfpf.tune", lambda *_, lr, **__: rates.append(lr))
+    plugin = KFPFPlugin(phases=1, iterations=2, batch=4, buffer=10)
+    trained(plugin, optimizer="adamw", lr=0.0005)
+    assert set(rates) == {SGD_RATE}
 
 
 def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
