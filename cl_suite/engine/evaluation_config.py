@@ -35,6 +35,9 @@ class EvaluationConfig(Parameters):
             session's classes (task-incremental). Probes never receive it.
         dynamics: record how much every tensor of the network moves in each epoch, for
             `cl-suite sensitivity`.
+        confidence: measure after each session how far the classifier's probabilities can be
+            trusted (calibration error, log loss, Brier score), as they are and with a temperature
+            fitted to training samples. Their features are computed for it.
     """
 
     _option_prefix = "evaluation."
@@ -45,6 +48,7 @@ class EvaluationConfig(Parameters):
     temperature: Annotated[float, Above(0)] = 0.07
     task_known: bool = False
     dynamics: bool = False
+    confidence: bool = False
 
     def in_words(self, measure: str) -> str:
         """Return a measure in words."""

@@ -31,6 +31,7 @@ class LoadedRun:
         drawn_by_seed: the scenario's parameter that followed the seed, if one did.
         task: its task, of a run over many; then `records` is empty.
         trouble: what its training did wrong, as a sentence; "" for nothing.
+        confidence: how far its probabilities can be trusted after the last session, by figure.
     """
 
     folder: RunFolder
@@ -45,6 +46,7 @@ class LoadedRun:
     drawn_by_seed: str | None = None
     task: int | None = None
     trouble: str = ""
+    confidence: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def scenario_name(self) -> str:
@@ -102,7 +104,15 @@ def load(folder: RunFolder) -> LoadedRun:
         records=records[:done],
         hits=hits.until(done - 1),
         probes=_probes(folder, folder.read_run_info().get("probes"), done),
+        confidence=_confidence(folder, done),
     )
+
+
+def _confidence(folder: RunFolder, done: int) -> dict[str, float]:
+    if not folder.confidence_file.is_file():
+        return {}
+    records = folder.read_confidence()[:done]
+    return records[-1] if records else {}
 
 
 def description(folder: RunFolder) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -35,6 +35,8 @@ def one_run(run: LoadedRun, *, everything: bool = False) -> Group:
         parts.append(Text(f"note: {run.trouble}", style="yellow"))
     parts += [Text(), _session_table(run.records), Text(), *_matrix_table(run.hits), Text()]
     parts.append(_headline_table(run.hits, everything))
+    if everything and run.confidence:
+        parts += [Text(), Text("its probabilities"), _confidence_table(run.confidence)]
     for name, hits in run.probes.items():
         parts += [Text(), Text(f"by {IN_WORDS[name]}"), _headline_table(hits, everything)]
     return Group(*parts)
@@ -94,6 +96,21 @@ def _headline_table(hits: Hits, everything: bool) -> Table:
         table.add_column(justify=justify)
     for name, value, unit, meaning in rows:
         table.add_row(name, per_cent(value), unit, f"  {meaning}")
+    return table
+
+
+def _confidence_table(found: Mapping[str, float]) -> Table:
+    """Return the figures of confidence, as they are and at the temperature fitted."""
+    table = empty_table("", "as they are", f"scores x {found['scale']:.3g}")
+    rows = {
+        "ece": "ECE, %",
+        "ece_mass": "ECE, equal mass",
+        "log_loss": "log loss",
+        "brier": "Brier score",
+    }
+    for name, label in rows.items():
+        factor = 100 if name.startswith("ece") else 1
+        table.add_row(label, *(f"{factor * found[key]:.3f}" for key in (name, f"scaled_{name}")))
     return table
 
 

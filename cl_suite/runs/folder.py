@@ -203,6 +203,20 @@ class RunFolder:
             )
         return read_lines(path, dynamics_record)
 
+    @property
+    def confidence_file(self) -> Path:
+        """How far probabilities can be trusted, one JSON object a session; only if requested."""
+        return self.path / "confidence.jsonl"
+
+    def write_confidence(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write how far probabilities can be trusted after each session."""
+        lines = "".join(f"{json.dumps(record, allow_nan=False)}\n" for record in records)
+        atomic_write(self.confidence_file, lines.encode())
+
+    def read_confidence(self) -> list[dict[str, Any]]:
+        """Return what `write_confidence` wrote; raise `UserError` if it cannot be read."""
+        return read_lines(self.confidence_file, checked_record)
+
     def write_hits(self, hits: Hits) -> None:
         """Write the hits, and the accuracy matrix that follows from them."""
         arrays, matrix = io.BytesIO(), io.BytesIO()

@@ -43,6 +43,7 @@ from cl_suite.runs.checks import (
     is_finished,
     prepare_folder,
 )
+from cl_suite.runs.confidence_log import confidence_log
 from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.confusion_file import is_pictured, store_confusion
 from cl_suite.runs.early import check_pair
@@ -103,6 +104,7 @@ class Run(FolderRun):
         self.log = MeasureLog(folder, stream)
         self.probes = {name: MeasureLog(folder.probe(name), stream) for name in self.engine.probes}
         self.dynamics = Dynamics(model) if config.evaluation.dynamics else None
+        self.confidence = confidence_log(folder, self.engine, config)
         self.run_info = run_info(self.stream, model, images.info) | {
             "measured_by": config.evaluation.in_words(self.engine.measure),
             "probes": list(self.probes),
@@ -188,6 +190,8 @@ class Run(FolderRun):
             log.add(session, found, train=trained, eval=time.perf_counter() - start)
         if self.dynamics is not None:
             self.folder.write_dynamics(self.dynamics.records)
+        if self.confidence is not None:
+            self.confidence.measure(session)
         self.listener.session_ends(session)
         self._say_note(session)
         self._say_kept()

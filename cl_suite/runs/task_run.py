@@ -97,6 +97,11 @@ class TaskRun(FolderRun):
                 f"--on-collapse stop judges one base session, but {given} has a base session for "
                 "each; leave it out, or run one task"
             )
+        if self.config.evaluation.confidence:
+            raise UserError(
+                f"--evaluation.confidence measures one classifier, but {given} has one for each "
+                "task; leave it out, or run one task"
+            )
         if self.config.evaluation.dynamics:
             raise UserError(
                 f"--evaluation.dynamics records one network, but {given} trains one for each task; "

@@ -23,11 +23,11 @@ from cl_suite.learner.calibration import (
     calibrated,
     equal_classes,
     familiarity,
-    fitted_scale,
     left_out_familiarity,
     threshold,
 )
 from cl_suite.learner.rule import Rule
+from cl_suite.models.heads.scale import fitted_scale
 
 # --- temperature ---
 

@@ -19,10 +19,11 @@ from helpers.learned_rules import (
 )
 from torch import Tensor
 
-from cl_suite.learner.calibration import DEFAULT_SCALE, Calibration, calibrated
+from cl_suite.learner.calibration import Calibration, calibrated
 from cl_suite.learner.leave_one_out import LeftOut, examples_to_score, left_out
 from cl_suite.learner.records import State, grown, with_record, without
 from cl_suite.learner.rule import Rule
+from cl_suite.models.heads.scale import DEFAULT_SCALE
 
 
 @torch.no_grad()
