@@ -35,6 +35,9 @@ def one_run(run: LoadedRun, *, everything: bool = False) -> Group:
         parts.append(Text(f"note: {run.trouble}", style="yellow"))
     parts += [Text(), _session_table(run.records), Text(), *_matrix_table(run.hits), Text()]
     parts.append(_headline_table(run.hits, everything))
+    if everything and run.records and (found := run.records[-1]).new_as_base is not None:
+        shares = f"{per_cent(found.new_as_base)} % of the later classes' test images are called a"
+        parts.append(Text(f"{shares} base class, {per_cent(found.base_as_new)} % the reverse"))
     if everything and run.confidence:
         parts += [Text(), Text("its probabilities"), _confidence_table(run.confidence)]
     for name, hits in run.probes.items():

@@ -50,8 +50,10 @@ class SessionRecord:
         gacc: generalised accuracy of the sessions so far.
         retention: accuracy over that of the base session.
         backward: backward transfer, unweighted.
+        new_as_base: share of the later classes' test images called a base class; base_as_new: share
+            of the base classes' called a later one.
 
-    A fraction is None where it is undefined, as `new` is after the base session. The last three
+    A fraction is None where it is undefined, as `new` is after the base session. The last five
     are missing in runs of version 0.5 and earlier.
     """
 
@@ -67,6 +69,8 @@ class SessionRecord:
     gacc: float | None = None
     retention: float | None = None
     backward: float | None = None
+    new_as_base: float | None = None
+    base_as_new: float | None = None
 
 
 @dataclass(frozen=True)

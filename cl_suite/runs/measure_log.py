@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from cl_suite.data.stream import Stream
 from cl_suite.engine.evaluation import Predictions, joined
@@ -89,9 +90,22 @@ class MeasureLog:
             seconds_train=float(train),
             seconds_eval=float(eval),
             seen_classes=len(self.info.seen_classes(session)),
+            **self._mistaken(found),
         )
         self.records.append(record)
         self._write()
+
+    def _mistaken(self, found: Sequence[Predictions]) -> dict[str, float | None]:
+        """Return how often later classes are taken for base classes, and the reverse."""
+        if self.info.kind != "class" or len(found) < 2:
+            return {}
+        base = torch.zeros(self.info.num_classes, dtype=torch.bool)
+        base[list(self.info.session_classes[0])] = True
+        new = [base[part.predicted] for part in found[1:]]
+        return {
+            "new_as_base": _share(torch.cat(new)),
+            "base_as_new": _share(~base[found[0].predicted]),
+        }
 
     def entries(self, first: int) -> Iterable[dict[str, Any]]:
         """Yield the measurements from session `first` on, for a checkpoint."""
@@ -146,6 +160,11 @@ class MeasureLog:
         grown = num <= ALWAYS_WRITTEN or 5 * num >= 6 * self.written_whole
         waited = time.monotonic() - self.last_write > SECONDS_BETWEEN_WRITES
         return grown or waited or num == self.info.num_sessions
+
+
+def _share(flags: torch.Tensor) -> float | None:
+    """Return the share that is true, None of nothing."""
+    return float(flags.double().mean()) if len(flags) else None
 
 
 def _sums(values: IntArray, ends: IntArray) -> IntArray:

@@ -11,7 +11,7 @@ from typing import Any
 from cl_suite.errors import UserError, os_refusal
 from cl_suite.storage.files import too_deep
 
-FRACTIONS = ("accuracy", "base", "new", "harmonic", "gacc")
+FRACTIONS = ("accuracy", "base", "new", "harmonic", "gacc", "new_as_base", "base_as_new")
 NUMBERS = ("session", "seconds_train", "seconds_eval", "seen_classes")  # never undefined
 
 

@@ -245,6 +245,25 @@ def test_a_stream_of_new_classes_has_a_column_a_class(tmp_path: Path) -> None:
     assert log.hits.hits[0].tolist() == run.evaluate(0).diagonal().tolist()
 
 
+def test_which_way_classes_are_mistaken(tmp_path: Path) -> None:
+    stream = make_stream()  # sessions of classes 0 2 5 7, then 1 6, then 3 4
+    log = MeasureLog(RunFolder(tmp_path), stream)
+    log.add(0, [of([0, 2, 5, 7], [0, 2, 5, 2])], train=0.0, eval=0.0)
+    log.add(1, [of([0, 2, 5, 7], [1, 2, 5, 2]), of([1, 6], [0, 1])], train=0.0, eval=0.0)
+    first, second = log.records
+    assert (first.new_as_base, first.base_as_new) == (None, None)
+    assert (second.new_as_base, second.base_as_new) == (0.5, 0.25)
+    again = domains()
+    log = MeasureLog(RunFolder(tmp_path / "domains"), again)
+    for session in range(2):
+        log.add(session, [of([0, 1, 2], [0, 2, 1], 3)] * (session + 1), train=0.0, eval=0.0)
+    assert log.records[1].new_as_base is None
+
+
+def of(labels: list[int], predicted: list[int], num_classes: int = 8) -> Predictions:
+    return Predictions(torch.tensor(labels), torch.tensor(predicted), num_classes)
+
+
 def test_a_log_survives_a_stop(tmp_path: Path) -> None:
     stream = domains()
     log, other = (MeasureLog(RunFolder(tmp_path / name), stream) for name in "ab")

@@ -37,6 +37,8 @@ METRIC_KEYS = [
     "gacc",
     "retention",
     "backward",
+    "new_as_base",
+    "base_as_new",
 ]
 
 
