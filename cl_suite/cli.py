@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands.add_parser("sweep", help="run a grid of runs from a YAML file"))
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
-    show.add_argument("--all", action="store_true", help="print gAcc, retention and BWT too")
+    show.add_argument("--all", action="store_true", help="print gAcc, retention, BWT and costs too")
     listing = commands.add_parser("list", help="list scenarios, strategies, backbones or pairs")
     listing.add_argument(
         "kind", nargs="?", choices=["scenarios", "strategies", "backbones", "pairs"], default=None

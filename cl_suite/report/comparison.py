@@ -14,6 +14,7 @@ from rich.text import Text
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.metrics.headline import Headline, headline
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
+from cl_suite.report.costs import costs
 from cl_suite.report.loaded_run import LoadedRun
 from cl_suite.report.one_run import empty_table
 
@@ -45,7 +46,7 @@ def compared(
         runs: finished runs.
         notes: sentences to print below.
         sign: the sign before half the width of an interval.
-        everything: a second table with the less common figures.
+        everything: further tables, with the less common figures and with what the runs cost.
     """
     measured = [measure for run in runs for measure in _measures(run)]
     streams = _grouped(measured, lambda run: [run.scenario_name, run.scenario, run.measured_by])
@@ -58,7 +59,9 @@ def compared(
         ]
         parts += [_stream_title(same[0], others), Text(), *_stream_tables(same, sign, COMPARED)]
         if everything:
-            parts += [Text(), *_stream_tables(same, sign, MORE)]
+            methods = _methods(same)
+            named = dict(zip(_labels(methods), methods, strict=True))
+            parts += [Text(), *_stream_tables(same, sign, MORE), Text(), costs(named)]
         parts += [*_settings(same), Text()]
     parts.append(
         Text(

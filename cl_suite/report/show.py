@@ -36,7 +36,7 @@ def show(
     Args:
         paths: run folders, and folders of runs.
         ascii_only: write `+-` instead of the plus-minus sign.
-        everything: gAcc, retention, BWT and macro accuracy too.
+        everything: gAcc, retention, BWT and macro accuracy too, and what the runs cost.
 
     Raises:
         UserError: if a path holds no run, a file is damaged, or no session is finished.

@@ -122,6 +122,19 @@ def test_the_less_common_figures_are_shown_on_request(tmp_path: Path) -> None:
     ]
 
 
+def test_costs_are_shown_on_request(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path, strategy) for strategy in ("teen", "er")]
+    for path, kept in zip(paths, (0, 2_500_000), strict=True):
+        file = path / "run.json"
+        info = json.loads(file.read_text())
+        file.write_text(json.dumps({**info, "kept_bytes": kept, "seconds_train": 1234.4}))
+    assert "kept MB" not in shown(*paths)
+    text = shown(*paths, everything=True)
+    assert row(text, "strategy", "trained")[2:5] == ["k", "kept", "MB"]
+    assert row(text, "er", "-") == ["er", "-", "2.5", "1,234", "-", "-"]
+    assert row(text, "teen", "-") == ["teen", "-", "0.0", "1,234", "-", "-"]
+
+
 def test_the_macro_average_is_shown_where_classes_differ_in_size(tmp_path: Path) -> None:
     assert "macro" not in shown(write_run(tmp_path / "equal"))
     assert "last, macro" in shown(write_run(tmp_path / "unequal", num_base_images=400))
