@@ -8,7 +8,8 @@ replay nothing, so neither form of replay applies (`replay` of `er`).
 
     L = CE( f(x), y ) + lambda || f(x) - z ||^2 / units,   z = logits when the sample was kept
 
-With lambda = 0 this is k-FPF-CE, above it k-FPF-KD.
+With lambda = 0 this is k-FPF-CE, above it k-FPF-KD, the stronger one in the paper and here, and the
+default.
 
 Differences from the paper (its code is not public):
     - Phases are spread over each session's steps, the last one at its end, because a stream's
@@ -18,6 +19,8 @@ Differences from the paper (its code is not public):
     - A sample can enter the reservoir only in the first epoch of its session, so it never contains
       one twice.
     - Numbers of phases and of steps are reconstructed (about 5 to 15 phases, some 100 steps).
+    - The momentum of 0.9 is ours, and lambda was chosen on a stream that no table of ours uses: 40
+      classes of miniImageNet at 32 pixels (0.1 and 0.3 level, 1 too much).
 """
 
 from __future__ import annotations
@@ -64,8 +67,8 @@ class KFPFPlugin(StrategyPlugin):
     batch: Annotated[int, Within(1)] = 32
     groups: Groups = "bn+fc"
     lr: Annotated[float, Within(0)] | None = None
-    momentum: Annotated[float, Within(0, 1)] = 0.0
-    distillation: Annotated[float, Within(0)] = 0.0
+    momentum: Annotated[float, Within(0, 1)] = 0.9
+    distillation: Annotated[float, Within(0)] = 0.3
     buffer: Annotated[int, Within(1)] | str = 500
     buffer_: ReservoirBuffer = field(init=False, repr=False)
     num_logits_: int = field(default=0, init=False)  # number of columns of the logits kept
