@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from cl_suite.data.cut import (
     all_rows,
     cut_classes,
+    published_or_drawn,
     remainder_notes,
     rows_by_class,
     shot_rows,
@@ -71,6 +72,8 @@ class FSCIL(Parameters):
         way: classes of each later session; null for the protocol's (5, 5, 10).
         shots: training images of each later class.
         base_shots: maximum number of training images of a base class; null for all.
+        class_order: published (label order), natural (by name, numbers by value), or the seed of a
+            drawn order, for which shots must be random.
         shot_selection: published (the fixed lists behind published figures) or random (drawn from
             `shot_seed`).
         shot_seed: seed of the random shots.
@@ -84,6 +87,9 @@ class FSCIL(Parameters):
     way: Annotated[int, Within(1)] | None = None
     shots: Annotated[int, Within(1)] = 5
     base_shots: Annotated[int, Within(1)] | None = None
+    class_order: Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] = (
+        "published"
+    )
     shot_selection: PublishedOrRandom = "published"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     augmentation: Augmentation = "standard"
@@ -106,7 +112,7 @@ class FSCIL(Parameters):
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
         pool = self._read()
-        order = range(len(pool.class_names))  # the protocol uses label order, not shuffled
+        order = published_or_drawn(pool.class_names, self.class_order)
         sessions = cut_classes(order, base_classes=self._base_classes, way=self._way)
         images = rows_by_class(pool.train.targets)
         novel = self._novel_candidates(pool, images)
@@ -137,6 +143,11 @@ class FSCIL(Parameters):
     ) -> Mapping[int, Sequence[int]]:
         if self.shot_selection == "random":
             return images
+        if self.class_order != "published":
+            raise UserError(
+                f"class_order must be published for the published shots, got {self.class_order!r}; "
+                "use shot_selection='random' for other orders"
+            )
         protocol = PROTOCOLS[self.dataset]
         for parameter, value, limit, fits in (
             ("base_classes", self._base_classes, "at least", protocol.base_classes),
@@ -161,6 +172,8 @@ class FSCIL(Parameters):
         base_images = len(all_rows(images, range(protocol.base_classes)))
         cut = (self._base_classes, self._way, self.shots)
         reasons = []
+        if self.class_order != "published":
+            reasons.append(f"classes come in another order ({self.class_order})")
         if self.shot_selection == "random":
             reasons.append(f"the shots are drawn at random (shot_seed {self.shot_seed})")
         if cut != (protocol.base_classes, protocol.way, protocol.shots):

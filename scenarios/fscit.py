@@ -24,6 +24,7 @@ from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import (
     ShotSelection,
     cut_classes,
+    published_or_drawn,
     remainder_notes,
     rows_by_class,
     shot_rows,
@@ -113,6 +114,8 @@ class FSCIT(Parameters):
         base_classes: classes of session 0.
         way: classes of each later session.
         shots: training images of each class, also in the base session.
+        class_order: published (label order), natural (by name, numbers by value), or the seed of a
+            drawn order.
         shot_selection: "random" draws the shots from `shot_seed`, "first" uses the first images of
             each class, which are nearly identical in some data sets.
         shot_seed: seed of the random shots.
@@ -133,6 +136,9 @@ class FSCIT(Parameters):
     base_classes: Annotated[int, Within(1)]
     way: Annotated[int, Within(1)]
     shots: Annotated[int, Within(1)] = SHOTS
+    class_order: Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] = (
+        "published"
+    )
     shot_selection: ShotSelection = "random"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     shot_list: str | None = None
@@ -145,7 +151,7 @@ class FSCIT(Parameters):
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
         pool = self._read()
-        order = range(len(pool.class_names))  # the protocol uses label order, not shuffled
+        order = published_or_drawn(pool.class_names, self.class_order)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         shots = self._shots(pool, sessions)
         num_images = sum(map(len, shots)) + len(pool.test)
@@ -228,6 +234,8 @@ class FSCIT(Parameters):
         if protocol is None:
             return ()
         reasons = []
+        if self.class_order != "published":
+            reasons.append(f"classes come in another order ({self.class_order})")
         if (self.base_classes, self.way) != (protocol.base_classes, protocol.way):
             reasons.append("base_classes or way are not the protocol's")
         if self.shots != SHOTS:

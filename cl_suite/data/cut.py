@@ -7,12 +7,14 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from cl_suite.data.readers.names import natural
 from cl_suite.errors import UserError, option
 
 ClassOrder = Literal["natural", "1993", "seeded"]
 ShotSelection = Literal["first", "random"]
 
 Key = TypeVar("Key", bound=Hashable)
+OrderChoice = Literal["published", "natural"] | int
 Sessions = tuple[tuple[int, ...], ...]
 
 
@@ -32,6 +34,25 @@ def class_order(num_classes: int, kind: ClassOrder, seed: int = 0) -> list[int]:
         # only the legacy generator reproduces the order behind the published figures
         return [int(c) for c in np.random.RandomState(1993).permutation(num_classes)]
     return [int(c) for c in np.random.default_rng(seed).permutation(num_classes)]
+
+
+def published_or_drawn(names: Sequence[str], choice: OrderChoice) -> list[int]:
+    """Return the class ids in order of arrival, for a benchmark whose own order is published.
+
+    Args:
+        names: of the classes, by id.
+        choice: published (label order), natural (by name, numbers by value), or the seed of a
+            drawn order.
+
+    Example:
+        >>> published_or_drawn(["b10", "b2", "a"], "natural")
+        [2, 1, 0]
+    """
+    if choice == "published":
+        return list(range(len(names)))
+    if choice == "natural":
+        return sorted(range(len(names)), key=lambda class_id: natural(names[class_id]))
+    return class_order(len(names), "seeded", int(choice))
 
 
 def cut_classes(order: Sequence[int], *, base_classes: int, way: int) -> Sessions:

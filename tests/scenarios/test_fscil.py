@@ -94,6 +94,23 @@ def test_fewer_published_shots_are_the_first_of_each_class(mini_root: Path, mini
     assert "base_classes, way or shots are not the protocol's" in stream.info.notes[0]
 
 
+def test_classes_come_in_another_order_with_random_shots(mini_root: Path, mini: Stream) -> None:
+    build = partial(MiniImageNet, root=str(mini_root), shot_selection="random", shots=2)
+    drawn, again, other = (build(class_order=seed).build().info for seed in (3, 3, 4))
+    assert drawn.session_classes == again.session_classes != other.session_classes
+    assert sorted(c for own in drawn.session_classes for c in own) == list(range(100))
+    assert [len(c) for c in drawn.session_classes] == [60] + 8 * [5]
+    assert any("classes come in another order (3)" in note for note in drawn.notes)
+    by_name = build(class_order="natural").build().info
+    names = [mini.info.class_names[c] for own in by_name.session_classes for c in own]
+    assert names == sorted(names)
+
+
+def test_another_order_has_no_published_shots(mini_root: Path) -> None:
+    with pytest.raises(UserError, match=r"class_order must be published for the published.*got 3"):
+        MiniImageNet(root=str(mini_root), class_order=3).build()
+
+
 def test_base_shots_cap_the_images_of_a_base_class(mini_root: Path) -> None:
     stream = MiniImageNet(root=str(mini_root), base_shots=2).build()
     assert set(Counter(stream.train[0].targets).values()) == {2}

@@ -341,3 +341,14 @@ def test_resisc45s_root_may_be_its_own_folder(image_sets_root: Path) -> None:
 def test_a_bad_parameter_is_refused(parameters: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         build(**{"root": None, **parameters})
+
+
+def test_classes_come_in_an_order_of_ones_own(image_sets_root: Path) -> None:
+    drawn = build(image_sets_root, class_order=5)
+    published = build(image_sets_root)
+    assert drawn.info.session_classes != published.info.session_classes
+    for name in ("class_names", "way"):
+        assert getattr(drawn.info, name) == getattr(published.info, name)
+    assert any("classes come in another order (5)" in note for note in drawn.info.notes)
+    with pytest.raises(UserError, match="class_order"):
+        build(image_sets_root, class_order=-1)
