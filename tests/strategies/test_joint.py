@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies.finetune import FinetunePlugin
-from cl_suite.strategies.joint import JointPlugin, restore
+from cl_suite.strategies.joint import JointPlugin, balanced_epoch, restore
 
 
 def engine_with(plugin: JointPlugin) -> Engine:
@@ -33,6 +34,36 @@ def test_a_session_trains_on_everything_seen() -> None:
     for session in range(3):
         engine.train_session(session)
     assert samples == [48, 54, 60]
+
+
+def test_a_balanced_epoch_has_as_many_samples_of_each_class() -> None:
+    labels = [0] * 20 + [1] * 3 + [2] * 4
+    rows = balanced_epoch(labels)
+    assert len(rows) == 27
+    counts = Counter(labels[row] for row in rows)
+    assert sorted(counts.values()) == [9, 9, 9]
+    assert len({row for row in rows if row < 20}) == 9  # of a large class none twice
+    # all three of a small one come three times
+    assert Counter(row for row in rows if labels[row] == 1) == dict.fromkeys((20, 21, 22), 3)
+    few = [0, 0, 1, 2]
+    assert sorted(Counter(few[row] for row in balanced_epoch(few)).values()) == [1, 1, 2]
+    assert balanced_epoch([]) == []
+
+
+def test_balanced_sessions_train_on_as_many_samples_of_each_class() -> None:
+    plugin, seen = JointPlugin(balanced=True), Counter[int]()
+    engine, samples = engine_with(plugin), []
+    engine.on_epoch = lambda record: samples.append(record.num_samples)
+    engine.train_session(0)
+
+    def count(template: Any, **kwargs: Any) -> None:
+        seen.update(template.mb_y.tolist())
+
+    plugin.before_forward = count  # type: ignore[method-assign]
+    engine.train_session(1)
+    assert samples == [48, 54]
+    assert max(seen.values()) - min(seen.values()) <= 1
+    assert len(seen) == 6
 
 
 def test_kept_data_is_counted_in_samples_and_bytes() -> None:
