@@ -72,6 +72,7 @@ class KLDAPlugin(LDAPlugin):
 
     def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
         assert isinstance(head.transform, FourierFeatures)
+        head.transform.fit(centre=features.mean(0))
         median = median_distance(features)
         given = {name: getattr(self, name) for name in GRIDS}
         chosen = {name: DEFAULTS[name] if v is None else v for name, v in given.items()}
@@ -84,7 +85,7 @@ class KLDAPlugin(LDAPlugin):
             ]
             found = []
             for width in grids["width"]:
-                head.transform.fit_width(width * median)
+                head.transform.fit_width(width * median, features)
                 of_width = [each for each in candidates if each["width"] == width]
                 seen = self.averaged(head, features)
                 found.append(
@@ -97,7 +98,7 @@ class KLDAPlugin(LDAPlugin):
             choice = choose(candidates, tasks, lambda task: figures[id(task)])
             chosen, self.choice_ = choice.best, choice.state_dict()
         self.parameters_ = chosen
-        head.transform.fit_width(chosen["width"] * median)
+        head.transform.fit_width(chosen["width"] * median, features)
 
 
 def median_distance(features: Tensor) -> float:

@@ -20,14 +20,14 @@ def test_random_features_by_hand() -> None:
     features = FourierFeatures(2, 3)
     features.omega = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, -1.0]]).T
     features.phase = torch.tensor([0.0, math.pi / 2, 1.0])
-    features.fit_width(1.0)
+    features.sigma = torch.ones(1)
     found = features(torch.tensor([[0.3, -0.5]]))
     torch.testing.assert_close(found, torch.tensor([[0.78002898, 0.68705818, -0.18550973]]))
 
 
 def test_products_approach_the_gaussian_kernel() -> None:
     features = FourierFeatures(4, 40_000)
-    features.fit_width(1.5)
+    features.sigma = torch.tensor([1.5])
     x, y = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
     kernel = torch.exp(-torch.cdist(x, y).square() / (2 * 1.5**2))
     torch.testing.assert_close(features(x) @ features(y).T, kernel, rtol=0, atol=0.03)

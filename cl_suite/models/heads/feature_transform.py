@@ -64,9 +64,10 @@ class FeatureTransform(nn.Module):
 
 
 class FourierFeatures(FeatureTransform):
-    """`sqrt(2 / D) cos(Omega x / sigma + b)`, random features of a Gaussian kernel.
+    """`sqrt(2 / D) cos(Omega (x - centre) / sigma + b)`, random features of a Gaussian kernel.
 
-    `z(x) z(y)` is near `exp(-|x - y|^2 / 2 sigma^2)` (Rahimi and Recht, NeurIPS 2007).
+    `z(x) z(y)` is near `exp(-|x - y|^2 / 2 sigma^2)` (Rahimi and Recht, NeurIPS 2007). The centre
+    changes nothing in that, but keeps angles small, which round less.
 
     Args:
         dim: width of a feature.
@@ -77,6 +78,7 @@ class FourierFeatures(FeatureTransform):
     omega: Tensor
     phase: Tensor
     sigma: Tensor
+    mean: Tensor
 
     def __init__(self, dim: int, num_features: int, seed: int = 0) -> None:
         super().__init__()
@@ -86,15 +88,21 @@ class FourierFeatures(FeatureTransform):
         self.register_buffer("phase", phase)
         # features of a network from scratch are of unit order in each direction
         self.register_buffer("sigma", torch.tensor([dim**0.5]))
+        # subtracted: distances stay, and numbers near zero round less
+        self.register_buffer("mean", torch.zeros(num_features))
 
-    def fit_width(self, sigma: float) -> None:
-        """Set the width of the kernel."""
+    def fit_width(self, sigma: float, features: Tensor) -> None:
+        """Set the width of the kernel; the mean of these features' random features becomes 0."""
         self.sigma = self.sigma.new_tensor([sigma])
+        self.mean = torch.zeros_like(self.mean)
+        self.mean = self(features.to(self.omega)).mean(0)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return random features `(batch, D)`."""
+        if self.centre.numel():
+            features = features - self.centre
         angles = features @ (self.omega / self.sigma) + self.phase
-        return torch.cos(angles) * math.sqrt(2 / len(self.phase))
+        return torch.cos(angles) * math.sqrt(2 / len(self.phase)) - self.mean
 
 
 def unit_power(features: Tensor, power: float | Tensor) -> Tensor:
