@@ -6,7 +6,7 @@ reservoir. `k` times a session, training stops for a phase of FPF on the reservo
 the few parameters that forget (see `fpf`). Then all parameters train on. The steps between phases
 replay nothing, so neither form of replay applies (`replay` of `er`).
 
-    L = CE( f(x), y ) + lambda || f(x) - z ||^2 / units,   z = logits when the sample was kept
+    L = CE( f(x), y ) + lambda || f(x) - z ||^2 / units,   z = logits in its session
 
 With lambda = 0 this is k-FPF-CE, above it k-FPF-KD, the stronger one in the paper and here, and the
 default.
@@ -17,7 +17,8 @@ Differences from the paper (its code is not public):
     - The squared distance is averaged over the units that had been learned when a sample was kept;
       a head that grows has no logits for the others.
     - A sample can enter the reservoir only in the first epoch of its session, so it never contains
-      one twice.
+      one twice. Its logits are those of the last epoch of that session: those of the first one are
+      an untrained network's if the session is the first.
     - Numbers of phases and of steps are reconstructed (about 5 to 15 phases, some 100 steps).
     - The momentum of 0.9 is ours, and lambda was chosen on a stream that no table of ours uses: 40
       classes of miniImageNet at 32 pixels (0.1 and 0.3 level, 1 too much).
@@ -73,6 +74,8 @@ class KFPFPlugin(StrategyPlugin):
     buffer_: ReservoirBuffer = field(init=False, repr=False)
     num_logits_: int = field(default=0, init=False)  # number of columns of the logits kept
     step_: int = field(default=0, init=False)  # of the current session
+    # slots of the current session's samples, by row
+    slots_: dict[int, int] = field(default_factory=dict, init=False)
     tuned_samples_: int = field(default=0, init=False)  # samples read by phases so far
 
     requirements = Requirements(carries_base_state=True, batch=BatchLayout(rows=True))
@@ -102,13 +105,19 @@ class KFPFPlugin(StrategyPlugin):
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         super().before_training_exp(template, **kwargs)
         self.step_ = 0
+        self.slots_ = {}
         self.buffer_.bind(template.experience.dataset)
 
     def after_training_iteration(self, template: Template, **kwargs: Any) -> None:
         self.step_ += 1
+        rows = rows_of(template, self)
         if template.clock.train_exp_epochs == 0:
             extras = self._extras(template) if self.distillation else None
-            self.buffer_.insert(template.adapted_dataset, rows_of(template, self), extras)
+            taken = self.buffer_.insert(template.adapted_dataset, rows, extras)
+            kept = {row: slot for row, slot in self.slots_.items() if slot not in taken}
+            self.slots_ = kept | {row: slot for slot, row in taken.items()}
+        elif self.distillation:
+            self._refresh(template, rows.tolist())
         total = len(template.dataloader) * template.train_epochs
         if self.step_ in phase_steps(total, self.phases) and self.buffer_.num_samples:
             self._phase(template)
@@ -120,6 +129,14 @@ class KFPFPlugin(StrategyPlugin):
             widen(self.buffer_.exemplars, logits.shape[1])
         self.num_logits_ = logits.shape[1]
         return {LOGITS: logits}
+
+    def _refresh(self, template: Template, rows: Sequence[int]) -> None:
+        """Replace the logits of the batch's samples that are kept."""
+        own = [(place, self.slots_[row]) for place, row in enumerate(rows) if row in self.slots_]
+        if own:
+            places, slots = map(list, zip(*own, strict=True))
+            logits = self._extras(template)[LOGITS][places]
+            self.buffer_.exemplars.set_extras(slots, {LOGITS: logits})
 
     def _phase(self, template: Template) -> None:
         tune(

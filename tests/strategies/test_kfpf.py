@@ -9,7 +9,7 @@ import torch
 from avalanche.models import IncrementalClassifier
 from helpers.tiny_models import make_plugin
 from helpers.tiny_streams import make_stream
-from torch import nn
+from torch import Tensor, nn
 
 from cl_suite.avalanche import api, benchmark
 from cl_suite.engine.engine import Engine
@@ -18,7 +18,7 @@ from cl_suite.errors import UserError
 from cl_suite.methods.partial_tuning import SGD_RATE
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.settings import ModelConfig
-from cl_suite.plugin import requirements_of
+from cl_suite.plugin import requirements_of, rows_of
 from cl_suite.randomness import seed_everything
 from cl_suite.strategies import KFPFPlugin
 
@@ -104,6 +104,29 @@ def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
     assert known[:48].sum(1).tolist() == [4] * 48  # the classes of the base session
     assert known[-6:].all()
     assert labels[-6:].unique().tolist() == [3, 4]
+
+
+def test_logits_kept_are_those_of_the_last_epoch_of_their_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    last: dict[tuple[int, int], Tensor] = {}  # by session and row
+    original = KFPFPlugin.after_training_iteration
+
+    def watched(self: KFPFPlugin, template: Any, **kwargs: Any) -> None:
+        session = template.experience.current_experience
+        for row, logits in zip(rows_of(template, self).tolist(), template.mb_output, strict=True):
+            last[session, row] = logits.detach()
+        original(self, template, **kwargs)
+
+    monkeypatch.setattr(KFPFPlugin, "after_training_iteration", watched)
+    plugin = KFPFPlugin(phases=1, iterations=1, batch=4, distillation=0.5, buffer=30)
+    trained(plugin)
+    _, labels, extras = plugin.buffer_.exemplars.batch(range(30), "eval")
+    base = [0, 2, 5, 7]
+    found = extras["logits"][torch.isin(labels, torch.tensor(base))][:, base]
+    wanted = torch.stack([logits for (session, _), logits in last.items() if session == 0])[:, base]
+    assert len(found) > 10
+    assert float(torch.cdist(found, wanted).min(1).values.max()) < 1e-4
 
 
 def test_logits_kept_widen_with_an_output_that_grows() -> None:

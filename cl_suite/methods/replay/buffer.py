@@ -234,8 +234,14 @@ class ReservoirBuffer(_Buffer):
         self.exemplars = Exemplars()
         self.num_seen = 0
 
-    def insert(self, data: Any, rows: Rows, extras: Mapping[str, Tensor] | None = None) -> None:
-        """Offer samples of an Avalanche data set to the reservoir; see `Exemplars.append`."""
+    def insert(
+        self, data: Any, rows: Rows, extras: Mapping[str, Tensor] | None = None
+    ) -> dict[int, int]:
+        """Offer samples of an Avalanche data set to the reservoir; see `Exemplars.append`.
+
+        Returns:
+            The row that each slot has got.
+        """
         taken: dict[int, int] = {}  # slot -> position in rows: only the last in a slot is encoded
         for position in range(len(rows)):
             slot = self._next_slot()
@@ -244,6 +250,7 @@ class ReservoirBuffer(_Buffer):
         for slot, position in sorted(taken.items()):
             own = {name: values[position] for name, values in (extras or {}).items()}
             self._write(slot, data, int(rows[position]), own)
+        return {slot: int(rows[position]) for slot, position in taken.items()}
 
     def place(self, places: list[int], rows: Sequence[int]) -> None:
         """Offer samples without encoding any yet; `take` follows at the end of a session.

@@ -108,6 +108,21 @@ class Exemplars:
         [self._items[slot]] = self._encode(data, [row])
         self._write_extras([slot], given)
 
+    def set_extras(self, slots: Sequence[int], extras: Mapping[str, Tensor]) -> None:
+        """Replace the extras of some samples.
+
+        Args:
+            slots: places of the samples, in `[0, len)`.
+            extras: `(n, ...)` by name.
+
+        Raises:
+            ValueError: if the extras do not match those of the samples.
+        """
+        if unknown := sorted(set(extras) - set(self._extras)):
+            raise ValueError(f"the kept samples have no extra '{unknown[0]}'")
+        self._check_shapes(extras, len(slots))
+        self._write_extras(slots, extras)
+
     def keep(self, indices: Rows) -> None:
         """Keep only these samples, in this order."""
         places = _list(indices)

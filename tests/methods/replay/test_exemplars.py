@@ -190,6 +190,16 @@ def test_replacing_changes_one_slot() -> None:
         exemplars.replace(3, data_of(features()), 0, {"number": torch.tensor(0)})
 
 
+def test_extras_of_some_samples_are_replaced() -> None:
+    exemplars = kept(features(), [0, 1, 2], logits=torch.zeros(3, 2))
+    exemplars.set_extras([2, 0], {"logits": torch.tensor([[1.0, 2.0], [3.0, 4.0]])})
+    assert exemplars.batch(range(3))[2]["logits"].tolist() == [[3, 4], [0, 0], [1, 2]]
+    with pytest.raises(ValueError, match="no extra 'task'"):
+        exemplars.set_extras([0], {"task": torch.zeros(1)})
+    with pytest.raises(ValueError, match="shape"):
+        exemplars.set_extras([0], {"logits": torch.zeros(1, 3)})
+
+
 def test_keeping_drops_the_others_and_orders() -> None:
     exemplars = kept(features(), [0, 1, 2], number=torch.arange(3))
     exemplars.keep([2, 0])
