@@ -13,7 +13,6 @@ from string import Template
 ROOTS: Mapping[str, str] = {
     "SPOKEN_DIGITS": "the folder of the recordings",
     "MINI_IMAGENET": "the folder of miniImageNet",
-    "CIFAR10": "the folder of CIFAR-10",
     "MINI_60": "a folder with class folders of 60 classes of miniImageNet in train/ and in test/",
     "DEIT_TINY": "the weights file of DeiT-tiny",
     "LITE0": "the weights file of EfficientNet-Lite0",

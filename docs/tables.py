@@ -22,6 +22,15 @@ from typing import Any
 SCHEMA = 1
 MACHINE = ("device", "cores", "processor")
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+# tables on the ground that a method's paper has in mind, beside the method's baseline
+OWN_GROUND = (
+    "cfsl",
+    "coact_grounds",
+    "picle",
+    "rehearsal_features",
+    "spoken_digits",
+    "ssl_features",
+)
 INTRODUCTION = """# Results
 
 Every figure is in per cent, and every difference is in percentage points. A figure is the mean over
@@ -116,13 +125,15 @@ def load(path: Path) -> Table:
 
 
 def load_all(folder: Path = RESULTS) -> list[Table]:
-    """Return every table of a folder, those of one scenario side by side.
+    """Return every table of a folder: first those on a method's own ground, then the common ones.
+
+    Within each part those of one scenario stand side by side.
 
     Raises:
         ValueError: if a file breaks the rules of its schema.
     """
     tables = [load(path) for path in sorted(folder.glob("*.json"))]
-    return sorted(tables, key=lambda table: (table.scenario, table.name))
+    return sorted(tables, key=lambda t: (t.name not in OWN_GROUND, t.scenario, t.name))
 
 
 def page(tables: Sequence[Table]) -> str:
@@ -131,7 +142,13 @@ def page(tables: Sequence[Table]) -> str:
     Args:
         tables: in the order of the page; see `load_all`.
     """
-    return "\n".join([INTRODUCTION, *(markdown(table) for table in tables)])
+    own = [table for table in tables if table.name in OWN_GROUND]
+    common = [table for table in tables if table.name not in OWN_GROUND]
+    parts = [INTRODUCTION]
+    for heading, some in (("On each method's own ground", own), ("On common grounds", common)):
+        if some:
+            parts += [f"## {heading}\n", *(markdown(table, level=3) for table in some)]
+    return "\n".join(parts)
 
 
 def markdown(table: Table, *, level: int = 2) -> str:

@@ -245,7 +245,7 @@ def test_the_program_prints_the_page_or_the_rows_of_a_strategy() -> None:
     call = [sys.executable, str(ROOT / "docs/tables.py")]
     page = subprocess.run(call, capture_output=True, text=True, check=True).stdout
     assert page == documents.page(documents.load_all())
-    assert page.count("\n## ") == len(FILES)
+    assert page.count("\n### ") == len(FILES)
     part = subprocess.run([*call, "teen"], capture_output=True, text=True, check=True).stdout
     assert "81.98 ± 1.57" in part
     assert "`lwf`" not in part

@@ -82,7 +82,7 @@ def test_options_after_the_name_win_and_variables_are_put_in() -> None:
     heads = [call[i + 1] for i, word in enumerate(call) if word == "--model.head"]
     assert heads == ["linear", "cosine"]
     assert seeds_in(call) == [3, 4]
-    assert call[call.index("--scenario.root") + 1] == "digits"
+    assert call[call.index("--scenario.root") + 1] == "spoken_digits"
 
 
 # --- the program ---

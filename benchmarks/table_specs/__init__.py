@@ -24,7 +24,6 @@ TABLES: Mapping[str, Table] = {
         full_data.without_labels(),
         claims.ssl_features(),
         claims.rehearsal_features(),
-        claims.cler_cifar10(),
         tasks.cfsl(),
         tasks.picle(),
     )

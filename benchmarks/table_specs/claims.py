@@ -101,6 +101,17 @@ def rehearsal_features() -> Table:
             seeds=FIVE,
         )
 
+    def hosted(name: str, params: str, label: str, baseline: str) -> Row:
+        given = {"strategy.host": "er", "strategy.host_params": params}
+        return Row(
+            name=name,
+            strategy="fpf",
+            label=label,
+            baseline=baseline,
+            options=REHEARSAL | given,
+            seeds=FIVE,
+        )
+
     no_self = {"denominator": "student_all_minus_self"}
     rows = [
         row("er", "er", "`er`, union", None, replay="union"),
@@ -122,6 +133,17 @@ def rehearsal_features() -> Table:
             "er",
             **no_self,
         ),
+        row("kfpf", "kfpf", "`kfpf`", "er"),
+        row(
+            "kfpf_plain",
+            "kfpf",
+            "`kfpf`, cross-entropy, no momentum",
+            "er",
+            momentum="0",
+            distillation="0",
+        ),
+        hosted("fpf_er", "{buffer: 120, replay: union}", "`fpf` around `er`, union", "er"),
+        hosted("fpf_er_batch", "{buffer: 120}", "`fpf` around `er`, a memory batch", "er_batch"),
     ]
     return Table(
         name="rehearsal_features",
@@ -131,74 +153,9 @@ def rehearsal_features() -> Table:
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
         rows=rows,
         differences=[
-            Difference(row=found.name, against="er", figure=figure)
-            for found in rows[2:]
+            Difference(row=found.name, against=found.baseline, figure=figure)
+            for found in rows
+            if found.baseline is not None
             for figure in ("average", "last")
         ],
-    )
-
-
-def cler_cifar10() -> Table:
-    """Return the table `cler_cifar10`."""
-    recipe = {
-        "scenario.source": "cifar10",
-        "scenario.root": "$CIFAR10",
-        "scenario.way": "2",
-        "scenario.class_order": "natural",
-        "model.backbone": "resnet18",
-        "model.backbone_args": "{channels: [20, 40, 80, 160]}",
-        "model.head": "linear",
-        "training.base_epochs": "1",
-        "training.incremental_epochs": "1",
-        "training.batch_size": "10",
-        "training.optimizer": "sgd",
-        "training.lr": "0.03",
-        "training.incremental_lr": "null",
-        "training.momentum": "0",
-        "training.nesterov": "false",
-        "training.weight_decay": "0",
-        "training.schedule": "constant",
-        "training.incremental_batchnorm": "train",
-    }
-    jigsaw = {
-        "strategy.pretext": "jigsaw",
-        "strategy.weight": "1.7",
-        "strategy.private_blocks": "2",
-    }
-    rows, differences = [], []
-    for host in ("er_ace", "er", "der"):
-        for buffer in ("200", "500", "1000"):
-            alone = Row(
-                name=f"{host}_{buffer}",
-                strategy=host,
-                label="alone",
-                group=f"`{host}`, {int(buffer):,} kept",
-                options=recipe | {"strategy.buffer": buffer},
-                seeds=FIVE,
-            )
-            hosted = {"strategy.host": host, "strategy.host_params": f"{{buffer: {buffer}}}"}
-            inside = Row(
-                name=f"cler_{alone.name}",
-                strategy="cler",
-                label="in `cler`",
-                group=alone.group,
-                baseline=alone.name,
-                options=recipe | hosted | jigsaw,
-                seeds=FIVE,
-            )
-            rows += [alone, inside]
-            differences += [
-                Difference(row=inside.name, against=alone.name, figure=figure)
-                for figure in ("average", "last")
-            ]
-    return Table(
-        name="cler_cifar10",
-        title="A pretext task beside a host, online: `cler` on CIFAR-10",
-        scenario="class_incremental",
-        setting="The stream is CIFAR-10 in 5 sessions of 2 classes with 500 training images each, "
-        "which are seen once, in batches of 10. The network is a thin ResNet-18 (20 to 160 "
-        "channels). The pretext task is jigsaw with weight 1.7, as published for CIFAR-100.",
-        columns={"average": "average", "last": "last", "forgetting": "forgetting"},
-        rows=rows,
-        differences=differences,
     )

@@ -71,7 +71,15 @@ def spoken_digits() -> Table:
         _spoken_row("kd_feature", "kd_replay", "`kd_replay`, feature", union, distill="feature"),
         _spoken_row("kd_logit", "kd_replay", "`kd_replay`, logit", union, distill="logit"),
         _spoken_row("coconut", "coconut", baseline=union),
-        _spoken_row("kfpf", "kfpf", "`kfpf`, cross-entropy", buffer="40"),
+        _spoken_row("kfpf", "kfpf", buffer="40"),
+        _spoken_row(
+            "kfpf_plain",
+            "kfpf",
+            "`kfpf`, cross-entropy, no momentum",
+            buffer="40",
+            momentum="0",
+            distillation="0",
+        ),
         _spoken_row("finetune", "finetune", baseline=None),
         Row(
             name="authors_er",
@@ -91,6 +99,15 @@ def spoken_digits() -> Table:
         ),
         _coconut_part(
             "coconut_weight_0.1", "`coconut`, weight of distillation 0.1", nspt_weight="0.1"
+        ),
+        _coconut_part(
+            "coconut_weight_0.3", "`coconut`, weight of distillation 0.3", nspt_weight="0.3"
+        ),
+        _coconut_part(
+            "coconut_no_self_0.3",
+            "the same, the sample itself left out of the denominator",
+            nspt_weight="0.3",
+            denominator="student_all_minus_self",
         ),
         _coconut_part("coconut_no_nspt", "`coconut` without distillation", nspt_weight="0"),
         _coconut_part(

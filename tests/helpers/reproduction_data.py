@@ -18,6 +18,7 @@ from helpers.tiny_drawings import write_drawings
 from helpers.tiny_image_sets import write_gtsrb
 from helpers.tiny_layouts import write_cub200, write_mini_imagenet
 from helpers.tiny_sounds import write_words
+from helpers.tiny_wav2vec2 import tiny_config
 
 # words to meta-learn from, then words to test
 COMMANDS = tuple(f"{'a' if number < 14 else 'b'}_{number:02d}" for number in range(24))
@@ -55,22 +56,10 @@ def write_cifar100(root: Path) -> Path:
 
 def write_tiny_wav2vec2(folder: Path) -> Path:
     """Write a random wav2vec2 of some 24,000 weights."""
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
+    from transformers import Wav2Vec2Model
 
     torch.manual_seed(0)
-    config = Wav2Vec2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        conv_dim=(16, 16, 16),
-        conv_kernel=(10, 3, 3),
-        conv_stride=(5, 2, 2),
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        vocab_size=12,
-    )
-    Wav2Vec2Model(config).save_pretrained(folder)
+    Wav2Vec2Model(tiny_config()).save_pretrained(folder)
     return folder
 
 

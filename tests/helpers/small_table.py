@@ -17,7 +17,7 @@ from helpers.records import session_record
 
 tables = load_program("benchmarks/tables.py")
 rows = sys.modules["table_rows"]
-PLACES = {"SPOKEN_DIGITS": "digits", "MINI_IMAGENET": "images", "DEIT_TINY": "deit.safetensors"}
+PLACES = {root: root.lower() for root in rows.ROOTS}
 SMALL = rows.Table(
     name="small",
     title="A small table",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from helpers.tiny_sounds import write_digits
+from helpers.tiny_wav2vec2 import tiny_config
 from torch import Tensor
 
 from cl_suite.cli import main
@@ -25,25 +25,6 @@ def maps(num: int = 3, frames: int = 63) -> Tensor:
 
 def waveforms(num: int = 3, length: int = 800) -> Tensor:
     return torch.randn(num, 1, length, generator=torch.Generator().manual_seed(0))
-
-
-def tiny_config(**settings: Any) -> Any:
-    """Return the configuration of a wav2vec2 of some 24,000 weights."""
-    from transformers import Wav2Vec2Config
-
-    return Wav2Vec2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        conv_dim=(16, 16, 16),
-        conv_kernel=(10, 3, 3),
-        conv_stride=(5, 2, 2),
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        vocab_size=12,
-        **settings,
-    )
 
 
 @pytest.fixture(scope="module")
