@@ -33,7 +33,7 @@ def calibration_error(
             they do not divide.
 
     Example:
-        >>> calibration_error(np.array([0.95, 0.55]), np.array([1.0, 0.0]), bins=5)
+        >>> round(calibration_error(np.array([0.95, 0.55]), np.array([1.0, 0.0]), bins=5), 3)
         0.3
     """
     if not len(confidences):
