@@ -17,6 +17,13 @@ ROOTS: Mapping[str, str] = {
     "DEIT_TINY": "the weights file of DeiT-tiny",
     "LITE0": "the weights file of EfficientNet-Lite0",
 }
+PROBED: Mapping[str, str] = {  # columns of methods without labels
+    "linear.average": "linear probe, average",
+    "linear.last": "linear probe, last",
+    "linear.forgetting": "linear probe, forgetting",
+    "knn.average": "nearest neighbours, average",
+    "knn.last": "nearest neighbours, last",
+}
 TASKS_A_NETWORK = 200  # few-shot tasks 0 to 199 start from network 0, and so on
 TASKS = "scenario.task"
 

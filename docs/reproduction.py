@@ -1,6 +1,6 @@
-"""Prints the page on reproduction.
+"""Prints the page on reproduction, or writes it.
 
-    python docs/reproduction.py > docs/reproduction.md
+    python docs/reproduction.py --write    to docs/reproduction.md
 
 It joins `benchmarks/reproduction.yaml`, which is written by hand, with the measured figures of
 `benchmarks/results`. Run it after either has changed.
@@ -13,17 +13,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cl_suite.storage.files import atomic_write
 from site_writer import reproduction
+
+PAGE = Path(__file__).resolve().parent / "reproduction.md"
 
 
 def main() -> int:
-    """Print the page; return 2, with one sentence, if the facts do not fit the figures."""
+    """Print or write the page; return 2, with one sentence, if facts and figures do not fit."""
     try:
         text = reproduction.page()
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(text)
+    if "--write" in sys.argv[1:]:
+        # as a whole, and only now: a refusal leaves the page as it was
+        atomic_write(PAGE, text.encode())
+    else:
+        sys.stdout.write(text)
     return 0
 
 

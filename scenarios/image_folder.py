@@ -11,13 +11,14 @@ from cl_suite.data.cut import (
     all_rows,
     class_order,
     cut_classes,
+    published_or_drawn,
     remainder_notes,
     rows_by_class,
     shot_rows,
 )
 from cl_suite.data.pool import Pool
 from cl_suite.data.readers import image_folder
-from cl_suite.data.readers.names import as_text, natural, order_note
+from cl_suite.data.readers.names import as_text, order_note
 from cl_suite.data.stream import Stream
 from cl_suite.parameters import Parameters, Within
 
@@ -107,6 +108,6 @@ class ImageFolder(Parameters):
         if listed is not None:
             return [names.index(name) for name in as_text("class_order", listed, names)]
         if self.class_order == "natural":
-            return sorted(range(len(names)), key=lambda class_id: natural(names[class_id]))
+            return published_or_drawn(names, "natural")
         kind: Literal["natural", "seeded"] = "natural" if self.class_order == "name" else "seeded"
         return class_order(len(names), kind, self.seed)

@@ -6,14 +6,13 @@ arXiv 2412.15571 (2024). The network is trained only in the base session, or nev
 
     z(x) = sqrt(2 / D) cos(Omega x + b),   rows of Omega ~ N(0, I / sigma^2),   b ~ U(0, 2 pi)
 
-so that `z(x) z(y)` is near the kernel `exp(-|x - y|^2 / 2 sigma^2)` (Rahimi and Recht, NeurIPS
+Then `z(x) z(y)` is near the kernel `exp(-|x - y|^2 / 2 sigma^2)` (Rahimi and Recht, NeurIPS
 2007). Linear discriminant analysis with one covariance for all classes then separates classes that
 no plane separates in `x`; see `lda` for how it is estimated and few-shot means are calibrated.
 
 Differences from the paper:
     - `sigma` is a multiple of the median distance between base features, chosen on fake few-shot
-      streams cut from the base session, together with shrinkage and shift; the paper sets it by
-      data set.
+      streams cut from the base session, together with shrinkage and shift.
     - 2,048 features; the paper has some thousands. The covariance has their square as its size.
     - The paper has no calibration of few-shot means: pass `shift_weight: 0`.
 """

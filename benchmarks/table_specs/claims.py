@@ -6,7 +6,7 @@ methods then train the same two layers on these features, so epochs take a secon
 
 from __future__ import annotations
 
-from table_rows import Difference, Row, Table
+from table_rows import PROBED, Difference, Row, Table
 
 FIVE = (0, 1, 2, 3, 4)
 FEATURES = {
@@ -75,13 +75,7 @@ def ssl_features() -> Table:
         title="Without labels, on features: five sessions of 12 classes, 60 epochs each",
         scenario="class_incremental",
         setting=f"{STREAM} The views are SimCLR's. Probes see all training images of the stream.",
-        columns={
-            "linear.average": "linear probe, average",
-            "linear.last": "linear probe, last",
-            "linear.forgetting": "linear probe, forgetting",
-            "knn.average": "nearest neighbours, average",
-            "knn.last": "nearest neighbours, last",
-        },
+        columns=PROBED,
         rows=rows,
         differences=differences,
     )

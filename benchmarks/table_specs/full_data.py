@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from table_rows import Difference, Row, Table
+from table_rows import PROBED, Difference, Row, Table
 
 FIVE = (0, 1, 2, 3, 4)
 # the scenario's recipe for all rows; coconut's own file would replace it
@@ -205,13 +205,7 @@ def without_labels() -> Table:
         setting="The stream is Omniglot in 3 sessions "
         "(`--scenario.way 81`), the backbone is conv4. Every row trains 20 epochs, 2 of them "
         "warm-up. Projector and predictor have 512 units, and each method takes its SimCLR form.",
-        columns={
-            "linear.average": "linear probe, average",
-            "linear.last": "linear probe, last",
-            "linear.forgetting": "linear probe, forgetting",
-            "knn.average": "nearest neighbours, average",
-            "knn.last": "nearest neighbours, last",
-        },
+        columns=PROBED,
         rows=rows,
         differences=[
             Difference(row="simclr", against="sycon", figure="knn.average"),

@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from cl_suite.errors import UserError, option
 from cl_suite.methods.replay.logits import logit_distance
 from cl_suite.models.features import classifier_of
 from cl_suite.models.modes import batchnorms
+from cl_suite.plugin import Template
 
 Groups = Literal["bn+fc", "bn+fc+conv1", "fc", "all", "sensitive"]
 Batch = tuple[Tensor, Tensor, Tensor | None]  # inputs, class ids, kept logits or None
@@ -70,7 +71,7 @@ def balanced_rows(labels: Sequence[int], num: int) -> list[int]:
     return [own[int(share * len(own))] for own, share in zip(rows, shares, strict=True)]
 
 
-def starting_rate(template: Any, given: float | None) -> float:
+def starting_rate(template: Template, given: float | None) -> float:
     """Return the rate at which fine-tuning starts: the one given, else the session's initial one.
 
     A session that another optimiser than SGD trains has a rate that means something else.

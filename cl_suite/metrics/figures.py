@@ -125,7 +125,7 @@ def generalised_accuracy(matrix: FloatArray, ratio: int | None) -> float:
 def base_ratio(base: int, way: int) -> int | None:
     """Return the number of base classes over that of a later session, rounded, at least 1.
 
-    None if no session follows, so that `way` is 0.
+    None without a later session, whose `way` is then 0.
     """
     return max(1, round(base / way)) if way else None
 

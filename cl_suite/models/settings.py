@@ -44,7 +44,7 @@ class ModelConfig(Parameters):
         image_size: pixels a side in the backbone's preprocessing; null: its own size.
         crop_fraction: side of the middle square in the backbone's preprocessing; 1: whole images.
         bank: compute the frozen part once for each image and keep the result on disk, without
-            random augmentation; null: only if the whole backbone is frozen.
+            random augmentation; null: only if the whole backbone is frozen, or has an adapter.
         bank_dtype: number format on disk; with bfloat16 features are computed in it too.
         bank_views: further views of the training images in the bank, of which one is drawn each
             time: flip, corners (four corners and the centre), random:8 (eight draws of the

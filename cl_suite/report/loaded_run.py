@@ -31,7 +31,8 @@ class LoadedRun:
         drawn_by_seed: the scenario's parameter that followed the seed, if one did.
         task: its task, of a run over many; then `records` is empty.
         trouble: what its training did wrong, as a sentence; "" for nothing.
-        confidence: how far its probabilities can be trusted after the last session, by figure.
+        confidence: how far its probabilities can be trusted after the last session, by figure;
+            None where a figure is undefined.
     """
 
     folder: RunFolder
@@ -46,7 +47,7 @@ class LoadedRun:
     drawn_by_seed: str | None = None
     task: int | None = None
     trouble: str = ""
-    confidence: Mapping[str, float] = field(default_factory=dict)
+    confidence: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def scenario_name(self) -> str:
@@ -108,7 +109,7 @@ def load(folder: RunFolder) -> LoadedRun:
     )
 
 
-def _confidence(folder: RunFolder, done: int) -> dict[str, float]:
+def _confidence(folder: RunFolder, done: int) -> dict[str, float | None]:
     if not folder.confidence_file.is_file():
         return {}
     records = folder.read_confidence()[:done]

@@ -102,9 +102,10 @@ def _headline_table(hits: Hits, everything: bool) -> Table:
     return table
 
 
-def _confidence_table(found: Mapping[str, float]) -> Table:
+def _confidence_table(found: Mapping[str, float | None]) -> Table:
     """Return the figures of confidence, as they are and at the temperature fitted."""
-    table = empty_table("", "as they are", f"scores x {found['scale']:.3g}")
+    scale = found["scale"]
+    table = empty_table("", "as they are", "scaled" if scale is None else f"scores x {scale:.3g}")
     rows = {
         "ece": "ECE, %",
         "ece_mass": "ECE, equal mass",
@@ -113,7 +114,8 @@ def _confidence_table(found: Mapping[str, float]) -> Table:
     }
     for name, label in rows.items():
         factor = 100 if name.startswith("ece") else 1
-        table.add_row(label, *(f"{factor * found[key]:.3f}" for key in (name, f"scaled_{name}")))
+        values = [found[key] for key in (name, f"scaled_{name}")]
+        table.add_row(label, *("-" if v is None else f"{factor * v:.3f}" for v in values))
     return table
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from cl_suite.engine.confidence import confidence
 from cl_suite.engine.engine import Engine
 from cl_suite.errors import UserError, option
@@ -35,4 +37,7 @@ class ConfidenceLog:
         """Measure after a session and add a line; lines of this one and later ones are replaced."""
         path = self.folder.confidence_file
         before = self.folder.read_confidence()[:session] if path.is_file() else []
-        self.folder.write_confidence([*before, confidence(self.engine.measuring, session)])
+        # training may have diverged, or a class have a probability of 0
+        figures = confidence(self.engine.measuring, session)
+        found = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        self.folder.write_confidence([*before, found])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 INTRODUCTION = """# Reproduction
 
-<!-- python docs/reproduction.py writes this page; edit benchmarks/reproduction.yaml instead -->
+<!-- made by python docs/reproduction.py --write; edit benchmarks/reproduction.yaml instead -->
 
 What each paper claims, what we measured, and how far one supports the other. Every figure is in per
 cent, and every gain and gap is in percentage points. ± stands before half the width of a 95 %

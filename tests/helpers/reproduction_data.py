@@ -5,11 +5,9 @@ Each function writes what one variable of these commands names.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from helpers import tiny_cifar
@@ -40,20 +38,6 @@ def write_named_mini_imagenet(root: Path) -> Path:
     return root
 
 
-def write_cifar100(root: Path) -> Path:
-    """Write an archive in the original format; its checksums are not the original's."""
-    folder = root / "cifar-100-python"
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for file, per_class in (("train", 3), ("test", 1)):
-        labels = [i % 100 for i in range(100 * per_class)]
-        data = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
-        (folder / file).write_bytes(pickle.dumps({"data": data, "fine_labels": labels}))
-    names = [f"fine {i}" for i in range(100)]
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
-    return root
-
-
 def write_tiny_wav2vec2(folder: Path) -> Path:
     """Write a random wav2vec2 of some 24,000 weights."""
     from transformers import Wav2Vec2Model
@@ -72,7 +56,7 @@ def write_gtsrb_root(root: Path) -> Path:
 WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "MINI_IMAGENET": write_named_mini_imagenet,
     "CUB200": lambda root: write_cub200(root / "CUB_200_2011"),
-    "CIFAR100": write_cifar100,
+    "CIFAR100": tiny_cifar.write_cifar100,
     "CIFAR10": tiny_cifar.write_folders,
     "GTSRB": write_gtsrb_root,
     "OMNIGLOT": lambda root: write_drawings(root, range(0, 240, 4)),

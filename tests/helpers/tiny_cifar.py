@@ -1,4 +1,4 @@
-"""Tiny copies of CIFAR-10 in each layout that its reader knows, all with the same images."""
+"""Tiny copies of CIFAR-10 in each layout that its reader knows, and of CIFAR-100 in its own."""
 
 from __future__ import annotations
 
@@ -55,4 +55,22 @@ def write_folders(root: Path, classes: Sequence[str] = CLASSES) -> Path:
                 path = root / classes[label] / f"{part}_{number}{row:03d}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image.reshape(3, 32, 32).transpose(1, 2, 0)).save(path)
+    return root
+
+
+def write_cifar100(root: Path, *, train: int = 3, test: int = 1) -> Path:
+    """Write an archive in the original format, pickled; its checksums are not the original's.
+
+    Args:
+        train, test: images of each class.
+    """
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for file, per_class in (("train", train), ("test", test)):
+        labels = [i % 100 for i in range(100 * per_class)]
+        data = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+        (folder / file).write_bytes(pickle.dumps({"data": data, "fine_labels": labels}))
+    names = [f"fine {i}" for i in range(100)]
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
     return root

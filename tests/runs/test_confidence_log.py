@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,19 @@ def test_a_run_that_did_not_ask_has_none(tmp_path: Path) -> None:
 def test_a_strategy_without_a_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'simclr' has no classifier.* leave out evaluation.conf"):
         run(tmp_path, "simclr", **ASKED)
+
+
+def test_a_figure_that_is_undefined_is_null_and_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undefined(measuring: object, session: int) -> dict[str, float]:
+        names = ("ece", "ece_mass", "log_loss", "brier")
+        found = {f"{prefix}{name}": math.nan for prefix in ("", "scaled_") for name in names}
+        return {"session": session, "scale": 1.0, **found, "log_loss": math.inf}
+
+    monkeypatch.setattr("cl_suite.runs.confidence_log.confidence", undefined)
+    folder = run(tmp_path, **ASKED)
+    assert lines(folder)[0]["log_loss"] is None
+    print_runs([folder], Console(file=(file := io.StringIO()), width=80), everything=True)
+    (row,) = (line.split() for line in file.getvalue().splitlines() if line.startswith("log loss"))
+    assert row[-2:] == ["-", "-"]

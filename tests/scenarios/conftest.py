@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torchvision
+from helpers.tiny_cifar import write_cifar100
 from helpers.tiny_image_sets import write_all
 from helpers.tiny_layouts import write_cub200, write_image, write_mini_imagenet
 from helpers.tiny_sounds import write_digits
@@ -103,14 +103,6 @@ def fake_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespa
 @pytest.fixture
 def pickled_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A tiny archive in the original format whose checksums are taken as good."""
-    folder = tmp_path / "cifar-100-python"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for file, per_class in (("train", 6), ("test", 2)):
-        labels = [i % 100 for i in range(100 * per_class)]
-        data = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
-        (folder / file).write_bytes(pickle.dumps({"data": data, "fine_labels": labels}))
-    names = [f"fine {i}" for i in range(100)]
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
+    write_cifar100(tmp_path, train=6, test=2)
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
     return str(tmp_path)
