@@ -134,7 +134,7 @@ def trained(out: Path, seed: int, base: int, options: Mapping[str, Any]) -> tupl
     folder = out / "omniglot" / "prototype" / f"seed{seed}"
     if not (folder / "model" / "model.safetensors").is_file():
         # the network is trained in the base session alone, so one more session is enough
-        stream_options = {"base_classes": base, "way": 242 - base, "class_order_seed": seed}
+        stream_options = {"base_classes": base, "way": 242 - base, "class_order": seed}
         folder = run(
             "omniglot",
             "prototype",
@@ -147,7 +147,7 @@ def trained(out: Path, seed: int, base: int, options: Mapping[str, Any]) -> tupl
         )
     network = load_model(folder).classifier
     # the rest of each class's training drawings is drawn from as of other grounds
-    stream = Omniglot(base_classes=base, way=242 - base, shots=10, class_order_seed=seed).build()
+    stream = Omniglot(base_classes=base, way=242 - base, shots=10, class_order=seed).build()
     with evaluating(network), torch.no_grad():
         return by_class(stream, lambda x: network.features(stream.info.eval_transform(x)))
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from cl_suite.data.cut import (
     all_rows,
     cut_classes,
+    order_in_words,
     published_or_drawn,
     remainder_notes,
     rows_by_class,
@@ -72,8 +73,8 @@ class FSCIL(Parameters):
         way: classes of each later session; null for the protocol's (5, 5, 10).
         shots: training images of each later class.
         base_shots: maximum number of training images of a base class; null for all.
-        class_order: published (label order), natural (by name, numbers by value), or the seed of a
-            drawn order, for which shots must be random.
+        class_order: published (label order), natural (by name, numbers by value), the seed of a
+            drawn order, or a list of all class ids; but for the first, shots must be random.
         shot_selection: published (the fixed lists behind published figures) or random (drawn from
             `shot_seed`).
         shot_seed: seed of the random shots.
@@ -87,9 +88,9 @@ class FSCIL(Parameters):
     way: Annotated[int, Within(1)] | None = None
     shots: Annotated[int, Within(1)] = 5
     base_shots: Annotated[int, Within(1)] | None = None
-    class_order: Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] = (
-        "published"
-    )
+    class_order: (
+        Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] | list[int]
+    ) = "published"
     shot_selection: PublishedOrRandom = "published"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     augmentation: Augmentation = "standard"
@@ -145,8 +146,8 @@ class FSCIL(Parameters):
             return images
         if self.class_order != "published":
             raise UserError(
-                f"class_order must be published for the published shots, got {self.class_order!r}; "
-                "use shot_selection='random' for other orders"
+                "class_order must be published for the published shots, got "
+                f"{order_in_words(self.class_order)}; use shot_selection='random' for other orders"
             )
         protocol = PROTOCOLS[self.dataset]
         for parameter, value, limit, fits in (
@@ -173,7 +174,7 @@ class FSCIL(Parameters):
         cut = (self._base_classes, self._way, self.shots)
         reasons = []
         if self.class_order != "published":
-            reasons.append(f"classes come in another order ({self.class_order})")
+            reasons.append(f"classes come in another order ({order_in_words(self.class_order)})")
         if self.shot_selection == "random":
             reasons.append(f"the shots are drawn at random (shot_seed {self.shot_seed})")
         if cut != (protocol.base_classes, protocol.way, protocol.shots):

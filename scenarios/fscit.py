@@ -24,6 +24,7 @@ from cl_suite.data.copies import Duplicates
 from cl_suite.data.cut import (
     ShotSelection,
     cut_classes,
+    order_in_words,
     published_or_drawn,
     remainder_notes,
     rows_by_class,
@@ -114,8 +115,8 @@ class FSCIT(Parameters):
         base_classes: classes of session 0.
         way: classes of each later session.
         shots: training images of each class, also in the base session.
-        class_order: published (label order), natural (by name, numbers by value), or the seed of a
-            drawn order.
+        class_order: published (label order), natural (by name, numbers by value), the seed of a
+            drawn order, or a list of all class ids.
         shot_selection: "random" draws the shots from `shot_seed`, "first" uses the first images of
             each class, which are nearly identical in some data sets.
         shot_seed: seed of the random shots.
@@ -136,9 +137,9 @@ class FSCIT(Parameters):
     base_classes: Annotated[int, Within(1)]
     way: Annotated[int, Within(1)]
     shots: Annotated[int, Within(1)] = SHOTS
-    class_order: Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] = (
-        "published"
-    )
+    class_order: (
+        Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] | list[int]
+    ) = "published"
     shot_selection: ShotSelection = "random"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     shot_list: str | None = None
@@ -235,7 +236,7 @@ class FSCIT(Parameters):
             return ()
         reasons = []
         if self.class_order != "published":
-            reasons.append(f"classes come in another order ({self.class_order})")
+            reasons.append(f"classes come in another order ({order_in_words(self.class_order)})")
         if (self.base_classes, self.way) != (protocol.base_classes, protocol.way):
             reasons.append("base_classes or way are not the protocol's")
         if self.shots != SHOTS:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cl_suite.data.cut import (
     ShotSelection,
     all_rows,
-    class_order,
     cut_classes,
+    published_or_drawn,
     remainder_notes,
     rows_by_class,
     shot_rows,
@@ -32,7 +32,8 @@ class Omniglot(Parameters):
         shots: training drawings of each later class, 1 to 10.
         shot_selection: "first" uses the first drawings, "random" draws them from `shot_seed`.
         shot_seed: seed of the random shots.
-        class_order_seed: seed of the order in which classes arrive.
+        class_order: published (that of the documents' figures: seed 0), natural (by name), the seed
+            of a drawn order, or a list of all class ids.
         augment: rotate, scale, shear and shift each training image at random.
     """
 
@@ -41,13 +42,16 @@ class Omniglot(Parameters):
     shots: Annotated[int, Within(1)] = 5
     shot_selection: ShotSelection = "first"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    class_order_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    class_order: (
+        Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] | list[int]
+    ) = "published"
     augment: bool = True
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if a parameter does not fit the data."""
         pool = omniglot.read(augment=self.augment)
-        order = class_order(len(pool.class_names), "seeded", self.class_order_seed)
+        choice = 0 if self.class_order == "published" else self.class_order
+        order = published_or_drawn(pool.class_names, choice)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
         novel = [

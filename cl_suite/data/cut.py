@@ -14,7 +14,7 @@ ClassOrder = Literal["natural", "1993", "seeded"]
 ShotSelection = Literal["first", "random"]
 
 Key = TypeVar("Key", bound=Hashable)
-OrderChoice = Literal["published", "natural"] | int
+OrderChoice = Literal["published", "natural"] | int | list[int]
 Sessions = tuple[tuple[int, ...], ...]
 
 
@@ -41,18 +41,50 @@ def published_or_drawn(names: Sequence[str], choice: OrderChoice) -> list[int]:
 
     Args:
         names: of the classes, by id.
-        choice: published (label order), natural (by name, numbers by value), or the seed of a
-            drawn order.
+        choice: published (label order), natural (by name, numbers by value), the seed of a drawn
+            order, or the class ids themselves.
+
+    Raises:
+        UserError: for class ids that do not name every class once.
 
     Example:
         >>> published_or_drawn(["b10", "b2", "a"], "natural")
         [2, 1, 0]
     """
+    if isinstance(choice, list):
+        return _each_once(choice, len(names))
     if choice == "published":
         return list(range(len(names)))
     if choice == "natural":
         return sorted(range(len(names)), key=lambda class_id: natural(names[class_id]))
     return class_order(len(names), "seeded", int(choice))
+
+
+def order_in_words(choice: OrderChoice) -> str:
+    """Return what a note calls an order.
+
+    Example:
+        >>> order_in_words([2, 0, 1]), order_in_words(7)
+        ('a given one', '7')
+    """
+    if isinstance(choice, list):
+        return "a given one"
+    return str(choice)
+
+
+def _each_once(class_ids: Sequence[int], num_classes: int) -> list[int]:
+    for class_id in class_ids:
+        if not 0 <= class_id < num_classes:
+            raise UserError(
+                f"class_order names class {class_id}, but the classes are 0 to {num_classes - 1}"
+            )
+        if class_ids.count(class_id) > 1:
+            raise UserError(f"class_order names class {class_id} twice; name each class once")
+    if missing := sorted(set(range(num_classes)) - set(class_ids)):
+        raise UserError(
+            f"class_order lacks class {missing[0]}; name each of the {num_classes} classes once"
+        )
+    return list(class_ids)
 
 
 def cut_classes(order: Sequence[int], *, base_classes: int, way: int) -> Sessions:

@@ -9,6 +9,7 @@ from cl_suite.data.cut import (
     class_order,
     common_way,
     cut_classes,
+    published_or_drawn,
     remainder_notes,
     rows_by_class,
     shot_rows,
@@ -105,3 +106,20 @@ def test_random_shots_follow_seed_and_class_alone() -> None:
 def test_too_few_images_name_class_count_and_remedy() -> None:
     with pytest.raises(UserError, match=r"'class 2' has too few images .* 1 for 5 shots; .* add"):
         shot_rows({2: [4]}, [2], shots=5, class_names=NAMES)
+
+
+def test_a_list_of_all_class_ids_is_the_order() -> None:
+    assert published_or_drawn(["a", "b", "c"], [2, 0, 1]) == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ([0, 1, 3], "names class 3, but the classes are 0 to 2"),
+        ([0, 1, 1], "names class 1 twice"),
+        ([0, 2], "lacks class 1"),
+    ],
+)
+def test_a_list_must_name_every_class_once(choice: list[int], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        published_or_drawn(["a", "b", "c"], choice)

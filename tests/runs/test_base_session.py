@@ -33,9 +33,7 @@ def test_start_from_refuses_other_classes_backbone_and_preprocessing(
     assert main(["run", "omniglot", "prototype", *TINY]) == 0
     start = ["--start-from", "runs/omniglot/prototype/seed0", "--out", "b"]
     tiny = [*TINY]
-    error = refused(
-        capsys, "run", "omniglot", "teen", *tiny, *start, "--scenario.class_order_seed", "5"
-    )
+    error = refused(capsys, "run", "omniglot", "teen", *tiny, *start, "--scenario.class_order", "5")
     assert "differs in base classes" in error
     error = refused(
         capsys, "run", "omniglot", "teen", *tiny, *start, "--model.backbone", "resnet20"

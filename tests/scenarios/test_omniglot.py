@@ -29,7 +29,7 @@ def test_same_parameters_give_the_same_fingerprint(stream: Stream) -> None:
     assert Omniglot().build().info.fingerprint == stream.info.fingerprint
 
 
-@pytest.mark.parametrize("other", [{"class_order_seed": 1}, {"shot_selection": "random"}])
+@pytest.mark.parametrize("other", [{"class_order": 1}, {"shot_selection": "random"}])
 def test_other_seed_gives_another_fingerprint(other: dict[str, object], stream: Stream) -> None:
     assert Omniglot(**other).build().info.fingerprint != stream.info.fingerprint  # type: ignore[arg-type]
 
@@ -140,14 +140,14 @@ def test_too_many_shots_name_the_class() -> None:
 
 
 def test_constructor_stores_its_parameters() -> None:
-    scenario = Omniglot(way=7, class_order_seed=3)
+    scenario = Omniglot(way=7, class_order=3)
     assert vars(scenario) == {
         "base_classes": 122,
         "way": 7,
         "shots": 5,
         "shot_selection": "first",
         "shot_seed": 0,
-        "class_order_seed": 3,
+        "class_order": 3,
         "augment": True,
     }
 
