@@ -15,7 +15,7 @@ from cl_suite.learner.commands import HELP, run_command
 from cl_suite.report.process import calm_libraries, quiet_stops
 from cl_suite.report.processes import one_voice, says_why
 
-COMMANDS = ("run", "sweep", "show", "list", "bank", "sensitivity", *HELP)
+COMMANDS = ("run", "sweep", "benchmark", "show", "list", "bank", "sensitivity", *HELP)
 
 RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
        cl-suite run --config FILE [options]
@@ -39,6 +39,7 @@ options:
 HOW_TO_GO_ON = {  # after Ctrl-C
     "run": "; repeat the command with --resume to continue where it stopped",
     "sweep": "; repeat the command to continue each run from its last epoch",
+    "benchmark": "; repeat the command to continue each run from its last epoch",
 }
 
 
@@ -74,6 +75,10 @@ def _command(arguments: list[str]) -> int:
         from cl_suite.report.console import print_columns
 
         return run_command(arguments, print_columns)
+    if arguments[:1] == ["benchmark"]:
+        from cl_suite.report.benchmark_command import run_benchmark
+
+        return run_benchmark(arguments[1:])
     parsed = _parser().parse_args(arguments)
     if parsed.command == "list":
         return _list("pairs" if parsed.pairs else parsed.kind)
@@ -101,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("run", help="train and evaluate a strategy on a scenario")
     _add_sweep(commands.add_parser("sweep", help="run a grid of runs from a YAML file"))
+    commands.add_parser("benchmark", help="run a named protocol: many draws, intervals, places")
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     show.add_argument("--all", action="store_true", help="print gAcc, retention, BWT and costs too")

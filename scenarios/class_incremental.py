@@ -14,6 +14,7 @@ from cl_suite.data.cut import (
     all_rows,
     class_order,
     cut_classes,
+    published_or_drawn,
     remainder_notes,
     rows_by_class,
 )
@@ -33,7 +34,7 @@ class ClassIncremental(SourceData):
         base_classes: classes of session 0 (B50: 50); null for as many as in the others (B0).
         way: classes of each session.
         class_order: "1993" is the standard permutation of the literature, "natural" the data
-            set's own order, "seeded" an order drawn from `seed`.
+            set's own order, "seeded" an order drawn from `seed`; or a list of all class ids.
         seed: seed of the "seeded" class order.
         test_fraction: share of each class's images for testing, for source "image_folder", drawn by
             a fixed seed; 0 tests on the very images that were learned, null for 0.3.
@@ -42,14 +43,17 @@ class ClassIncremental(SourceData):
     source: Source = "omniglot"
     base_classes: Annotated[int, Within(1)] | None = None
     way: Annotated[int, Within(1)] = 10
-    class_order: ClassOrder = "1993"
+    class_order: ClassOrder | list[int] = "1993"
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     test_fraction: Annotated[float, Within(0, 1, open_end=True)] | None = None
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
         pool = self._read(self.source, self.test_fraction)
-        order = class_order(len(pool.class_names), self.class_order, self.seed)
+        if isinstance(self.class_order, list):
+            order = published_or_drawn(pool.class_names, self.class_order)
+        else:
+            order = class_order(len(pool.class_names), self.class_order, self.seed)
         base_classes = self.way if self.base_classes is None else self.base_classes
         sessions = cut_classes(order, base_classes=base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)

@@ -75,11 +75,11 @@ def print_sweep(path: Path, how: How, console: Console) -> int:
             f"a sweep is one process that starts runs, but WORLD_SIZE is {size}; start it without "
             "torchrun, or unset WORLD_SIZE"
         )
-    sweep = read_sweep(path, _threads(how))
+    sweep = read_sweep(path, threads_of(how))
     chosen = candidates(sweep)
     plan = make_plan(sweep, chosen, here=how.here)
     with contextlib.ExitStack() as stack:
-        cluster = _Cluster(how, sweep, stack)
+        cluster = Cluster(how, sweep, stack)
         if sweep.select is not None:
             from cl_suite.runs.sweep.tuning.tune import refuse_unfit
 
@@ -87,7 +87,7 @@ def print_sweep(path: Path, how: How, console: Console) -> int:
             if how.dry_run:
                 _print_plan(sweep, plan, console, "candidate")
                 return 0
-            outcomes = _tuned(sweep, sweep.select, chosen, cluster, console)
+            outcomes = tuned(sweep, sweep.select, chosen, cluster, console)
             plan = make_plan(sweep, _winners(chosen, outcomes), here=how.here)
         for trial in plan.all:
             refuse_other_run(trial)
@@ -100,7 +100,7 @@ def print_sweep(path: Path, how: How, console: Console) -> int:
             _print_scripts(sweep, [job for job in jobs if job.name not in done], how, console)
             return 0
         console.print(f"sweep {sweep.name}: {_counted(plan)} in {sweep.out}", soft_wrap=True)
-        progress = _driven(sweep, jobs, done, cluster, console)
+        progress = driven(sweep, jobs, done, cluster, console)
     code = _print_end(sweep, plan, progress, console)
     if sweep.select is not None:
         for outcome in outcomes:
@@ -108,12 +108,12 @@ def print_sweep(path: Path, how: How, console: Console) -> int:
     return code
 
 
-def _threads(how: How) -> int:
+def threads_of(how: How) -> int:
     """Return the threads of a run whose file does not say."""
     return 1 if how.slurm or how.ray is not None else max(1, machine_threads() // (how.jobs or 1))
 
 
-class _Cluster:
+class Cluster:
     """Where the jobs run; Ray is started when it is first needed."""
 
     def __init__(self, how: How, sweep: Sweep, stack: contextlib.ExitStack) -> None:
@@ -141,11 +141,11 @@ class _Cluster:
         return pool, max(1, min(self.how.jobs or 1, machine_threads() // threads))
 
 
-def _driven(
+def driven(
     sweep: Sweep,
     jobs: Sequence[Job],
     done: frozenset[str],
-    cluster: _Cluster,
+    cluster: Cluster,
     console: Console,
 ) -> list[Progress]:
     if all(job.name in done for job in jobs):
@@ -155,11 +155,11 @@ def _driven(
     return Drive(jobs, pool, table, done=done, retries=sweep.retries).go()
 
 
-def _tuned(
+def tuned(
     sweep: Sweep,
     select: Select,
     chosen: Sequence[Candidate],
-    cluster: _Cluster,
+    cluster: Cluster,
     console: Console,
 ) -> list[Outcome]:
     """Return the choice for each pair that has several candidates, and write them down."""

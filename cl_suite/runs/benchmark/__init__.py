@@ -1,0 +1,1 @@
+"""Named protocols: which streams, draws and rows a comparison consists of."""

@@ -1,0 +1,44 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cl_suite.models.settings import ModelConfig
+from cl_suite.runs.benchmark.pretraining import _table, seen_in_pretraining
+
+
+def config(dataset: str, **model: Any) -> Any:
+    scenario = SimpleNamespace(dataset=dataset)
+    return SimpleNamespace(model=ModelConfig(**model), scenario=scenario, scenario_name="fscit_any")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "word"),
+    [
+        ("mini_imagenet", {"backbone": "conv4"}, "none"),
+        ("mini_imagenet", {"backbone": "deit_tiny_patch16_224", "pretrained": True}, "contains"),
+        ("omniglot", {"backbone": "tf_efficientnet_lite0", "pretrained": True}, "disjoint"),
+        ("gtsrb", {"backbone": "deit_tiny_patch16_224", "pretrained": True}, "unknown"),
+        ("cub200", {"backbone": "some_network", "pretrained": True}, "unknown"),
+    ],
+)
+def test_a_networks_pretraining_is_looked_up(
+    dataset: str, model: dict[str, Any], word: str
+) -> None:
+    assert seen_in_pretraining(config(dataset, **model))[0] == word
+
+
+def test_weights_from_a_file_count_as_the_published_ones() -> None:
+    asked = config("cub200", backbone="deit_tiny_patch16_224", weights="some.safetensors")
+    word, why = seen_in_pretraining(asked)
+    assert word == "contains"
+    assert why.startswith("imagenet_1k: ")
+
+
+def test_the_table_says_why_for_every_pair() -> None:
+    table = _table()
+    assert set(table["networks"].values()) <= {*table["data"], "web"}
+    for pairs in table["data"].values():
+        for entry in pairs.values():
+            assert entry["is"] in ("contains", "disjoint")
+            assert entry["why"]
