@@ -15,7 +15,7 @@ from cl_suite.learner.commands import HELP, run_command
 from cl_suite.report.process import calm_libraries, quiet_stops
 from cl_suite.report.processes import one_voice, says_why
 
-COMMANDS = ("run", "sweep", "benchmark", "show", "list", "bank", "sensitivity", *HELP)
+COMMANDS = ("run", "sweep", "benchmark", "orders", "show", "list", "bank", "sensitivity", *HELP)
 
 RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
        cl-suite run --config FILE [options]
@@ -86,6 +86,8 @@ def _command(arguments: list[str]) -> int:
         return _bank(parsed)
     if parsed.command == "sweep":
         return _sweep(parsed)
+    if parsed.command == "orders":
+        return _orders(Path(parsed.run))
     if parsed.command == "sensitivity":
         return _sensitivity(Path(parsed.run), parsed.all)
     return _show([Path(path) for path in parsed.runs], parsed.all)
@@ -107,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="train and evaluate a strategy on a scenario")
     _add_sweep(commands.add_parser("sweep", help="run a grid of runs from a YAML file"))
     commands.add_parser("benchmark", help="run a named protocol: many draws, intervals, places")
+    orders = commands.add_parser(
+        "orders", help="print class orders with look-alike classes apart, and together"
+    )
+    orders.add_argument("run", metavar="RUN", help="folder of a finished run of class means")
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     show.add_argument("--all", action="store_true", help="print gAcc, retention, BWT and costs too")
@@ -245,6 +251,14 @@ def _show(paths: list[Path], everything: bool) -> int:
     from cl_suite.report.show import print_runs
 
     print_runs(paths, plain_console(), everything=everything)
+    return 0
+
+
+def _orders(path: Path) -> int:
+    from cl_suite.report.console import plain_console
+    from cl_suite.report.orders import print_orders
+
+    print_orders(path, plain_console())
     return 0
 
 

@@ -20,6 +20,7 @@ from cl_suite.engine.base_watch import BaseTraining
 from cl_suite.engine.evaluation import Predictions, joined
 from cl_suite.engine.evaluation_config import EvaluationConfig
 from cl_suite.engine.measuring import Measuring, measures
+from cl_suite.engine.passes import PassCounter
 from cl_suite.engine.plugins import make_template
 from cl_suite.engine.session import (
     BaseArtefact,
@@ -71,6 +72,7 @@ class Engine:
     ) -> None:
         self.stream = stream
         self.model = model.to(device)
+        self.passes = PassCounter(model.backbone)
         self.plugin = plugin
         self.requirements = requirements_of(plugin)
         self.training = training

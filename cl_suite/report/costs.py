@@ -1,4 +1,4 @@
-"""What runs cost: trained numbers, bytes kept, seconds and memory, beside their accuracy."""
+"""What runs cost: trained numbers, kept bytes, forward passes, seconds and memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cl_suite.report.one_run import empty_table
 COSTS: Mapping[str, tuple[str, float]] = {
     "trained k": ("backbone_trainable_parameters", 1e3),
     "kept MB": ("kept_bytes", 1e6),
+    "forward k": ("forward_samples", 1e3),
     "train s": ("seconds_train", 1),
     "test s": ("seconds_eval", 1),
     "memory MB": ("peak_memory_bytes", 1e6),

@@ -59,6 +59,7 @@ class Checkpoint:
             "config": self.config.text,
             "fingerprint": self.engine.stream.info.fingerprint,
             "engine": self.engine.state_dict(),
+            "passes": self.engine.passes.num,
             "journal": self._journal(),
             "dynamics": self.dynamics.records if self.dynamics is not None else [],
             **self.chosen,
@@ -102,6 +103,8 @@ class Checkpoint:
             for name, log in self.probes.items():
                 log.load_state_dict(tree["probes"][name])
         self.engine.load_state_dict(tree["engine"])
+        # version 0.6 and earlier did not count
+        self.engine.passes.num = int(tree.get("passes", 0))
         if self.dynamics is not None:
             self.dynamics.restart(tree["dynamics"], tree["engine"]["model"])
 

@@ -259,7 +259,7 @@ class Run(FolderRun):
                 reason = self._save_learner()
             self.run_info |= {"no_learner": reason} if reason else {}
         self.listener.ends(self.engine.model.head)
-        self._write_end(self.log.records)
+        self._write_end(self.log.records, forward_samples=self.engine.passes.num)
         self._stand_alone()
 
     def _save_learner(self) -> str | None:

@@ -127,5 +127,5 @@ def test_costs_are_shown_on_request(tmp_path: Path) -> None:
     assert "kept MB" not in shown(*paths)
     text = shown(*paths, everything=True)
     assert row(text, "strategy", "trained")[2:5] == ["k", "kept", "MB"]
-    assert row(text, "er", "-") == ["er", "-", "2.5", "1,234", "-", "-"]
-    assert row(text, "teen", "-") == ["teen", "-", "0.0", "1,234", "-", "-"]
+    assert row(text, "er", "-") == ["er", "-", "2.5", "-", "1,234", "-", "-"]
+    assert row(text, "teen", "-") == ["teen", "-", "0.0", "-", "1,234", "-", "-"]
