@@ -76,6 +76,10 @@ ENTRIES: Mapping[str, Entry] = {
         "mamlcon's inner loop of first and second order",
         "--rounds 1 --episodes 1 --network mlp",
     ),
+    "picle_covariance": Entry(
+        "modules that picle suggests with plain and with shrunk covariances",
+        "--points 10 --cases 2",
+    ),
     "peers_avalanche": Entry(
         "whole runs against Avalanche's NCM, StreamingLDA, ER-ACE and Replay",
         f"{DATA} --methods NCM --way 121 --replay-rounds 1",
