@@ -87,12 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=64, help="numbers of an input")
     parser.add_argument("--dim", type=int, default=20, help="as --strategy.soft_type_dim")
     parsed = parser.parse_args(arguments)
-    print(f"{'points':>6} {'same':>8} {'paper found':>12} {'shrunk found':>13}   of the cases")
+    heading = f"{'points':>6} {'same':>8} {'paper found':>12} {'shrunk found':>13}"
+    print(f"{heading}   of the cases")  # noqa: T201
     for points in parsed.points:
         sizes = {"modules": parsed.modules, "width": parsed.width, "dim": parsed.dim}
         row = counts(points, parsed.cases, **sizes)
         found = [f"{row.found[kind]}/{parsed.cases}" for kind in KINDS]
-        print(f"{points:>6} {f'{row.same}/{parsed.cases}':>8} {found[0]:>12} {found[1]:>13}")
+        same = f"{row.same}/{parsed.cases}"
+        print(f"{points:>6} {same:>8} {found[0]:>12} {found[1]:>13}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -209,6 +209,13 @@ def test_mamlcon_inner_compares_both_orders(tmp_path: Path) -> None:
     assert len(compared_by("mamlcon_inner", tmp_path)) == 2
 
 
+def test_picle_covariance_counts_choices(tmp_path: Path) -> None:
+    _, row = printed_by("picle_covariance", folder=tmp_path)
+    points, *counts = row.split()
+    assert points == "10"
+    assert all(int(count.removesuffix("/2")) <= 2 for count in counts)
+
+
 @pytest.mark.slow
 def test_method_overhead_compares_every_method(tmp_path: Path) -> None:
     methods = [line.split()[0] for line in printed_by("method_overhead", folder=tmp_path)]
