@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from cl_suite.report.loaded_run import LoadedRun
 from cl_suite.report.one_run import empty_table
+from cl_suite.report.streams import Method
 
 # the entry of run.json, and what a number of the table counts
 COSTS: Mapping[str, tuple[str, float]] = {
@@ -22,22 +23,33 @@ COSTS: Mapping[str, tuple[str, float]] = {
 }
 
 
-def costs(rows: Mapping[str, Sequence[LoadedRun]]) -> Table:
-    """Return a table of what the runs of each row cost, means over its runs.
+def cost(runs: Sequence[LoadedRun], column: str) -> float | None:
+    """Return a cost in the unit of its column, the mean over the runs; None if one lacks it.
+
+    A run over many tasks counts once.
+    """
+    name, unit = COSTS[column]
+    folders = {run.folder.path: run for run in runs}
+    values = [run.info.get(name) for run in folders.values()]
+    if not all(isinstance(value, (int, float)) for value in values):
+        return None
+    return float(np.mean([float(value) / unit for value in values if value is not None]))
+
+
+def costs(methods: Sequence[Method]) -> Table:
+    """Return a table of what the runs of each method cost, means over its runs.
 
     Seconds and memory are those of the machine, and of what else ran on it.
     """
     table = empty_table("strategy", *COSTS)
-    for label, runs in rows.items():
-        infos = [run.folder.read_run_info() for run in runs]
-        table.add_row(label, *(_mean(infos, *cost) for cost in COSTS.values()))
+    for method in methods:
+        cells = [cost_in_words(cost(method.runs, column)) for column in COSTS]
+        table.add_row(Text(method.label), *cells)
     return table
 
 
-def _mean(infos: Sequence[Mapping[str, Any]], name: str, unit: float) -> str:
-    """Return a cost's mean in its unit, a dash if a run does not know it."""
-    values = [info.get(name) for info in infos]
-    if not values or not all(isinstance(value, (int, float)) for value in values):
+def cost_in_words(value: float | None) -> str:
+    """Return a cost as text, a dash if it is not known."""
+    if value is None or np.isnan(value):
         return "-"
-    mean = float(np.mean([float(value) / unit for value in values if value is not None]))
-    return f"{mean:,.0f}" if mean >= 100 else f"{mean:,.1f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"

@@ -31,8 +31,9 @@ class LoadedRun:
         drawn_by_seed: the scenario's parameter that followed the seed, if one did.
         task: its task, of a run over many; then `records` is empty.
         trouble: what its training did wrong, as a sentence; "" for nothing.
-        confidence: how far its probabilities can be trusted after the last session, by figure;
-            None where a figure is undefined.
+        confidences: how far its probabilities can be trusted after each session, by figure; None
+            where a figure is undefined, and empty if it was not measured.
+        info: the contents of run.json: versions, machine, stream and costs.
     """
 
     folder: RunFolder
@@ -47,7 +48,13 @@ class LoadedRun:
     drawn_by_seed: str | None = None
     task: int | None = None
     trouble: str = ""
-    confidence: Mapping[str, float | None] = field(default_factory=dict)
+    confidences: Sequence[Mapping[str, float | None]] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> Mapping[str, float | None]:
+        """How far its probabilities can be trusted after the last session measured."""
+        return self.confidences[-1] if self.confidences else {}
 
     @property
     def scenario_name(self) -> str:
@@ -104,16 +111,9 @@ def load(folder: RunFolder) -> LoadedRun:
         **described,
         records=records[:done],
         hits=hits.until(done - 1),
-        probes=_probes(folder, folder.read_run_info().get("probes"), done),
-        confidence=_confidence(folder, done),
+        probes=_probes(folder, described["info"].get("probes"), done),
+        confidences=folder.read_confidence()[:done] if folder.confidence_file.is_file() else (),
     )
-
-
-def _confidence(folder: RunFolder, done: int) -> dict[str, float | None]:
-    if not folder.confidence_file.is_file():
-        return {}
-    records = folder.read_confidence()[:done]
-    return records[-1] if records else {}
 
 
 def description(folder: RunFolder) -> dict[str, Any]:
@@ -136,6 +136,7 @@ def description(folder: RunFolder) -> dict[str, Any]:
         "measured_by": str(info.get("measured_by", "its classifier")),
         "drawn_by_seed": drawn if isinstance(drawn := info.get("drawn_by_seed"), str) else None,
         "trouble": _trouble(info),
+        "info": info,
     }
 
 

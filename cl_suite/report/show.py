@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from cl_suite.errors import UserError
-from cl_suite.report.comparison import compared, identity
+from cl_suite.report.comparison import compared
 from cl_suite.report.loaded_run import LoadedRun, load
 from cl_suite.report.one_run import one_run
+from cl_suite.report.streams import identity
 from cl_suite.report.tasks import is_of_tasks, one_run_of_tasks, runs_of_tasks
 from cl_suite.runs.folder import RunFolder, find_runs
 
@@ -44,16 +45,19 @@ def show(
     folders = find_runs(paths)
     sign = "+-" if ascii_only else "\N{PLUS-MINUS SIGN}"
     if len(folders) > 1:
-        return compared(*_comparable(folders), sign=sign, everything=everything)
+        return compared(*comparable(folders), sign=sign, everything=everything)
     if is_of_tasks(folders[0]):
         return one_run_of_tasks(folders[0], sign=sign)
     return one_run(load(folders[0]), everything=everything)
 
 
-def _comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str]]:
+def comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str]]:
     """Return the finished runs, each seed of a configuration once, and notes on some and others.
 
     A run over tasks counts as one run for each of them.
+
+    Raises:
+        UserError: if none is finished, or a file is missing or damaged.
     """
     runs: dict[str, list[LoadedRun]] = {}
     notes = []
