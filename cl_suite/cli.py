@@ -15,7 +15,10 @@ from cl_suite.learner.commands import HELP, run_command
 from cl_suite.report.process import calm_libraries, quiet_stops
 from cl_suite.report.processes import one_voice, says_why
 
-COMMANDS = ("run", "sweep", "benchmark", "orders", "show", "list", "bank", "sensitivity", *HELP)
+COMMANDS = (
+    *("run", "sweep", "benchmark", "orders", "show", "report", "list", "bank", "sensitivity"),
+    *HELP,
+)
 
 RUN_HELP = """usage: cl-suite run SCENARIO STRATEGY [options]
        cl-suite run --config FILE [options]
@@ -90,6 +93,8 @@ def _command(arguments: list[str]) -> int:
         return _orders(Path(parsed.run))
     if parsed.command == "sensitivity":
         return _sensitivity(Path(parsed.run), parsed.all)
+    if parsed.command == "report":
+        return _report(parsed)
     return _show([Path(path) for path in parsed.runs], parsed.all)
 
 
@@ -116,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print the figures of finished runs, or compare them")
     show.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
     show.add_argument("--all", action="store_true", help="print gAcc, retention, BWT and costs too")
+    _add_report(
+        commands.add_parser("report", help="write a page of finished runs, or their tables")
+    )
     listing = commands.add_parser("list", help="list scenarios, strategies, backbones or pairs")
     listing.add_argument(
         "kind", nargs="?", choices=["scenarios", "strategies", "backbones", "pairs"], default=None
@@ -154,6 +162,23 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         "--slurm", action="store_true", help="write array scripts for sbatch; submit nothing"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan; write nothing")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="file, replaced if it exists (default: report.html; tables go to the terminal)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=["html", "md", "csv", "latex"],
+        default="html",
+        help="a page of HTML (default), or the tables alone",
+    )
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
@@ -259,6 +284,16 @@ def _orders(path: Path) -> int:
     from cl_suite.report.orders import print_orders
 
     print_orders(path, plain_console())
+    return 0
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from cl_suite.report.console import plain_console
+    from cl_suite.report.html.command import write_report
+
+    out = write_report([Path(path) for path in parsed.runs], parsed.out, parsed.format)
+    if out is not None:
+        plain_console().print(f"report: {out}", soft_wrap=True)
     return 0
 
 

@@ -1,0 +1,86 @@
+"""How figures develop with the sessions: means over a method's runs, with their bands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cl_suite.metrics.accuracy_matrix import FloatArray, Hits, accuracy_matrix
+from cl_suite.metrics.figures import base_ratio
+from cl_suite.metrics.intervals import mean_interval
+from cl_suite.metrics.running import AfterSession, RunningFigures
+from cl_suite.report.streams import Method
+
+FIGURES = tuple(field.name for field in dataclasses.fields(AfterSession))
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A figure after each session, a fraction.
+
+    Attributes:
+        mean: mean over the runs that define it, `(num_sessions,)`; NaN if none does.
+        half_width: half the width of its 95 % interval; NaN for a single run.
+    """
+
+    mean: FloatArray
+    half_width: FloatArray
+
+
+def after_sessions(hits: Hits) -> dict[str, FloatArray]:
+    """Return each figure after each session of a run, `(num_sessions,)`."""
+    matrix, num_images = accuracy_matrix(hits)
+    base, way = (int((hits.session_of_class == session).sum()) for session in (0, 1))
+    running = RunningFigures(base_ratio(base, way))
+    found = [running.add(matrix[i, : i + 1], num_images[: i + 1]) for i in range(len(matrix))]
+    return {name: np.array([getattr(each, name) for each in found]) for name in FIGURES}
+
+
+def curves_of(method: Method) -> dict[str, Curve]:
+    """Return each figure's curve over the method's runs, which may be of unequal length."""
+    runs = [after_sessions(run.hits) for run in method.runs]
+    return {name: mean_curve([run[name] for run in runs]) for name in FIGURES}
+
+
+def confidence_curves(method: Method, names: Sequence[str]) -> dict[str, Curve]:
+    """Return figures of confidence after each session; none if a run has not measured them."""
+    if not all(run.confidences for run in method.runs):
+        return {}
+    return {
+        name: mean_curve([_values(run.confidences, name) for run in method.runs]) for name in names
+    }
+
+
+def mean_curve(rows: Sequence[FloatArray]) -> Curve:
+    """Return the mean and its interval at each session.
+
+    Args:
+        rows: values of a run each, `(num_sessions,)`; a run without one has NaN there, or ends.
+    """
+    num_sessions = max(map(len, rows))
+    padded = np.full((len(rows), num_sessions), np.nan)
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = values
+    mean, half_width = np.full(num_sessions, np.nan), np.full(num_sessions, np.nan)
+    for session in range(num_sessions):
+        defined = padded[~np.isnan(padded[:, session]), session]
+        if len(defined):
+            found = mean_interval(defined.tolist())
+            mean[session], half_width[session] = found.mean, found.half_width
+    return Curve(mean, half_width)
+
+
+def mean_matrix(method: Method) -> FloatArray:
+    """Return the mean accuracy matrix of the runs that reach the last session any of them does."""
+    num_sessions = max(run.hits.num_sessions for run in method.runs)
+    whole = [run.hits for run in method.runs if run.hits.num_sessions == num_sessions]
+    found: FloatArray = np.mean([accuracy_matrix(hits)[0] for hits in whole], axis=0)
+    return found
+
+
+def _values(records: Sequence[Mapping[str, float | None]], name: str) -> FloatArray:
+    found = (record.get(name) for record in records)
+    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
