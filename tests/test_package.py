@@ -145,6 +145,9 @@ def test_the_wheel_holds_modules_settings_data_and_licences(wheel: Path) -> None
         "cl_suite/data/assets/index_lists/cub200/session_11.txt",
         "cl_suite/learner/serve/page/index.html",
         "cl_suite/learner/serve/page/page.js",
+        "cl_suite/report/html/templates/page.html",
+        "cl_suite/report/html/templates/page.css",
+        "cl_suite/report/html/templates/page.js",
         "cl_suite/py.typed",
     ):
         assert wanted in names

@@ -76,14 +76,21 @@ def charts_of(stream: Stream, name: str) -> dict[str, list[Chart]]:
     }
 
 
-def matrices_of(stream: Stream, name: str) -> list[Chart]:
-    """Return the mean accuracy matrix of each method as a heat map."""
+def matrices_of(stream: Stream, name: str) -> tuple[list[Chart], int]:
+    """Return the mean accuracy matrix of each method as a heat map, all in the same colours.
+
+    Returns:
+        The charts, and the per cent at the bright end of their colours.
+    """
+    matrices = [mean_matrix(method) for method in stream.methods]
+    largest = max((float(np.nanmax(m)) for m in matrices if np.isfinite(m).any()), default=1)
+    highest = max(10, 10 * math.ceil(10 * largest - 1e-9))
     found = []
-    for place, method in enumerate(stream.methods):
-        matrix = mean_matrix(method)
+    for place, (method, matrix) in enumerate(zip(stream.methods, matrices, strict=True)):
         label = f"Accuracy matrix of {method.label}, per cent"
-        found.append(Chart(method.label, plots.heat_map(f"{name}-matrix{place}", label, matrix)))
-    return found
+        svg = plots.heat_map(f"{name}-matrix{place}", label, matrix, highest)
+        found.append(Chart(method.label, svg))
+    return found, highest
 
 
 def _differences(stream: Stream, name: str) -> Iterator[Chart]:

@@ -25,7 +25,8 @@ def facts_of(stream: Stream) -> Facts:
     ]
     scenario = flatten(stream.first.config.get("scenario"))
     drawn = stream.first.drawn_by_seed
-    parameters = [f"{key}={value}" for key, value in scenario.items() if key != drawn]
+    given = {key: value for key, value in scenario.items() if key != drawn and value is not None}
+    parameters = [f"{key}={value}" for key, value in given.items()]
     found = [
         ("parameters", ", ".join(parameters)),
         ("sessions", _sessions(stream.first)),

@@ -157,13 +157,14 @@ def accuracy_against_cost(name: str, unit: str, points: Sequence[Point]) -> str:
         return inline(figure, name, f"Average accuracy against {unit}, a point a method")
 
 
-def heat_map(name: str, label: str, matrix: FloatArray) -> str:
+def heat_map(name: str, label: str, matrix: FloatArray, highest: int = 100) -> str:
     """Return an accuracy matrix as a picture, per cent.
 
     Args:
         name: begins the ids in the picture.
         label: what it shows, in words.
         matrix: fractions, `(num_sessions, num_sessions)`, NaN above the diagonal.
+        highest: per cent at the bright end of the colours.
     """
     num = len(matrix)
     with style():
@@ -172,14 +173,14 @@ def heat_map(name: str, label: str, matrix: FloatArray) -> str:
         if num <= MOST_CELLS:
             edges = np.arange(num + 1) - 0.5
             width = 0.8 if num <= MOST_VALUES else 0.2
-            mesh = axes.pcolormesh(edges, edges, shown, vmin=0, vmax=100, cmap="viridis")
+            mesh = axes.pcolormesh(edges, edges, shown, vmin=0, vmax=highest, cmap="viridis")
             mesh.set(edgecolors=SURFACE, linewidths=width)
         else:
-            axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", interpolation="none")
+            axes.imshow(shown, vmin=0, vmax=highest, cmap="viridis", interpolation="none")
         axes.set_xlim(-0.5, num - 0.5)
         axes.set_ylim(num - 0.5, -0.5)
         if num <= MOST_VALUES:
-            _write_values(axes, matrix)
+            _write_values(axes, matrix, highest)
         axes.set_aspect("equal")
         axes.grid(False)
         axes.spines[:].set_visible(False)
@@ -307,12 +308,12 @@ def _harmonic_lines(axes: Axes) -> None:
     axes.grid(False)
 
 
-def _write_values(axes: Axes, matrix: FloatArray) -> None:
+def _write_values(axes: Axes, matrix: FloatArray, highest: int) -> None:
     size = 8.5 if len(matrix) <= 10 else 7
     for row, column in np.argwhere(~np.isnan(matrix)):
         value = 100 * matrix[row, column]
         # white on the dark half of the colours, black on the bright one
-        ink = "#ffffff" if value < 60 else "#111111"
+        ink = "#ffffff" if value < 0.6 * highest else "#111111"
         text = axes.text(column, row, f"{value:.0f}", color=ink, size=size)
         text.set(ha="center", va="center_baseline")
 

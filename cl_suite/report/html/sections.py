@@ -61,6 +61,7 @@ class Section:
         tables: by what they hold.
         charts: the charts of each heading.
         matrices: accuracy matrices, a method each.
+        highest: per cent at the bright end of their colours.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Section:
     tables: Mapping[str, Table]
     charts: Mapping[str, Sequence[Chart]]
     matrices: Sequence[Chart]
+    highest: int
     methods: Sequence[MethodPart]
 
     @property
@@ -99,6 +101,7 @@ def section_of(stream: Stream, number: int) -> Section:
     """
     name = f"s{number}"
     differing = stream.settings_that_differ()
+    matrices, highest = matrices_of(stream, name)
     return Section(
         name=name,
         title=title(stream),
@@ -106,7 +109,8 @@ def section_of(stream: Stream, number: int) -> Section:
         repeats=stream.repeats,
         tables={table.kind: table for table in tables_of(stream, SIGN)},
         charts=charts_of(stream, name),
-        matrices=matrices_of(stream, name),
+        matrices=matrices,
+        highest=highest,
         methods=[
             _method(method, place, differing.get(method.label, {}))
             for place, method in enumerate(stream.methods)
