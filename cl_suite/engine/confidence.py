@@ -15,7 +15,12 @@ from torch import Tensor
 from cl_suite.data.samples import UNLABELLED
 from cl_suite.engine.measuring import Measuring
 from cl_suite.features.source import Batches
-from cl_suite.metrics.confidence import brier_score, calibration_error, log_loss
+from cl_suite.metrics.confidence import (
+    brier_score,
+    calibration_curve,
+    calibration_error,
+    log_loss,
+)
 from cl_suite.models.heads.scale import fitted_scale
 from cl_suite.models.modes import evaluating
 
@@ -26,7 +31,8 @@ def confidence(measuring: Measuring, session: int) -> dict[str, Any]:
 
     Returns:
         `session`, `scale` (the factor fitted), and of the probabilities as they are and with the
-        prefix `scaled_`: `ece` (bins of equal width), `ece_mass`, `log_loss` and `brier`.
+        prefix `scaled_`: `ece` (bins of equal width), `ece_mass`, `log_loss`, `brier` and `bins`, a
+        list of samples, mean confidence and accuracy of each bin, the latter None without samples.
     """
     sessions = range(session + 1)
     with evaluating(measuring.model):
@@ -54,7 +60,7 @@ def _scores(measuring: Measuring, parts: Sequence[Batches], session: int) -> tup
     return torch.cat(logits)[known], columns
 
 
-def _figures(logits: Tensor, columns: Tensor) -> dict[str, float]:
+def _figures(logits: Tensor, columns: Tensor) -> dict[str, Any]:
     log_probabilities = logits.log_softmax(dim=1)
     probabilities = log_probabilities.exp().numpy()
     confidences, own = probabilities.max(1), columns.numpy()
@@ -64,4 +70,8 @@ def _figures(logits: Tensor, columns: Tensor) -> dict[str, float]:
         "ece_mass": calibration_error(confidences, hits, kind="mass"),
         "log_loss": log_loss(log_probabilities.numpy(), own),
         "brier": brier_score(probabilities, own),
+        "bins": [
+            [each.num, each.confidence, each.accuracy] if each.num else [0, None, None]
+            for each in calibration_curve(confidences, hits)
+        ],
     }

@@ -6,6 +6,7 @@ Arrays are numpy's: `probabilities` `(num_samples, num_classes)` with rows that 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -43,9 +44,52 @@ def calibration_error(
     if kind == "mass":
         parts = np.array_split(gaps, bins)
     else:
-        edges = np.searchsorted(confidences[order], np.arange(1, bins) / bins, side="right")
-        parts = np.split(gaps, edges)
+        parts = np.split(gaps, _edges(confidences[order], bins))
     return float(sum(abs(part.sum()) for part in parts) / len(gaps))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The samples whose largest probability lies in one of the bins of equal width.
+
+    Attributes:
+        num: number of samples.
+        confidence: mean of their largest probabilities, NaN without samples.
+        accuracy: share of hits among them, NaN without samples.
+    """
+
+    num: int
+    confidence: float
+    accuracy: float
+
+
+def calibration_curve(confidences: FloatArray, hits: FloatArray, *, bins: int = BINS) -> list[Bin]:
+    """Return confidence and accuracy of each bin of equal width, from the least confident one.
+
+    They are those of `calibration_error`: the mean of `|accuracy - confidence|`, weighted by `num`.
+
+    Args:
+        confidences: see `calibration_error`.
+        hits: see `calibration_error`.
+
+    Example:
+        >>> calibration_curve(np.array([0.9, 0.7]), np.array([1.0, 0.0]), bins=2)[1]
+        Bin(num=2, confidence=0.8, accuracy=0.5)
+    """
+    order = np.argsort(confidences, kind="stable")
+    edges = _edges(confidences[order], bins)
+    pairs = zip(*(np.split(values[order], edges) for values in (confidences, hits)), strict=True)
+    return [
+        Bin(len(own), float(own.mean()), float(right.mean()))
+        if len(own)
+        else Bin(0, float("nan"), float("nan"))
+        for own, right in pairs
+    ]
+
+
+def _edges(in_order: FloatArray, bins: int) -> IntArray:
+    """Return where each bin `(lo, hi]` of equal width ends, but the last, among sorted values."""
+    return np.searchsorted(in_order, np.arange(1, bins) / bins, side="right")
 
 
 def log_loss(log_probabilities: FloatArray, columns: IntArray) -> float:

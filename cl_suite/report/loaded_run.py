@@ -31,8 +31,8 @@ class LoadedRun:
         drawn_by_seed: the scenario's parameter that followed the seed, if one did.
         task: its task, of a run over many; then `records` is empty.
         trouble: what its training did wrong, as a sentence; "" for nothing.
-        confidences: how far its probabilities can be trusted after each session, by figure; None
-            where a figure is undefined, and empty if it was not measured.
+        confidences: how far its probabilities can be trusted after each session, by figure, None
+            where it is undefined, and the bins of its calibration curve; empty if not measured.
         info: the contents of run.json: versions, machine, stream and costs.
     """
 
@@ -48,11 +48,11 @@ class LoadedRun:
     drawn_by_seed: str | None = None
     task: int | None = None
     trouble: str = ""
-    confidences: Sequence[Mapping[str, float | None]] = ()
+    confidences: Sequence[Mapping[str, Any]] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def confidence(self) -> Mapping[str, float | None]:
+    def confidence(self) -> Mapping[str, Any]:
         """How far its probabilities can be trusted after the last session measured."""
         return self.confidences[-1] if self.confidences else {}
 

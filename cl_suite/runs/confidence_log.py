@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from cl_suite.engine.confidence import confidence
 from cl_suite.engine.engine import Engine
@@ -39,5 +40,12 @@ class ConfidenceLog:
         before = self.folder.read_confidence()[:session] if path.is_file() else []
         # training may have diverged, or a class have a probability of 0
         figures = confidence(self.engine.measuring, session)
-        found = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        found = {name: _plain(value) for name, value in figures.items()}
         self.folder.write_confidence([*before, found])
+
+
+def _plain(value: Any) -> Any:
+    """Return a value for JSON, which has no numbers that are not finite."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,6 +19,7 @@ from cl_suite.errors import UserError, os_refusal
 from cl_suite.metrics.accuracy_matrix import Hits, accuracy_matrix
 from cl_suite.runs.reading import (
     checked_record,
+    confidence_record,
     damaged,
     dynamics_record,
     read_json,
@@ -219,7 +220,7 @@ class RunFolder:
 
     def read_confidence(self) -> list[dict[str, Any]]:
         """Return what `write_confidence` wrote; raise `UserError` if it cannot be read."""
-        return read_lines(self.confidence_file, checked_record)
+        return read_lines(self.confidence_file, confidence_record)
 
     def write_hits(self, hits: Hits) -> None:
         """Write the hits, and the accuracy matrix that follows from them."""

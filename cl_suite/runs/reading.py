@@ -12,6 +12,7 @@ from cl_suite.errors import UserError, os_refusal
 from cl_suite.storage.files import too_deep
 
 FRACTIONS = ("accuracy", "base", "new", "harmonic", "gacc", "new_as_base", "base_as_new")
+BINS = ("bins", "scaled_bins")
 NUMBERS = ("session", "seconds_train", "seconds_eval", "seen_classes")  # never undefined
 
 
@@ -117,6 +118,29 @@ def checked_record(content: Any, position: int) -> dict[str, Any]:
     if content.get("session", position) != position:
         raise ValueError(f"session must be {position}, got {content['session']}")
     return content
+
+
+def confidence_record(content: Any, position: int) -> dict[str, Any]:
+    """Return a session's figures of confidence; raise for what cannot be.
+
+    Runs of version 0.6 and earlier have no bins.
+    """
+    found = checked_record({k: v for k, v in content.items() if not k.endswith("bins")}, position)
+    for name in BINS:
+        if name in content:
+            found[name] = [_bin(*each) for each in content[name]]
+    return found
+
+
+def _bin(num: Any, confidence: Any, accuracy: Any) -> tuple[int, float | None, float | None]:
+    if type(num) is not int or num < 0:
+        raise ValueError(f"a bin must have a number of samples, got {num!r}")
+    shares = (confidence, accuracy)
+    if num == 0:
+        return 0, None, None
+    if not all(type(share) in (int, float) and 0 <= share <= 1 for share in shares):
+        raise ValueError(f"confidence and accuracy of a bin must be in [0, 1], got {shares}")
+    return num, float(confidence), float(accuracy)
 
 
 def dynamics_record(content: Any, position: int) -> dict[str, Any]:

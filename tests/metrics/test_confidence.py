@@ -7,7 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from cl_suite.metrics.confidence import brier_score, calibration_error, log_loss
+from cl_suite.metrics.confidence import (
+    brier_score,
+    calibration_curve,
+    calibration_error,
+    log_loss,
+)
 
 P = np.array([0.95, 0.9, 0.85, 0.6, 0.55, 0.3])
 HITS = np.array([1.0, 1, 0, 1, 0, 0])
@@ -44,6 +49,22 @@ def test_more_bins_of_equal_mass_than_samples() -> None:
 
 def test_without_samples_it_is_undefined() -> None:
     assert math.isnan(calibration_error(np.zeros(0), np.zeros(0)))
+
+
+def test_the_curve_has_confidence_and_accuracy_of_each_bin() -> None:
+    found = calibration_curve(P, HITS, bins=5)
+    assert [each.num for each in found] == [0, 1, 2, 0, 3]
+    assert found[2].confidence == pytest.approx(0.575)
+    assert found[4].accuracy == pytest.approx(2 / 3)
+    assert math.isnan(found[0].accuracy)
+
+
+def test_the_curve_gives_the_calibration_error() -> None:
+    random = np.random.default_rng(0)
+    confidences, hits = random.random(500), random.integers(0, 2, 500).astype(float)
+    found = [each for each in calibration_curve(confidences, hits) if each.num]
+    gaps = sum(each.num * abs(each.accuracy - each.confidence) for each in found)
+    assert gaps / 500 == pytest.approx(calibration_error(confidences, hits))
 
 
 def test_log_loss_and_brier_score() -> None:

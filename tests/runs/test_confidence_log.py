@@ -6,6 +6,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from cl_suite.runs.folder import RunFolder
 ASKED = {"evaluation.confidence": True}
 
 
-def lines(folder: Path) -> list[dict[str, float]]:
+def lines(folder: Path) -> list[dict[str, Any]]:
     text = (folder / "confidence.jsonl").read_text("utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -47,6 +48,26 @@ def test_the_figures_are_those_of_the_finished_classifier(tmp_path: Path) -> Non
     assert found[-1]["ece"] == pytest.approx(ece, abs=1e-4)
     assert found[-1]["brier"] == pytest.approx(brier_score(probabilities, columns), abs=1e-4)
     assert found[-1]["scaled_log_loss"] != found[-1]["log_loss"]
+
+
+def test_the_bins_of_a_line_give_its_calibration_error(tmp_path: Path) -> None:
+    folder = run(tmp_path, **ASKED)
+    for line in RunFolder(folder).read_confidence():
+        for prefix in ("", "scaled_"):
+            bins = [each for each in line[f"{prefix}bins"] if each[0]]
+            num = sum(each[0] for each in bins)
+            gaps = sum(n * abs(accuracy - confidence) for n, confidence, accuracy in bins)
+            assert gaps / num == pytest.approx(line[f"{prefix}ece"])
+
+
+@pytest.mark.parametrize(
+    "bins", [[[1, 2.0, 0.5]], [[-1, 0.5, 0.5]], [[1, 0.5]], 3, [["1", 0.5, 0.5]], [[1, None, 0.5]]]
+)
+def test_bins_that_cannot_be_are_named(tmp_path: Path, bins: object) -> None:
+    folder = RunFolder(tmp_path)
+    folder.confidence_file.write_text(json.dumps({"session": 0, "ece": 0.1, "bins": bins}))
+    with pytest.raises(UserError, match=r"confidence.jsonl' cannot be read \(line 1"):
+        folder.read_confidence()
 
 
 def test_they_are_shown_on_request(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cl_suite.report.html import plots
 from cl_suite.report.html.curves import (
     Curve,
     after_sessions,
+    calibration_points,
     confidence_curves,
     curves_of,
     mean_matrix,
@@ -42,6 +43,10 @@ PRICES: Mapping[str, str] = {
 }
 
 
+CALIBRATION: Mapping[str, str] = {
+    "bins": "Calibration curve, as they are",
+    "scaled_bins": "Calibration curve, at the fitted temperature",
+}
 PROBABILITIES: Mapping[str, str] = {
     "ece": "Expected calibration error (ECE)",
     "log_loss": "Log loss",
@@ -142,6 +147,11 @@ def _base_against_new(stream: Stream, name: str) -> Iterator[Chart]:
 def _confidence(stream: Stream, name: str) -> Iterator[Chart]:
     if stream.probe:
         return  # a probe's probabilities are not measured
+    for bins, title in CALIBRATION.items():
+        points = {i: calibration_points(method, bins) for i, method in enumerate(stream.methods)}
+        points = {i: own for i, own in points.items() if own}
+        if points:
+            yield Chart(title, plots.calibration_curves(f"{name}-{bins}", title, points))
     for figure, title in PROBABILITIES.items():
         scaled_figure = f"scaled_{figure}"
         plain: dict[int, Curve] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from cl_suite.metrics.intervals import mean_interval
 from cl_suite.metrics.running import AfterSession, RunningFigures
 from cl_suite.report.streams import Method
 
+LEAST_SHARE = 0.01  # of the samples; a bin with fewer says little
 FIGURES = tuple(field.name for field in dataclasses.fields(AfterSession))
 
 
@@ -81,6 +83,27 @@ def mean_matrix(method: Method) -> FloatArray:
     return found
 
 
-def _values(records: Sequence[Mapping[str, float | None]], name: str) -> FloatArray:
+def calibration_points(method: Method, name: str) -> list[tuple[float, float]]:
+    """Return confidence and accuracy of each bin after the last session, over all runs' samples.
+
+    Args:
+        name: "bins", or "scaled_bins" for those at the fitted temperature.
+
+    Returns:
+        Fractions; of bins with at least a hundredth of the samples, and none if a run lacks them.
+    """
+    rows = [run.confidence.get(name) for run in method.runs]
+    if any(row is None for row in rows):
+        return []
+    bins = [bin for row in rows for bin in enumerate(row or ())]
+    sums = np.zeros((max((place for place, _ in bins), default=-1) + 1, 3))
+    for place, (num, confidence, accuracy) in bins:
+        if num:
+            sums[place] += (num, num * confidence, num * accuracy)
+    shown = sums[sums[:, 0] >= max(1, LEAST_SHARE * sums[:, 0].sum())]
+    return [(float(c / num), float(a / num)) for num, c, a in shown]
+
+
+def _values(records: Sequence[Mapping[str, Any]], name: str) -> FloatArray:
     found = (record.get(name) for record in records)
     return np.array([np.nan if value is None else value for value in found], dtype=np.float64)

@@ -157,6 +157,28 @@ def accuracy_against_cost(name: str, unit: str, points: Sequence[Point]) -> str:
         return inline(figure, name, f"Average accuracy against {unit}, a point a method")
 
 
+def calibration_curves(
+    name: str, label: str, points: Mapping[int, Sequence[tuple[float, float]]]
+) -> str:
+    """Return accuracy against confidence; the line through the corners is perfect calibration.
+
+    Args:
+        name: begins the ids in the picture.
+        label: what it shows, in words.
+        points: confidence and accuracy of each bin, fractions, by the method's place.
+    """
+    with style():
+        figure, axes = _axes("confidence, per cent", "accuracy, per cent")
+        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+        for method, own in points.items():
+            x, y = (100 * np.array(values) for values in zip(*own, strict=True))
+            dash = DASHES[min(method // NUM_COLOURS, len(DASHES) - 1)]
+            (line,) = axes.plot(x, y, "o", color=colour(method), markersize=4.5, linestyle=dash)
+            mark_series(line, method)
+        axes.set(xlim=(-2, 102), ylim=(-2, 102))
+        return inline(figure, name, label)
+
+
 def heat_map(name: str, label: str, matrix: FloatArray, highest: int = 100) -> str:
     """Return an accuracy matrix as a picture, per cent.
 

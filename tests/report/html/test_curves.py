@@ -11,6 +11,7 @@ from helpers.shown_runs import write_run
 
 from cl_suite.report.html.curves import (
     after_sessions,
+    calibration_points,
     confidence_curves,
     curves_of,
     mean_curve,
@@ -65,6 +66,17 @@ def test_confidence_is_known_only_if_every_run_has_measured_it(tmp_path: Path) -
     (stream,) = streams(tmp_path)
     found = confidence_curves(stream.methods[0], ("ece",))
     assert found["ece"].mean == pytest.approx([0.2, 0.4, 0.4])
+
+
+def test_a_calibration_curve_is_over_the_samples_of_all_runs(tmp_path: Path) -> None:
+    bins = [[[0, None, None], [100, 0.6, 0.2]], [[2, 0.1, 0.5], [300, 0.8, 0.6]]]
+    for seed, own in enumerate(bins):
+        run = RunFolder(write_run(tmp_path, seed=seed))
+        run.write_confidence([{"session": 0, "ece": 0.1, "bins": own}])
+    (stream,) = streams(tmp_path)
+    # two of 402 samples are too few to be shown
+    assert calibration_points(stream.methods[0], "bins") == [pytest.approx((0.75, 0.5))]
+    assert calibration_points(stream.methods[0], "scaled_bins") == []
 
 
 def test_every_figure_has_a_curve(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def every_chart() -> dict[str, str]:
         "base": plots.base_against_new("x", POINTS),
         "forest": plots.forest("x", {0: ("a", interval), 3: ("$b$ <i>", interval)}),
         "cost": plots.accuracy_against_cost("x", "train s", POINTS),
+        "calibration": plots.calibration_curves("x", "label", {0: [(0.2, 0.1), (0.9, 0.7)]}),
         "matrix": plots.heat_map("x", "label", MATRIX),
         "large": plots.heat_map("x", "label", np.full((60, 60), 0.3)),
     }
