@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_suite.report.costs import cost
-from cl_suite.report.html import plots
+from cl_suite.report.html import plots, points
 from cl_suite.report.html.curves import (
     Curve,
     after_sessions,
@@ -41,8 +41,6 @@ PRICES: Mapping[str, str] = {
     "trained k": "Average accuracy against trained parameters, thousands",
     "memory MB": "Average accuracy against peak memory, MB",
 }
-
-
 CALIBRATION: Mapping[str, str] = {
     "bins": "Calibration curve, as they are",
     "scaled_bins": "Calibration curve, at the fitted temperature",
@@ -110,7 +108,7 @@ def _differences(stream: Stream, name: str) -> Iterator[Chart]:
     if found:
         yield Chart(
             f"Average accuracy minus that of {stream.best.label}",
-            plots.forest(name, found),
+            points.forest(name, found),
             "Lines are 95 % intervals of the paired difference.",
         )
 
@@ -128,18 +126,18 @@ def _over_sessions(stream: Stream, name: str) -> dict[str, list[Chart]]:
 
 
 def _base_against_new(stream: Stream, name: str) -> Iterator[Chart]:
-    points = []
+    drawn = []
     for place, method in enumerate(stream.methods):
         found = [after_sessions(run.hits) for run in method.runs]
         ends = 100 * np.array([[run["base"][-1], run["new"][-1]] for run in found])
         if not np.isnan(ends).any():
             runs = [(float(x), float(y)) for x, y in ends]
             x, y = ends.mean(axis=0)
-            points.append(plots.Point(place, method.label, float(x), float(y), runs))
-    if points:
+            drawn.append(points.Point(place, method.label, float(x), float(y), runs))
+    if drawn:
         yield Chart(
             "Base against new, after the last session",
-            plots.base_against_new(name, points),
+            points.base_against_new(name, drawn),
             "Dashed lines join equal harmonic means; small dots are single runs.",
         )
 
@@ -148,10 +146,10 @@ def _confidence(stream: Stream, name: str) -> Iterator[Chart]:
     if stream.probe:
         return  # a probe's probabilities are not measured
     for bins, title in CALIBRATION.items():
-        points = {i: calibration_points(method, bins) for i, method in enumerate(stream.methods)}
-        points = {i: own for i, own in points.items() if own}
-        if points:
-            yield Chart(title, plots.calibration_curves(f"{name}-{bins}", title, points))
+        found = {i: calibration_points(method, bins) for i, method in enumerate(stream.methods)}
+        own = {place: curve for place, curve in found.items() if curve}
+        if own:
+            yield Chart(title, plots.calibration_curves(f"{name}-{bins}", title, own))
     for figure, title in PROBABILITIES.items():
         scaled_figure = f"scaled_{figure}"
         plain: dict[int, Curve] = {}
@@ -172,15 +170,15 @@ def _costs(stream: Stream, name: str) -> Iterator[Chart]:
         return
     averages = [100 * method.interval(COMPARED["average"]).mean for method in stream.methods]
     for column, title in PRICES.items():
-        points = [
-            plots.Point(place, method.label, price, average)
+        drawn = [
+            points.Point(place, method.label, price, average)
             for place, (method, average) in enumerate(zip(stream.methods, averages, strict=True))
             if (price := cost(method.runs, column)) is not None and not math.isnan(average)
         ]
-        known = [point.x for point in points]
+        known = [point.x for point in drawn]
         if known and max(known) > 1.01 * min(known):
             yield Chart(
-                title, plots.accuracy_against_cost(f"{name}-{column.split()[0]}", column, points)
+                title, points.accuracy_against_cost(f"{name}-{column.split()[0]}", column, drawn)
             )
 
 

@@ -79,7 +79,10 @@ def mean_matrix(method: Method) -> FloatArray:
     """Return the mean accuracy matrix of the runs that reach the last session any of them does."""
     num_sessions = max(run.hits.num_sessions for run in method.runs)
     whole = [run.hits for run in method.runs if run.hits.num_sessions == num_sessions]
-    found: FloatArray = np.mean([accuracy_matrix(hits)[0] for hits in whole], axis=0)
+    # one after the other: those of thousands of sessions are large
+    found = np.zeros((num_sessions, num_sessions))
+    for hits in whole:
+        found += accuracy_matrix(hits)[0] / len(whole)
     return found
 
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import matplotlib
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, LINE, MUTED, SURFACE = "#00fa01", "#00fa02", "#00fa03", "#00fa04"
+SIZE = (5.2, 3.3)  # inches of 72 pixels
 NUM_COLOURS = 10
 DASHES = ("solid", (0, (5, 2)), (0, (1.2, 1.6)))  # of methods 0 to 9, 10 to 19, and the rest
 _COLOURS = {
@@ -63,6 +65,24 @@ def style() -> Iterator[None]:
         yield
 
 
+def new_axes(
+    x: str, y: str, *, height: float | None = None, size: tuple[float, float] = SIZE
+) -> tuple[Figure, Axes]:
+    """Return a figure with one pair of axes in the style of the page; see `style`.
+
+    Args:
+        x, y: what they count.
+        height: inches; that of `size` by default.
+        size: width and height in inches of 72 pixels.
+    """
+    figure = Figure(figsize=(size[0], height or size[1]), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.tick_params(length=3, pad=4)
+    return figure, axes
+
+
 def colour(method: int) -> str:
     """Return the stand-in for the colour of the method at this place."""
     return f"#00fb{method % NUM_COLOURS:02x}"
@@ -86,34 +106,33 @@ def inline(figure: Figure, name: str, label: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'([" ])font: ([\d.]+px) [^;"]*', r"\1font-size: \2", text)
-    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)  # a hundredth of a pixel is enough
-    text = re.sub(r"#00f([ab])([0-9a-f]{2})\b", _page_colour, text)
-    shown = f'role="img" aria-label="{html.escape(label)}"'
-    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {shown} \1>", text, count=1)
-    return re.sub(r">\s+<", "><", _own_ids(text, name))
+    used = set(re.findall(r'(?:url\(|xlink:href=")#([^)"]+)', text))
+    # in tags alone: a name between them is text, whatever it looks like
+    text = re.sub(r"<[^>]+>", lambda tag: _page_tag(tag[0], name, used), text)
+    text = re.sub(r">\s+<", "><", text.strip())
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+
+
+def _page_tag(tag: str, name: str, used: set[str]) -> str:
+    """Return a tag with the page's colours and font, and an id of its own if it is used."""
+    tag = re.sub(r'([" ])font: ([\d.]+px) [^;"]*', r"\1font-size: \2", tag)
+    tag = re.sub(r'font-family: [^;"]*;? ?', "", tag)
+    tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)  # a hundredth of a pixel is enough
+    tag = re.sub(r"#00f([ab])([0-9a-f]{2})\b", _page_colour, tag)
+    if tag.startswith("<svg"):
+        return re.sub(r'<svg .*?(viewBox="[^"]*").*', r"<svg \1>", tag, flags=re.DOTALL)
+    tag = re.sub(r' id="([^"]*)"', lambda found: _own_id(found[1], name, used), tag)
+    tag = tag.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
+    return tag.replace("xlink:href=", "href=")  # an image's data
 
 
 def _page_colour(found: re.Match[str]) -> str:
-    if found[1] == "a":
-        return _COLOURS[found[0]]
-    return f"var(--m{int(found[2], 16)})"
+    return _COLOURS[found[0]] if found[1] == "a" else f"var(--m{int(found[2], 16)})"
 
 
-def _own_ids(text: str, name: str) -> str:
-    """Keep the ids that are used, under names of their own; those of methods become classes."""
-    used = set(re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', text))
-    wanted = {id for pair in used for id in pair if id}
-
-    def kept(found: re.Match[str]) -> str:
-        id = found[1]
-        if series := re.fullmatch(r"series-(\d+)(-band)?", id):
-            band = " band" if series[2] else ""
-            return f' class="series{band} m{series[1]}"'
-        return f' id="{name}-{id}"' if id in wanted else ""
-
-    text = re.sub(r' id="([^"]*)"', kept, text)
-    text = text.replace("url(#", f"url(#{name}-")
-    text = text.replace('xlink:href="#', f'href="#{name}-')
-    return text.replace("xlink:href=", "href=")  # an image's data
+def _own_id(id: str, name: str, used: set[str]) -> str:
+    """Return the attribute for an id: a class for a method's, and nothing for one without use."""
+    if series := re.fullmatch(r"series-(\d+)(-band)?", id):
+        band = " band" if series[2] else ""
+        return f' class="series{band} m{series[1]}"'
+    return f' id="{name}-{id}"' if id in used else ""

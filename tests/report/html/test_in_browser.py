@@ -80,13 +80,10 @@ def test_a_click_on_a_heading_sorts(browser: Any, address: str, said: list[str])
 
 
 def test_a_method_that_is_chosen_stands_out(browser: Any, address: str, said: list[str]) -> None:
-    page = opened(browser, address, said)
+    page = opened(browser, address, said, reduced_motion="reduce")  # at once
     page.locator(".legend button").filter(has_text="joint").first.click()
     chosen = page.locator("svg .series.hot").first
     other = page.locator("svg .series:not(.hot):not(.band)").first
-    page.wait_for_function(
-        "getComputedStyle(document.querySelector('.series:not(.hot)')).opacity < .2"
-    )
     assert float(chosen.evaluate("element => getComputedStyle(element).opacity")) > 0.9
     assert float(other.evaluate("element => getComputedStyle(element).opacity")) < 0.2
     assert asked_for(said, address) == []
