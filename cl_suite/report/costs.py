@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 from rich.table import Table
@@ -21,6 +22,7 @@ COSTS: Mapping[str, tuple[str, float]] = {
     "test s": ("seconds_eval", 1),
     "memory MB": ("peak_memory_bytes", 1e6),
 }
+LARGEST = 1e18  # nothing costs as much
 
 
 def cost(runs: Sequence[LoadedRun], column: str) -> float | None:
@@ -31,9 +33,8 @@ def cost(runs: Sequence[LoadedRun], column: str) -> float | None:
     name, unit = COSTS[column]
     folders = {run.folder.path: run for run in runs}
     values = [run.info.get(name) for run in folders.values()]
-    if not all(isinstance(value, (int, float)) for value in values):
-        return None
-    return float(np.mean([float(value) / unit for value in values if value is not None]))
+    known = [value / unit for value in values if _is_cost(value)]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def costs(methods: Sequence[Method]) -> Table:
@@ -53,3 +54,10 @@ def cost_in_words(value: float | None) -> str:
     if value is None or np.isnan(value):
         return "-"
     return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+def _is_cost(value: object) -> TypeGuard[float]:
+    # JSON as Python reads it has numbers without end too
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return 0 <= value < LARGEST

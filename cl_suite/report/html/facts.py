@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from cl_suite.report.loaded_run import LoadedRun
-from cl_suite.report.streams import Method, Stream
+from cl_suite.report.streams import Method, Stream, short
 from cl_suite.runs.flat import flatten
 from cl_suite.runs.reading import read_text
 
@@ -26,7 +26,7 @@ def facts_of(stream: Stream) -> Facts:
     scenario = flatten(stream.first.config.get("scenario"))
     drawn = stream.first.drawn_by_seed
     given = {key: value for key, value in scenario.items() if key != drawn and value is not None}
-    parameters = [f"{key}={value}" for key, value in given.items()]
+    parameters = [f"{key}={short(value)}" for key, value in given.items()]
     found = [
         ("parameters", ", ".join(parameters)),
         ("sessions", _sessions(stream.first)),

@@ -95,6 +95,13 @@ def test_costs_stand_beside_the_accuracy(tmp_path: Path) -> None:
     assert cells(table, "er")["kept MB"] == Cell("2.5", 2.5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, 10**400, True, "7", None])
+def test_a_cost_that_cannot_be_is_not_known(tmp_path: Path, value: object) -> None:
+    add_info(write_run(tmp_path), kept_bytes=value, seconds_train=2.5)
+    table = tables(tmp_path)["costs"]
+    assert table.columns == ("method", "average", "train s")
+
+
 def test_confidence_is_told_of_methods_that_have_measured_it(tmp_path: Path) -> None:
     write_run(tmp_path, "joint")
     assert "confidence" not in tables(tmp_path)
