@@ -12,7 +12,7 @@ from cl_suite.metrics.intervals import MeanInterval
 from cl_suite.report.costs import costs
 from cl_suite.report.loaded_run import LoadedRun
 from cl_suite.report.one_run import empty_table
-from cl_suite.report.streams import COMPARED, MORE, Columns, Stream, repeats, short, streams_of
+from cl_suite.report.streams import COMPARED, MORE, Columns, StreamRuns, repeats, short, streams_of
 
 
 def compared(
@@ -41,7 +41,7 @@ def compared(
     return Group(*parts, *(Text(note, style="yellow") for note in notes))
 
 
-def _title(stream: Stream) -> Text:
+def _title(stream: StreamRuns) -> Text:
     title = Text(stream.first.scenario_name, style="bold")
     if stream.parameters:
         title.append(f" ({stream.parameters})", style="not bold")
@@ -50,7 +50,7 @@ def _title(stream: Stream) -> Text:
     return title
 
 
-def _tables(stream: Stream, sign: str, columns: Columns) -> Iterator[RenderableType]:
+def _tables(stream: StreamRuns, sign: str, columns: Columns) -> Iterator[RenderableType]:
     table = empty_table("strategy", stream.repeats, *columns)
     for method in stream.methods:
         cells = [in_words(method.interval(get), sign) for get in columns.values()]
@@ -60,7 +60,7 @@ def _tables(stream: Stream, sign: str, columns: Columns) -> Iterator[RenderableT
         yield from (Text(), *_differences(stream, sign, columns))
 
 
-def _differences(stream: Stream, sign: str, columns: Columns) -> Iterator[RenderableType]:
+def _differences(stream: StreamRuns, sign: str, columns: Columns) -> Iterator[RenderableType]:
     by = "task" if stream.best.runs[0].task is not None else "seed"
     yield Text(f"difference to {stream.best.label} (highest average accuracy), paired by {by}")
     table = empty_table("strategy", "pairs", *columns)
@@ -70,7 +70,7 @@ def _differences(stream: Stream, sign: str, columns: Columns) -> Iterator[Render
     yield table
 
 
-def _settings(stream: Stream) -> Iterator[RenderableType]:
+def _settings(stream: StreamRuns) -> Iterator[RenderableType]:
     """Yield the settings that differ between methods, apart from the strategy itself."""
     lines = []
     for label, settings in stream.settings_that_differ().items():

@@ -83,7 +83,7 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class StreamRuns:
     """The methods that ran on one stream and were measured in one way.
 
     Attributes:
@@ -161,7 +161,7 @@ class Stream:
         return found
 
 
-def streams_of(runs: Sequence[LoadedRun]) -> list[Stream]:
+def streams_of(runs: Sequence[LoadedRun]) -> list[StreamRuns]:
     """Return the runs by stream and measure, and in each by method.
 
     Runs of different streams never share a table, nor do classifiers and probes.
@@ -172,7 +172,7 @@ def streams_of(runs: Sequence[LoadedRun]) -> list[Stream]:
     for same in groups:
         name = same[0].scenario_name
         others = [group[0].scenario for group in groups if group[0].scenario_name == name]
-        found.append(Stream(_differing(others), _methods(same)))
+        found.append(StreamRuns(_differing(others), _methods(same)))
     return found
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.report.show import comparable
-from cl_suite.report.streams import Stream, streams_of
+from cl_suite.report.streams import StreamRuns, streams_of
 from cl_suite.runs.folder import RunFolder, find_runs
 from helpers.shown_runs import write_run
 
 
-def streams(*paths: Path) -> list[Stream]:
+def streams(*paths: Path) -> list[StreamRuns]:
     """Return the streams of the runs at and below these paths."""
     return streams_of(comparable(find_runs(paths))[0])
 

@@ -18,7 +18,7 @@ from cl_suite.report.html.curves import (
     curves_of,
     mean_matrix,
 )
-from cl_suite.report.streams import COMPARED, Stream
+from cl_suite.report.streams import COMPARED, StreamRuns
 
 # figures after each session, by the heading under which they stand
 OVER_SESSIONS: Mapping[str, Mapping[str, str]] = {
@@ -61,7 +61,7 @@ class Chart:
     note: str = ""
 
 
-def charts_of(stream: Stream, name: str) -> dict[str, list[Chart]]:
+def charts_of(stream: StreamRuns, name: str) -> dict[str, list[Chart]]:
     """Return the charts of a stream by the heading under which they stand.
 
     A chart without anything to show is left out.
@@ -79,7 +79,7 @@ def charts_of(stream: Stream, name: str) -> dict[str, list[Chart]]:
     }
 
 
-def matrices_of(stream: Stream, name: str) -> tuple[list[Chart], int]:
+def matrices_of(stream: StreamRuns, name: str) -> tuple[list[Chart], int]:
     """Return the mean accuracy matrix of each method as a heat map, all in the same colours.
 
     Returns:
@@ -96,7 +96,7 @@ def matrices_of(stream: Stream, name: str) -> tuple[list[Chart], int]:
     return found, highest
 
 
-def _differences(stream: Stream, name: str) -> Iterator[Chart]:
+def _differences(stream: StreamRuns, name: str) -> Iterator[Chart]:
     if len(stream.methods) < 2:
         return
     place = {method.label: i for i, method in enumerate(stream.methods)}
@@ -113,7 +113,7 @@ def _differences(stream: Stream, name: str) -> Iterator[Chart]:
         )
 
 
-def _over_sessions(stream: Stream, name: str) -> dict[str, list[Chart]]:
+def _over_sessions(stream: StreamRuns, name: str) -> dict[str, list[Chart]]:
     curves = [curves_of(method) for method in stream.methods]
     found: dict[str, list[Chart]] = {heading: [] for heading in OVER_SESSIONS}
     for heading, titles in OVER_SESSIONS.items():
@@ -125,7 +125,7 @@ def _over_sessions(stream: Stream, name: str) -> dict[str, list[Chart]]:
     return found
 
 
-def _base_against_new(stream: Stream, name: str) -> Iterator[Chart]:
+def _base_against_new(stream: StreamRuns, name: str) -> Iterator[Chart]:
     drawn = []
     for place, method in enumerate(stream.methods):
         found = [after_sessions(run.hits) for run in method.runs]
@@ -142,7 +142,7 @@ def _base_against_new(stream: Stream, name: str) -> Iterator[Chart]:
         )
 
 
-def _confidence(stream: Stream, name: str) -> Iterator[Chart]:
+def _confidence(stream: StreamRuns, name: str) -> Iterator[Chart]:
     if stream.probe:
         return  # a probe's probabilities are not measured
     for bins, title in CALIBRATION.items():
@@ -165,7 +165,7 @@ def _confidence(stream: Stream, name: str) -> Iterator[Chart]:
             yield Chart(title, svg)
 
 
-def _costs(stream: Stream, name: str) -> Iterator[Chart]:
+def _costs(stream: StreamRuns, name: str) -> Iterator[Chart]:
     if len(stream.methods) < 2:
         return
     averages = [100 * method.interval(COMPARED["average"]).mean for method in stream.methods]

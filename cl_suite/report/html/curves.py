@@ -24,7 +24,7 @@ class Curve:
     """A figure after each session, a fraction.
 
     Attributes:
-        mean: mean over the runs that define it, `(num_sessions,)`; NaN if none does.
+        mean: mean over the runs, `(num_sessions,)`; NaN if one does not define it.
         half_width: half the width of its 95 % interval; NaN for a single run.
     """
 
@@ -57,22 +57,19 @@ def confidence_curves(method: Method, names: Sequence[str]) -> dict[str, Curve]:
 
 
 def mean_curve(rows: Sequence[FloatArray]) -> Curve:
-    """Return the mean and its interval at each session.
+    """Return the mean and its interval at each session, over the runs that have reached it.
 
     Args:
-        rows: values of a run each, `(num_sessions,)`; a run without one has NaN there, or ends.
+        rows: values of a run each, `(num_sessions,)`; NaN where it does not define one.
     """
-    num_sessions = max(map(len, rows))
-    padded = np.full((len(rows), num_sessions), np.nan)
-    for row, values in zip(padded, rows, strict=True):
-        row[: len(values)] = values
-    mean, half_width = np.full(num_sessions, np.nan), np.full(num_sessions, np.nan)
-    for session in range(num_sessions):
-        defined = padded[~np.isnan(padded[:, session]), session]
-        if len(defined):
-            found = mean_interval(defined.tolist())
-            mean[session], half_width[session] = found.mean, found.half_width
-    return Curve(mean, half_width)
+    found = [
+        mean_interval([float(row[session]) for row in rows if session < len(row)])
+        for session in range(max(map(len, rows)))
+    ]
+    return Curve(
+        mean=np.array([interval.mean for interval in found]),
+        half_width=np.array([interval.half_width for interval in found]),
+    )
 
 
 def mean_matrix(method: Method) -> FloatArray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
 from cl_suite.report.loaded_run import LoadedRun
-from cl_suite.report.streams import Method, Stream, short
+from cl_suite.report.streams import Method, StreamRuns, identity, short
 from cl_suite.runs.flat import flatten
 from cl_suite.runs.reading import read_text
 
@@ -17,7 +18,7 @@ DIGITS = 12  # of a fingerprint
 MOST_VALUES = 4  # different ones of a fact
 
 
-def facts_of(stream: Stream) -> Facts:
+def facts_of(stream: StreamRuns) -> Facts:
     """Return what was run on a stream: names and values, as text; what is not known is left out."""
     runs = one_a_folder(run for method in stream.methods for run in method.runs)
     repeats = [
@@ -43,17 +44,23 @@ def facts_of(stream: Stream) -> Facts:
     return [(name, value) for name, value in found if value]
 
 
-def commands(method: Method) -> list[str]:
+def commands(stream: StreamRuns, method: Method) -> list[str]:
     """Return the commands that repeat a method's runs to the bit, from their folders' settings.
 
-    One command, if the settings differ in the seed alone; otherwise one a run.
+    One command, if the settings differ in the seed alone; otherwise one a run. Commands of one page
+    never write to the same folder.
     """
     runs = one_a_folder(method.runs)
     settings = [{k: v for k, v in run.config.items() if k != "seed"} for run in runs]
+    out = "repeated"
+    if stream.differing or method.label != method.strategy:
+        # others of the same names are on the page
+        known = identity([stream.first.scenario, method.settings])
+        out += f"/{hashlib.sha256(known.encode()).hexdigest()[:6]}"
     if all(setting == settings[0] for setting in settings):
         seeds = ["--seed", *map(str, sorted(run.seed for run in runs))]
-        return [_command(runs[0], *seeds)]
-    return [_command(run) for run in runs]
+        return [_command(runs[0], *seeds, "--out", out)]
+    return [_command(run, "--out", out) for run in runs]
 
 
 def settings_text(method: Method) -> str:
@@ -82,8 +89,7 @@ def in_ranges(numbers: Iterable[int]) -> str:
 
 
 def _command(run: LoadedRun, *options: str) -> str:
-    words = ["cl-suite", "run", "--config", str(run.folder.config_file), *options]
-    return shlex.join([*words, "--out", "repeated"])
+    return shlex.join(["cl-suite", "run", "--config", str(run.folder.config_file), *options])
 
 
 def _sessions(run: LoadedRun) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from cl_suite.report.html.tables import Cell, tables_of
-from cl_suite.report.streams import Stream
+from cl_suite.report.streams import StreamRuns
 
 TABLE_HEAD = ("scenario", "parameters", "measured_by", "table", "caption")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -23,7 +23,7 @@ _LATEX = {
 }
 
 
-def markdown(streams: Sequence[Stream], notes: Sequence[str]) -> str:
+def markdown(streams: Sequence[StreamRuns], notes: Sequence[str]) -> str:
     """Return the tables as Markdown, a heading for each stream."""
     parts = []
     for stream in streams:
@@ -36,7 +36,7 @@ def markdown(streams: Sequence[Stream], notes: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def comma_separated(streams: Sequence[Stream], notes: Sequence[str]) -> str:
+def comma_separated(streams: Sequence[StreamRuns], notes: Sequence[str]) -> str:
     """Return the tables as CSV, a line a number; the notes are left out.
 
     Numbers are in full and in the unit of their table. A name that a spreadsheet would take for a
@@ -57,7 +57,7 @@ def comma_separated(streams: Sequence[Stream], notes: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def latex(streams: Sequence[Stream], notes: Sequence[str]) -> str:
+def latex(streams: Sequence[StreamRuns], notes: Sequence[str]) -> str:
     r"""Return the tables as LaTeX for the package booktabs, the notes as comments."""
     parts = [r"% needs \usepackage{booktabs}", *(f"% {_one_line(note)}" for note in notes)]
     for stream in streams:
@@ -86,14 +86,14 @@ def latex(streams: Sequence[Stream], notes: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-WRITERS: Mapping[str, Callable[[Sequence[Stream], Sequence[str]], str]] = {
+WRITERS: Mapping[str, Callable[[Sequence[StreamRuns], Sequence[str]], str]] = {
     "md": markdown,
     "csv": comma_separated,
     "latex": latex,
 }
 
 
-def title(stream: Stream) -> str:
+def title(stream: StreamRuns) -> str:
     """Return the scenario, what tells it from others of its name, and what measured it."""
     name = stream.first.scenario_name
     parameters = f" ({stream.parameters})" if stream.parameters else ""

@@ -14,12 +14,12 @@ from matplotlib.colors import to_hex
 from cl_suite import __version__
 from cl_suite.report.html.facts import one_a_folder
 from cl_suite.report.html.sections import section_of
-from cl_suite.report.streams import Stream, identity
+from cl_suite.report.streams import StreamRuns, identity
 
 STEPS = 9  # of the bar that explains a heat map's colours
 
 
-def page(streams: Sequence[Stream], notes: Sequence[str]) -> str:
+def page(streams: Sequence[StreamRuns], notes: Sequence[str]) -> str:
     """Return the page of these streams; the same runs give the same text.
 
     Args:
@@ -50,7 +50,7 @@ def page(streams: Sequence[Stream], notes: Sequence[str]) -> str:
     )
 
 
-def _summary(streams: Sequence[Stream]) -> str:
+def _summary(streams: Sequence[StreamRuns]) -> str:
     """Return how much there is on the page."""
     runs = one_a_folder(run for s in streams for method in s.methods for run in method.runs)
     methods = {(run.strategy_name, identity(run.method)) for run in runs}

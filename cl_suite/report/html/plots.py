@@ -136,8 +136,7 @@ def _draw_curve(axes: Axes, method: int, curve: Curve, factor: float) -> None:
         band.set_alpha(0.11)
         mark_series(band, method, band=True)
     dash = DASHES[min(method // NUM_COLOURS, len(DASHES) - 1)]
-    marker = "o" if np.isfinite(mean).sum() <= 1 else None
-    (line,) = axes.plot(sessions, mean, color=own, linestyle=dash, marker=marker)
+    (line,) = axes.plot(sessions, mean, color=own, linestyle=dash)
     mark_series(line, method)
 
 
@@ -150,7 +149,7 @@ def _limit(axes: Axes, curves: Sequence[Curve], factor: float) -> None:
     bottom = max(float(np.nanmin(means - halves)), low - room)
     top = float(np.nanmax(means + halves))
     if low >= 0:
-        bottom = max(bottom, 0)  # no accuracy is below, whatever its interval
+        bottom = max(bottom, 0)  # an accuracy cannot be below, whatever its interval
     # at least four points high, so that a flat curve looks flat
     margin = max(0.04 * (high - low), (0.04 * factor - (high - low)) / 2)
     axes.set_ylim(bottom - margin, min(top, high + room) + margin)

@@ -11,7 +11,7 @@ from cl_suite.report.html.charts import Chart, charts_of, matrices_of
 from cl_suite.report.html.formats import title
 from cl_suite.report.html.svg import DASHES, NUM_COLOURS
 from cl_suite.report.html.tables import Cell, Table, tables_of
-from cl_suite.report.streams import COMPARED, Method, Stream
+from cl_suite.report.streams import COMPARED, Method, StreamRuns
 
 SIGN = "\N{PLUS-MINUS SIGN}"
 FEW = 8  # methods whose bands can be told apart; of more, one shows when it is pointed at
@@ -90,7 +90,7 @@ class Section:
         return len(self.methods) > FEW
 
 
-def section_of(stream: Stream, number: int) -> Section:
+def section_of(stream: StreamRuns, number: int) -> Section:
     """Return what a page says of a stream, its charts drawn.
 
     Args:
@@ -112,13 +112,15 @@ def section_of(stream: Stream, number: int) -> Section:
         matrices=matrices,
         highest=highest,
         methods=[
-            _method(method, place, differing.get(method.label, {}))
+            _method(stream, method, place, differing.get(method.label, {}))
             for place, method in enumerate(stream.methods)
         ],
     )
 
 
-def _method(method: Method, place: int, settings: Mapping[str, object]) -> MethodPart:
+def _method(
+    stream: StreamRuns, method: Method, place: int, settings: Mapping[str, object]
+) -> MethodPart:
     troubles = dict.fromkeys(
         f"{_repeat(run.seed, run.task)}: {run.trouble}" for run in method.runs if run.trouble
     )
@@ -127,7 +129,7 @@ def _method(method: Method, place: int, settings: Mapping[str, object]) -> Metho
         label=method.label,
         strategy=method.strategy,
         settings={key: str(value) for key, value in settings.items()},
-        commands=facts.commands(method),
+        commands=facts.commands(stream, method),
         text=facts.settings_text(method),
         runs=_runs_table(method),
         notes=list(troubles),

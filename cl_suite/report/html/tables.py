@@ -13,7 +13,7 @@ from cl_suite.metrics.intervals import MeanInterval
 from cl_suite.report.comparison import in_words
 from cl_suite.report.costs import COSTS, cost, cost_in_words
 from cl_suite.report.html.curves import Curve, confidence_curves, curves_of
-from cl_suite.report.streams import COMPARED, MORE, Method, Stream
+from cl_suite.report.streams import COMPARED, MORE, Method, StreamRuns
 
 Mark = Literal["", "best", "better", "worse"]
 ALL = {**COMPARED, **MORE}
@@ -63,7 +63,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
 
-def tables_of(stream: Stream, sign: str = "\N{PLUS-MINUS SIGN}") -> Iterator[Table]:
+def tables_of(stream: StreamRuns, sign: str = "\N{PLUS-MINUS SIGN}") -> Iterator[Table]:
     """Yield the tables of a stream: figures, differences, sessions, confidence and costs.
 
     Args:
@@ -79,7 +79,7 @@ def tables_of(stream: Stream, sign: str = "\N{PLUS-MINUS SIGN}") -> Iterator[Tab
         yield found
 
 
-def figures_table(stream: Stream, sign: str) -> Table:
+def figures_table(stream: StreamRuns, sign: str) -> Table:
     """Return the headline figures of each method, the best of each accuracy marked."""
     rows = []
     best = {name: _best(stream.methods, name) for name in ACCURACIES}
@@ -93,7 +93,7 @@ def figures_table(stream: Stream, sign: str) -> Table:
     return Table("figures", caption, ("method", stream.repeats, *ALL), rows)
 
 
-def differences_table(stream: Stream, sign: str) -> Table:
+def differences_table(stream: StreamRuns, sign: str) -> Table:
     """Return each method minus the best one; an interval without 0 is marked."""
     rows = []
     for found in stream.differences(ALL):
@@ -108,7 +108,7 @@ def differences_table(stream: Stream, sign: str) -> Table:
     return Table("differences", caption, ("method", "pairs", *ALL), rows)
 
 
-def sessions_table(stream: Stream, sign: str) -> Table:
+def sessions_table(stream: StreamRuns, sign: str) -> Table:
     """Return the accuracy after each session over all classes seen, of many sessions some."""
     curves = [curves_of(method)["accuracy"] for method in stream.methods]
     num_sessions = max(len(curve.mean) for curve in curves)
@@ -123,7 +123,7 @@ def sessions_table(stream: Stream, sign: str) -> Table:
     return Table("sessions", caption, ("method", *map(str, shown)), rows)
 
 
-def confidence_table(stream: Stream, sign: str) -> Table | None:
+def confidence_table(stream: StreamRuns, sign: str) -> Table | None:
     """Return how far probabilities can be trusted after the last session; None if nobody knows."""
     names = [f"{prefix}{name}" for name in CONFIDENCE for prefix in ("", "scaled_")]
     rows = []
@@ -143,7 +143,7 @@ def confidence_table(stream: Stream, sign: str) -> Table | None:
     return Table("confidence", caption, ("method", *titles), rows)
 
 
-def costs_table(stream: Stream, sign: str) -> Table | None:
+def costs_table(stream: StreamRuns, sign: str) -> Table | None:
     """Return what the methods cost beside their average accuracy; None if nothing is known."""
     found = {column: [cost(m.runs, column) for m in stream.methods] for column in COSTS}
     known = {column: costs for column, costs in found.items() if set(costs) != {None}}

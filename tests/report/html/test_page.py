@@ -174,9 +174,19 @@ def test_facts_that_make_no_sense_do_not_stop_a_report(tmp_path: Path, info: obj
 def test_one_command_repeats_runs_that_differ_in_the_seed_alone(tmp_path: Path) -> None:
     write_pair(tmp_path / "a b")
     (stream,) = streams(tmp_path)
-    (found,) = commands(stream.methods[1])
+    (found,) = commands(stream, stream.methods[1])
     file = tmp_path / "a b/demo/teen/seed0/config.yaml"
     assert found == f"cl-suite run --config '{file}' --seed 0 1 2 --out repeated"
+
+
+def test_commands_of_one_page_write_to_folders_of_their_own(tmp_path: Path) -> None:
+    for number in range(2):
+        write_run(tmp_path / f"a{number}", settings={"temperature": number})
+        write_run(tmp_path / f"b{number}", scenario={"shots": number})
+    found = [command for s in streams(tmp_path) for m in s.methods for command in commands(s, m)]
+    outs = {re.search(r"--out (repeated/\w{6})$", command) for command in found}
+    assert None not in outs
+    assert len({match[1] for match in outs if match}) == len(found) == 4
 
 
 def test_each_run_has_a_command_if_they_differ_in_more(tmp_path: Path) -> None:
@@ -185,7 +195,7 @@ def test_each_run_has_a_command_if_they_differ_in_more(tmp_path: Path) -> None:
         config = yaml.safe_load(file.read_text())
         file.write_text(yaml.safe_dump(config | {"start_from": f"x/seed{seed}"}))
     (stream,) = streams(tmp_path)
-    assert [c.count("--seed") for c in commands(stream.methods[0])] == [0, 0]
+    assert [c.count("--seed") for c in commands(stream, stream.methods[0])] == [0, 0]
 
 
 def test_neighbouring_numbers_are_a_range() -> None:
