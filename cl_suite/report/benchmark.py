@@ -16,8 +16,10 @@ from cl_suite import registry
 from cl_suite.errors import UserError, suggestion
 from cl_suite.report.benchmark_figures import Result, load_rows
 from cl_suite.report.benchmark_tables import tables, unfinished
+from cl_suite.report.benchmark_tuning import as_sweep, tuned_on
 from cl_suite.report.console import dashboard_lines, print_columns
-from cl_suite.report.sweep import SOME_FAILED, Cluster, How, driven, threads_of, tuned
+from cl_suite.report.draws import RECORD
+from cl_suite.report.sweep import SOME_FAILED, Cluster, How, driven, threads_of
 from cl_suite.report.sweep_table import failed_lines
 from cl_suite.runs.benchmark.orders import Means, class_means, order_of
 from cl_suite.runs.benchmark.plan import (
@@ -32,15 +34,12 @@ from cl_suite.runs.benchmark.plan import (
 from cl_suite.runs.benchmark.pretraining import seen_in_pretraining
 from cl_suite.runs.benchmark.protocol import Settings, names, read_protocol
 from cl_suite.runs.flat import flatten
-from cl_suite.runs.sweep.candidates import Candidate
-from cl_suite.runs.sweep.distributions import combinations
 from cl_suite.runs.sweep.jobs import jobs_of
 from cl_suite.runs.sweep.needs import Needs
 from cl_suite.runs.sweep.plan import refuse_other_run, write_plan
-from cl_suite.runs.sweep.spec import Part, Select, Sweep
-from cl_suite.storage.files import atomic_write, make_folder
+from cl_suite.runs.sweep.spec import Sweep
+from cl_suite.storage.files import atomic_write
 
-RECORD = "benchmark.json"  # in the benchmark's folder
 MOST_LISTED = 40
 
 
@@ -90,11 +89,11 @@ def print_benchmark(asked: Asked, console: Console) -> int:
         _print_plan(wanted, cells, console)
         return 0
     with contextlib.ExitStack() as stack:
-        sweep = _as_sweep(wanted)
+        sweep = as_sweep(wanted)
         cluster = Cluster(asked.how, sweep, stack)
         chosen: list[str] = []
         if asked.tune_on is not None:
-            wanted, chosen = _tuned_on(asked, wanted, cluster, console)
+            wanted, chosen = tuned_on(asked.tune_on, asked.tune_settings, wanted, cluster, console)
             cells = cells_of(wanted, draws, here=asked.how.here)
         failed = _run(wanted, sweep, cells, cluster, console)
         means = _means_of(wanted, cells)
@@ -125,55 +124,6 @@ def _wanted(asked: Asked) -> Wanted:
     return Wanted(
         protocol, scenario, strategies, asked.settings, out.expanduser().absolute(), needs
     )
-
-
-def _as_sweep(wanted: Wanted) -> Sweep:
-    name = wanted.protocol.name
-    return Sweep(
-        path=wanted.out / name,
-        name=name,
-        out=wanted.out,
-        scenarios=(),
-        strategies=(),
-        seeds=(wanted.protocol.seed,),
-        common=Part("all"),
-        samples=1,
-        sample_seed=0,
-        retries=1,
-        needs=wanted.needs,
-    )
-
-
-def _tuned_on(
-    asked: Asked, wanted: Wanted, cluster: Cluster, console: Console
-) -> tuple[Wanted, list[str]]:
-    """Return the benchmark with the parameters chosen on another stream, and what was chosen."""
-    if asked.tune_on == wanted.scenario:
-        raise UserError(
-            f"--tune-on {asked.tune_on} is the tested stream itself; name another scenario"
-        )
-    if cluster.how.ray is None:
-        raise UserError("--tune-on stops bad candidates early by Ray Tune; pass --ray")
-    shared = {k: v for k, v in wanted.settings.items() if not k.startswith("scenario.")}
-    candidates = [
-        Candidate(
-            str(asked.tune_on), name, {**shared, **asked.tune_settings, **values}, values,
-            wanted.needs,
-        )
-        for name in wanted.rows
-        for values in combinations(wanted.protocol.tune.get(name, {}))
-        if values
-    ]  # fmt: skip
-    if not candidates:
-        raise UserError(
-            f"benchmark '{wanted.protocol.name}' has no values to tune for these strategies; name "
-            "some under tune in a file of your own"
-        )
-    sweep = dataclasses.replace(_as_sweep(wanted), out=wanted.out / f"tuned-on-{asked.tune_on}")
-    make_folder(sweep.out)
-    outcomes = tuned(sweep, Select(), candidates, cluster, console)
-    found = {outcome.strategy: dict(outcome.chosen) for outcome in outcomes}
-    return dataclasses.replace(wanted, tuned=found), [o.sentence for o in outcomes]
 
 
 def _run(
@@ -273,6 +223,7 @@ def _record(wanted: Wanted, cells: Sequence[Cell], chosen: Sequence[str]) -> Map
                 "strategy": cell.strategy,
                 "draws": cell.draw.group,
                 "varied": dict(cell.draw.varied),
+                "set": sorted(cell.draw.settings),
                 "folder": cell.trial.folder.path.relative_to(wanted.out).as_posix(),
             }
             for cell in cells

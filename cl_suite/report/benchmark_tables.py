@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from cl_suite.metrics.intervals import MeanInterval
 from cl_suite.report.benchmark_figures import CHANCE, FIGURES, Result, difference, ranks, spread
+from cl_suite.report.comparison import in_words
 from cl_suite.report.one_run import empty_table, per_cent
 
 IN_WORDS = {"average": "average", "harmonic": "harmonic", "gacc": "gAcc"}
@@ -62,7 +62,7 @@ def _over_draws(result: Result, group: str, sign: str) -> RenderableType:
             in_words(average.mean, sign),
             per_cent(average.median),
             per_cent(average.worst),
-            "-" if gain is None else in_words(gain, sign, plus="+"),
+            in_words(gain, sign, plus="+"),
         )
     guessed = [value for key, value in result.chance.items() if key[0] == group]
     if guessed:
@@ -119,12 +119,3 @@ def unfinished(results: Sequence[Result]) -> list[str]:
         for row in rows
         if row.unfinished
     ]
-
-
-def in_words(interval: MeanInterval, sign: str, plus: str = "") -> str:
-    """Return a mean in per cent with half its interval's width; a dash for NaN."""
-    if np.isnan(interval.mean):
-        return "-"
-    mean = f"{100 * interval.mean:{plus}.2f}"
-    wide = 100 * interval.half_width
-    return mean if np.isnan(wide) else f"{mean} {sign}{wide:.2f}"

@@ -61,7 +61,7 @@ def _tables(stream: StreamRuns, sign: str, columns: Columns) -> Iterator[Rendera
 
 
 def _differences(stream: StreamRuns, sign: str, columns: Columns) -> Iterator[RenderableType]:
-    by = "task" if stream.best.runs[0].task is not None else "seed"
+    by = stream.best.runs[0].repeats
     yield Text(f"difference to {stream.best.label} (highest average accuracy), paired by {by}")
     table = empty_table("strategy", "pairs", *columns)
     for found in stream.differences(columns):

@@ -6,12 +6,26 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cl_suite.errors import UserError
 from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.runs.flat import flatten
 from cl_suite.runs.folder import RunFolder, SessionRecord
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The draw of a benchmark that a run is of; draws of one group are repeats, as seeds are.
+
+    Attributes:
+        number: its place in the group.
+        names: the scenario's parameters that the benchmark's draws set.
+    """
+
+    group: str
+    number: int
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +48,7 @@ class LoadedRun:
         confidences: how far its probabilities can be trusted after each session, by figure, None
             where it is undefined, and the bins of its calibration curve; empty if not measured.
         info: the contents of run.json: versions, machine, stream and costs.
+        draw: its draw, of a run of a benchmark.
     """
 
     folder: RunFolder
@@ -50,6 +65,19 @@ class LoadedRun:
     trouble: str = ""
     confidences: Sequence[Mapping[str, Any]] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
+    draw: Draw | None = None
+
+    @property
+    def repeats(self) -> Literal["seed", "task", "draw"]:
+        """What runs of its settings differ in."""
+        if self.task is not None:
+            return "task"
+        return "seed" if self.draw is None else "draw"
+
+    @property
+    def number(self) -> int:
+        """Its draw, or its seed."""
+        return self.seed if self.draw is None else self.draw.number
 
     @property
     def confidence(self) -> Mapping[str, Any]:
@@ -73,6 +101,9 @@ class LoadedRun:
         If each seed draws its own stream, only the part that the draws share.
         """
         parameters = flatten(self.config.get("scenario"))
+        if self.draw is not None:
+            shared = {k: v for k, v in parameters.items() if k not in self.draw.names}
+            return {**shared, "draws": self.draw.group}
         if self.drawn_by_seed is not None:
             parameters.pop(self.drawn_by_seed, None)
             return parameters
@@ -84,7 +115,7 @@ class LoadedRun:
         """Everything else that determines the result, except the seed."""
         sections = ("strategy", "model", "training", "evaluation")
         settings = flatten({name: self.config.get(name) for name in sections})
-        if start := self.config.get("start_from"):
+        if self.draw is None and (start := self.config.get("start_from")):
             # the folder above the seed: seeds of one comparison start from runs of other seeds
             settings["start_from"] = str(Path(str(start)).parent)
         weights = settings.get("model.weights")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.console import Console, RenderableType
 
 from cl_suite.errors import UserError
 from cl_suite.report.comparison import compared
+from cl_suite.report.draws import draws_of
 from cl_suite.report.loaded_run import LoadedRun, load
 from cl_suite.report.one_run import one_run
 from cl_suite.report.streams import identity
@@ -61,13 +63,16 @@ def comparable(folders: Sequence[RunFolder]) -> tuple[list[LoadedRun], list[str]
     """
     runs: dict[str, list[LoadedRun]] = {}
     notes = []
+    draws = draws_of(folders)
     for folder in folders:
         if not folder.read_run_info().get("finished"):
             notes.append(f"left out: '{folder.path}' is unfinished")
             continue
         same = runs_of_tasks(folder) if is_of_tasks(folder) else [load(folder)]
+        if (draw := draws.get(folder.path)) is not None:
+            same = [dataclasses.replace(one, draw=draw) for one in same]
         run = same[0]
-        key = identity([run.scenario_name, run.scenario, run.strategy_name, run.method, run.seed])
+        key = identity([run.scenario_name, run.scenario, run.strategy_name, run.method, run.number])
         if key in runs:
             notes.append(f"left out: '{folder.path}' repeats '{runs[key][0].folder.path}'")
             continue

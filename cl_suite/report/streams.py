@@ -17,7 +17,7 @@ from cl_suite.metrics.headline import Headline, headline
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
 from cl_suite.report.loaded_run import LoadedRun
 
-Repeat = tuple[int, int | None]  # seed, and task of a run over many
+Repeat = tuple[int, int | None]  # seed or draw, and task of a run over many
 Columns = Mapping[str, Callable[[Headline], float]]
 COMPARED: Columns = {
     "average": lambda figures: figures.average,
@@ -41,7 +41,7 @@ class Method:
 
     Attributes:
         label: its name in tables; equal strategies with other settings are numbered.
-        runs: one a seed, or a task.
+        runs: one a seed, a task or a draw.
     """
 
     label: str
@@ -59,9 +59,9 @@ class Method:
 
     @cached_property
     def headlines(self) -> dict[Repeat, Headline]:
-        """The headline figures of each run, in order of seeds and tasks."""
-        in_order = sorted(self.runs, key=lambda run: (run.seed, run.task or 0))
-        return {(run.seed, run.task): headline(run.hits) for run in in_order}
+        """The headline figures of each run, in order of seeds, draws and tasks."""
+        in_order = sorted(self.runs, key=lambda run: (run.number, run.task or 0))
+        return {(run.number, run.task): headline(run.hits) for run in in_order}
 
     def interval(self, get: Callable[[Headline], float]) -> MeanInterval:
         """Return the mean of a figure over its runs; NaN if a run does not define it."""
@@ -73,7 +73,7 @@ class Difference:
     """A method minus the best one, paired.
 
     Attributes:
-        pairs: seeds or tasks that both have.
+        pairs: seeds, tasks or draws that both have.
         figures: mean of the differences by column; None without a pair.
     """
 
@@ -122,7 +122,7 @@ class StreamRuns:
         return max(self.methods, key=lambda method: method.interval(COMPARED["average"]).mean)
 
     def differences(self, columns: Columns) -> list[Difference]:
-        """Return the difference of each other method to the best one, paired by seed or task."""
+        """Return each other method's difference to the best one, paired by seed, task or draw."""
         best = self.best.headlines
         found = []
         for method in self.methods:
@@ -178,8 +178,7 @@ def streams_of(runs: Sequence[LoadedRun]) -> list[StreamRuns]:
 
 def repeats(runs: Iterable[LoadedRun]) -> str:
     """Return what figures of these runs are means over."""
-    words = {"seeds" if run.task is None else "tasks" for run in runs}
-    return " or ".join(sorted(words))
+    return " or ".join(sorted({f"{run.repeats}s" for run in runs}))
 
 
 def identity(value: object) -> str:

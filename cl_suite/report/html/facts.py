@@ -22,7 +22,7 @@ def facts_of(stream: StreamRuns) -> Facts:
     """Return what was run on a stream: names and values, as text; what is not known is left out."""
     runs = one_a_folder(run for method in stream.methods for run in method.runs)
     repeats = [
-        (run.task if run.task is not None else run.seed) for m in stream.methods for run in m.runs
+        (run.task if run.task is not None else run.number) for m in stream.methods for run in m.runs
     ]
     scenario = flatten(stream.first.config.get("scenario"))
     drawn = stream.first.drawn_by_seed

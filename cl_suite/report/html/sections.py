@@ -122,7 +122,9 @@ def _method(
     stream: StreamRuns, method: Method, place: int, settings: Mapping[str, object]
 ) -> MethodPart:
     troubles = dict.fromkeys(
-        f"{_repeat(run.seed, run.task)}: {run.trouble}" for run in method.runs if run.trouble
+        f"{run.repeats} {run.number if run.task is None else run.task}: {run.trouble}"
+        for run in method.runs
+        if run.trouble
     )
     return MethodPart(
         place=place,
@@ -138,17 +140,14 @@ def _method(
 
 def _runs_table(method: Method) -> Table:
     rows = []
-    for (seed, task), figures in list(method.headlines.items())[:MOST_RUNS]:
-        number = seed if task is None else task
+    word = method.runs[0].repeats
+    for (first, task), figures in list(method.headlines.items())[:MOST_RUNS]:
+        number = first if task is None else task
         cells = [_fraction(get(figures)) for get in COMPARED.values()]
-        rows.append([Cell(_repeat(seed, task), number), *cells])
+        rows.append([Cell(f"{word} {number}", number), *cells])
     left_out = len(method.headlines) - len(rows)
     caption = "Its runs, per cent and points" + (f"; {left_out} more are left out" * (left_out > 0))
     return Table("runs", caption, ("run", *COMPARED), rows)
-
-
-def _repeat(seed: int, task: int | None) -> str:
-    return f"seed {seed}" if task is None else f"task {task}"
 
 
 def _fraction(value: float) -> Cell:

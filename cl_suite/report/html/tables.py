@@ -102,7 +102,7 @@ def differences_table(stream: StreamRuns, sign: str) -> Table:
             for name, interval in found.figures.items()
         ]
         rows.append([Cell(found.label), _count(found.pairs), *cells])
-    by = "task" if stream.best.runs[0].task is not None else "seed"
+    by = stream.best.runs[0].repeats
     label = stream.best.label
     caption = f"Difference to {label} (highest average accuracy), points, paired by {by}"
     return Table("differences", caption, ("method", "pairs", *ALL), rows)
