@@ -19,7 +19,8 @@ from cl_suite.runs.base_classes import SUFFIX, BaseClassesOnly, Cut
 from cl_suite.runs.config import RunConfig, RunOptions, resolve
 from cl_suite.runs.folder_run import FolderRun
 from cl_suite.runs.listener import Listener, WatchedRun
-from cl_suite.runs.run import Run, run
+from cl_suite.runs.run import run
+from cl_suite.runs.stream_run import Run
 from cl_suite.runs.sweep.tuning.epoch_figure import ClassMeanFigure
 from cl_suite.runs.sweep.tuning.figures_file import FiguresFile, Step, step_of
 

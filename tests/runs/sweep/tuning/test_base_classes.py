@@ -15,7 +15,7 @@ from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
 from cl_suite.runs.base_classes import BaseClassesOnly, Cut, cut_base, in_words
 from cl_suite.runs.config import RunConfig, RunOptions, resolve
-from cl_suite.runs.run import Run
+from cl_suite.runs.stream_run import Run
 from cl_suite.runs.sweep.tuning.candidate_run import on_base_classes, run_candidate
 from cl_suite.runs.sweep.tuning.figures_file import read_steps
 
