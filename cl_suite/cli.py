@@ -35,6 +35,8 @@ options:
   --device NAME        cpu, cuda, cuda:1 or auto (default: auto)
   --config FILE        settings from a YAML file, such as a run folder's config.yaml
   --print_config       print the resolved settings and exit
+  --logging.loggers LIST
+                       tensorboard (default), csv, wandb, mlflow; [] for none
   --strategy.X, --scenario.X, --training.X, --model.X, --evaluation.X
                        parameters; `cl-suite run SCENARIO STRATEGY --help` lists them
 """
@@ -225,7 +227,8 @@ def _run(arguments: list[str]) -> int:
 
     print_runs(folders, console)
     root = options.out / scenario_name / strategy_name
-    console.print(f"\nruns:      {root}\n{dashboard_lines(options.out)}", soft_wrap=True)
+    seen = dashboard_lines(options.out) if "tensorboard" in configs[0].logging.loggers else ""
+    console.print(f"\nruns:      {root}\n{seen}".rstrip(), soft_wrap=True)
     return 0
 
 
@@ -248,7 +251,8 @@ def _run_one(config: Any, options: Any, console: Any) -> Path:
     check_pair(config)
     from cl_suite.runs.run import run
 
-    return run(config, options, registry.make_listeners()).path
+    watching = registry.make_listeners(config.logging.loggers, config.logging.options)
+    return run(config, options, watching).path
 
 
 def _list(kind: str | None) -> int:

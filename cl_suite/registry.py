@@ -38,9 +38,16 @@ SECTIONS = (
 RUN_SECTIONS = ("scenario", "strategy", "model", "training", "evaluation")  # of a run's settings
 LISTENER_GROUP = "cl_suite.listeners"
 LISTENERS = {  # of every run; third parties add theirs by entry points
-    "tensorboard": "cl_suite.logging.run_dashboard.RunDashboard",
     "console": "cl_suite.logging.progress.ConsoleProgress",
 }
+LOGGER_GROUP = "cl_suite.loggers"
+LOGGERS = {  # listeners that a run's settings name; third parties add theirs by entry points
+    "tensorboard": "cl_suite.logging.run_dashboard.RunDashboard",
+    "csv": "cl_suite.logging.csv_files.CsvFiles",
+    "wandb": "cl_suite.logging.wandb_run.WandbRun",
+    "mlflow": "cl_suite.logging.mlflow_run.MlflowRun",
+}
+USUAL_LOGGERS = ("tensorboard",)
 
 
 @dataclass(frozen=True)
@@ -110,16 +117,49 @@ def get(kind: Kind, name: str) -> Entry:
     return entry
 
 
-def make_listeners() -> list[Any]:
-    """Return a new listener of each registered kind: the suite's own and third parties'.
+def make_listeners(
+    loggers: Sequence[str] = USUAL_LOGGERS,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Any]:
+    """Return new listeners: these loggers, the console, and those of third parties.
+
+    Args:
+        loggers: names of loggers.
+        options: arguments of a logger, by its name.
 
     Raises:
-        UserError: if one cannot be imported.
+        UserError: if one is unknown, cannot be imported, or lacks a package.
     """
-    paths = dict(LISTENERS)
-    for point in sorted(metadata.entry_points(group=LISTENER_GROUP), key=lambda p: p.name):
-        paths[point.name] = point.value.replace(":", ".")
-    return [_import("listener", name, path)() for name, path in paths.items()]
+    made = [logger_class(name)(**(options or {}).get(name, {})) for name in loggers]
+    paths = LISTENERS | _points(LISTENER_GROUP)
+    return made + [_import("listener", name, path)() for name, path in paths.items()]
+
+
+def logger_paths() -> dict[str, str]:
+    """Return the class path of every logger by name, built-in ones first.
+
+    Raises:
+        UserError: if a third party's has the name of a built-in one.
+    """
+    found = _points(LOGGER_GROUP)
+    if clash := LOGGERS.keys() & found.keys():
+        raise UserError(
+            f"logger '{min(clash)}' of another package has the name of a built-in one; uninstall "
+            "the package or ask its authors for another name"
+        )
+    return LOGGERS | found
+
+
+def logger_class(name: str) -> type:
+    """Import and return a logger's class.
+
+    Raises:
+        UserError: if it is unknown or cannot be imported.
+    """
+    known = logger_paths()
+    if name not in known:
+        raise UserError(f"logger '{name}' is unknown{suggestion(name, known)}")
+    return _import("logger", name, known[name])
 
 
 def lazy_classes(
@@ -193,6 +233,12 @@ def _check_sections(settings: Any, known: Sequence[str], whose: str) -> None:
             )
         if values is not None and not isinstance(values, Mapping):
             raise UserError(f"{whose}: '{section}' must be a mapping of settings, got {values!r}")
+
+
+def _points(group: str) -> dict[str, str]:
+    """Return the class paths that third parties register in a group, in order of their names."""
+    points = sorted(metadata.entry_points(group=group), key=lambda point: point.name)
+    return {point.name: point.value.replace(":", ".") for point in points}
 
 
 def _package(point: metadata.EntryPoint) -> str:

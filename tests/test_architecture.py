@@ -102,7 +102,17 @@ ARROWS: dict[str, list[str]] = {
         "avalanche",
         "storage",
     ],
-    "logging": ["data", "engine", "metrics", "models", "runs", "storage"],
+    "logging": [
+        "data",
+        "engine",
+        "errors",
+        "metrics",
+        "models",
+        "parameters",
+        "registry",
+        "runs",
+        "storage",
+    ],
     "report": [
         "distributed",
         "engine",

@@ -21,13 +21,17 @@ class EventFile:
     Args:
         folder: an existing folder.
 
+    Attributes:
+        path: the file; of two, the newer one has the later name.
+
     Raises:
         OSError: if the file cannot be written; so does every method.
     """
 
     def __init__(self, folder: Path) -> None:
         name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}.{os.getpid()}"
-        self.file = (folder / name).open("xb")
+        self.path = folder / name
+        self.file = self.path.open("xb")
         self.records = RecordWriter(self.file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 

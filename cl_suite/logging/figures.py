@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 DOTS_PER_INCH = 100
 PLOT_PIXELS = 720  # a picture's matrix is at least this wide, so the text around it fits
-MOST_NAMES = 36  # more class names than this do not fit next to the matrix
+MOST_NAMES = 100  # more class names than this do not fit next to the matrix
+BAR_PIXELS = 19  # width of the colour bar, and of the gap before it
+NAME_PIXELS = 13  # height of the smallest name that can be read
 MOST_SESSIONS = 360  # more do not have two pixels each
 MOST_BOUNDARIES = 120  # more lines would hide what is between them
 MOST_VALUES = 16  # more sessions than this leave no room for a number in each cell
@@ -73,9 +75,9 @@ def confusion_figure(
     """
     num_classes = len(confusion)  # or blocks of classes, if there are many
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    named = num_classes <= MOST_NAMES
+    named = num_classes == len(class_names) <= MOST_NAMES
     # a whole number of pixels for each class: otherwise some rows are drawn wider than others
-    pixels = num_classes * max(2, -(-PLOT_PIXELS // num_classes))
+    pixels = num_classes * max(NAME_PIXELS if named else 2, -(-PLOT_PIXELS // num_classes))
     margin = 175 if named else 80
     figure, axes = _square_axes(pixels, left=margin, bottom=margin)
     image = axes.imshow(
@@ -86,7 +88,10 @@ def confusion_figure(
         _name_ticks(axes, class_names)
     else:
         _number_sessions(axes, session_sizes)
-    axes.set_title(f"confusion after session {len(session_sizes) - 1}, {len(class_names)} classes")
+    in_a_row = -(-len(class_names) // num_classes)
+    shared = f", {in_a_row} a row" if in_a_row > 1 else ""
+    title = f"confusion after session {len(session_sizes) - 1}, {len(class_names)} classes{shared}"
+    axes.set_title(title)
     ticks = (0, 1, 5, 10, 25, 50, 75, 100)
     _colour_bar(figure, axes, image, "share of the class's images, per cent", ticks)
     return figure
@@ -116,7 +121,8 @@ def _colour_bar(
     figure: Figure, axes: Axes, image: AxesImage, label: str, ticks: Sequence[int]
 ) -> None:
     box = axes.get_position()
-    bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.02, box.height))
+    width = BAR_PIXELS / (DOTS_PER_INCH * figure.get_figwidth())
+    bar = figure.add_axes((box.x1 + width, box.y0, width, box.height))
     figure.colorbar(image, cax=bar, ticks=list(ticks), format="%g", label=label)
 
 
@@ -131,8 +137,9 @@ def _draw_boundaries(axes: Axes, session_sizes: Sequence[float]) -> None:
 def _name_ticks(axes: Axes, class_names: Sequence[str]) -> None:
     # a class may be called "$100 bill": that is not a formula
     names = [_shortened(name) for name in class_names]
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
-    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    size = 8 if len(names) <= 40 else 7
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=size, parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
 

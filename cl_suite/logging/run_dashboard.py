@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import time
 from typing import Any
-
-import yaml
 
 from cl_suite.data.stream import StreamInfo
 from cl_suite.engine.base_watch import BaseTraining
 from cl_suite.engine.session import EpochRecord
+from cl_suite.errors import UserError
+from cl_suite.logging.run_card import run_card, session_table
+from cl_suite.logging.seed_means import show_seeds
 from cl_suite.logging.task_curves import TaskCurves
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.accuracy_matrix import FloatArray, IntArray
@@ -21,9 +22,9 @@ from cl_suite.metrics.figures import (
     last_accuracy,
 )
 from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.runs.changed import changed_settings
 from cl_suite.runs.config import RunConfig
 from cl_suite.runs.confusion_file import is_pictured, stored_confusion
-from cl_suite.runs.flat import flatten
 from cl_suite.runs.listener import Listener, WatchedRun, WatchedTasks
 from cl_suite.runs.task_records import TaskRecord
 
@@ -36,19 +37,22 @@ class RunDashboard(Listener):
     run: WatchedRun
     dashboard: Dashboard
     curves: TaskCurves  # of a run over tasks
+    is_open = is_finished = False
 
     def starts(self, run: WatchedRun) -> None:
         self.run = run
         self.dashboard = Dashboard.fresh(run.folder.path)
         self.last_picture = time.monotonic()
+        self.dashboard.card("about", run_card(run.config, run.info))
+        self.is_open = True
         # after a resume, the earlier epochs and sessions are shown again
         for step, record in enumerate(run.epochs):
-            self._show_epoch(step, record)
+            self.dashboard.epoch(step, record)
         for session in range(len(run.log.records)):
             self.session_ends(session)
 
     def epoch(self, record: EpochRecord) -> None:
-        self._show_epoch(len(self.run.epochs) - 1, record)
+        self.dashboard.epoch(len(self.run.epochs) - 1, record)
 
     def base_trained(self, found: BaseTraining, trouble: str) -> None:
         text = trouble or "the base session's training did no harm"
@@ -91,6 +95,23 @@ class RunDashboard(Listener):
         log = self.run.log
         figures = _final_figures(log.matrix(len(log.records) - 1), log.num_images)
         self.dashboard.finish(_hyperparameters(self.run.config), figures)
+        self._close()
+        self.is_finished = True
+
+    def stops(self) -> None:
+        if self.is_open:
+            # of a run that was stopped; its own error is what the user must read
+            with contextlib.suppress(UserError):
+                self._close()
+        if self.is_finished:
+            # only now the run's folder says that it is finished
+            self.is_finished = False
+            show_seeds(self.run.folder, self.run.config)
+
+    def _close(self) -> None:
+        self.is_open = False
+        if records := self.run.log.records:
+            self.dashboard.card("sessions", session_table(records))
         self.dashboard.close()
 
     def tasks_start(self, run: WatchedTasks) -> None:
@@ -103,15 +124,6 @@ class RunDashboard(Listener):
         dashboard = self.curves.dashboard
         dashboard.finish(_hyperparameters(self.curves.run.config), self.curves.figures())
         dashboard.close()
-
-    def _show_epoch(self, step: int, record: EpochRecord) -> None:
-        self.dashboard.epoch(
-            step=step,
-            session=record.session,
-            loss=math.nan if record.loss is None else record.loss,
-            learning_rate=record.learning_rate,
-            images_per_second=record.num_samples / record.seconds if record.seconds else 0.0,
-        )
 
 
 def _arrivals(info: StreamInfo, until: int | None = None) -> list[list[int]]:
@@ -126,10 +138,14 @@ def _arrivals(info: StreamInfo, until: int | None = None) -> list[list[int]]:
 
 
 def _hyperparameters(config: RunConfig) -> dict[str, Any]:
-    flat = flatten(yaml.safe_load(config.text))
+    """Return the names, the seed, and the settings that are not the pair's defaults."""
     plain = (bool, int, float, str)
-    kept = {k: v if isinstance(v, plain) else str(v) for k, v in flat.items() if v is not None}
-    return {**kept, "seed": config.seed}
+    named = {"scenario_name": config.scenario_name, "strategy_name": config.strategy_name}
+    changed = {
+        key: value if isinstance(value, plain) else str(value)
+        for key, value in changed_settings(config).items()
+    }
+    return {**named, "seed": config.seed, **changed}
 
 
 def _final_figures(matrix: FloatArray, num_images: IntArray) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from cl_suite.logging.run_card import run_card
+from cl_suite.logging.tags import task_figures
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.intervals import mean_interval
 from cl_suite.runs.listener import WatchedTasks
@@ -17,20 +19,19 @@ class TaskCurves:
         self.run = run
         self.last: list[float] = []
         self.dashboard = Dashboard.fresh(run.folder.path)
+        self.dashboard.card("about", run_card(run.config, run.info, len(run.tasks)))
         # after a resume, the earlier tasks are shown again
         for record in run.records:
             self.task_ends(record)
 
     def task_ends(self, record: TaskRecord) -> None:
         """Draw a task's last accuracy, and the mean so far with half its interval."""
-        found = record.figures
-        self.last.append(found.last)
+        self.last.append(record.figures.last)
         mean = mean_interval(self.last)
         self.dashboard.task(
             len(self.last) - 1,
             {
-                "task/last": found.last,
-                "task/average": found.average,
+                **task_figures(record),
                 "task/mean_last": mean.mean,
                 "task/half_interval": mean.half_width,
             },

@@ -1,4 +1,4 @@
-"""The TensorBoard dashboard of one run: curves, matrices, prototypes and hyper-parameters."""
+"""The TensorBoard dashboard of one run: curves, matrices, prototypes, settings and a text card."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.tensorboard import summary
 
+from cl_suite.engine.session import EpochRecord
 from cl_suite.logging.event_file import EventFile
 from cl_suite.logging.figures import accuracy_matrix_figure, confusion_figure, to_image
+from cl_suite.logging.tags import Figures, epoch_figures, probe_figures, session_figures
 from cl_suite.runs.folder import SessionRecord
 from cl_suite.storage.files import atomic_write, write_error
 
+HEADLINES = {"average accuracy": "Average accuracy", "last accuracy": "Last accuracy"}
 PROJECTOR_FOLDER = "projector"
 PROJECTOR_CONFIG = "projector_config.pbtxt"  # TensorBoard looks for this name
 PROJECTOR_TEXT = f"""embeddings {{
@@ -25,20 +28,6 @@ PROJECTOR_TEXT = f"""embeddings {{
   metadata_path: "{PROJECTOR_FOLDER}/classes.tsv"
 }}
 """
-LAYOUT = {
-    "Accuracy": {
-        "accuracy": [
-            "Multiline",
-            ["accuracy/all", "accuracy/base", "accuracy/new", "accuracy/harmonic"],
-        ]
-    },
-    "Forgetting": {"forgetting": ["Multiline", ["forgetting"]]},
-    "Training": {
-        "loss": ["Multiline", ["training/loss"]],
-        "learning rate": ["Multiline", ["training/learning_rate"]],
-        "images a second": ["Multiline", ["training/images_per_second"]],
-    },
-}
 
 
 class Dashboard:
@@ -58,7 +47,6 @@ class Dashboard:
         self.folder = folder
         with self._writing():
             self.events = EventFile(folder)
-            self.events.add(summary.custom_scalars(LAYOUT))  # type: ignore[no-untyped-call]  # torch's
 
     @classmethod
     def fresh(cls, folder: Path) -> Dashboard:
@@ -69,34 +57,19 @@ class Dashboard:
         shutil.rmtree(folder / PROJECTOR_FOLDER, ignore_errors=True)
         return cls(folder)
 
-    def epoch(
-        self,
-        *,
-        step: int,
-        session: int,
-        loss: float,
-        learning_rate: float,
-        images_per_second: float,
-    ) -> None:
+    def card(self, name: str, text: str) -> None:
+        """Show a text, in Markdown, under `run/` on the Text tab."""
+        with self._writing():
+            self.events.add(summary.text(f"run/{name}", text), 0)  # type: ignore[no-untyped-call]  # torch's
+
+    def epoch(self, step: int, record: EpochRecord) -> None:
         """Show one epoch of training.
 
         Args:
             step: epochs done before it, over all sessions.
-            session: current session.
-            loss: mean over the epoch; NaN if a strategy has none.
-            learning_rate: learning rate at the end of the epoch.
-            images_per_second: training rate.
         """
         with self._writing():
-            self._scalars(
-                step,
-                {
-                    "training/loss": loss,
-                    "training/learning_rate": learning_rate,
-                    "training/images_per_second": images_per_second,
-                    "training/session": session,
-                },
-            )
+            self._scalars(step, epoch_figures(record))
 
     def base_training(self, before: float | None, after: float | None, text: str) -> None:
         """Show what the base session's training did to the features.
@@ -113,17 +86,7 @@ class Dashboard:
     def session(self, record: SessionRecord) -> None:
         """Show a session's figures."""
         with self._writing():
-            self._scalars(
-                record.session,
-                {
-                    "accuracy/all": record.accuracy,
-                    "accuracy/base": record.base,
-                    "accuracy/new": record.new,
-                    "accuracy/harmonic": record.harmonic,
-                    "accuracy/gacc": record.gacc,
-                    "forgetting": record.forgetting,
-                },
-            )
+            self._scalars(record.session, session_figures(record))
 
     def matrices(
         self,
@@ -152,7 +115,7 @@ class Dashboard:
                 picture = to_image(confusion_figure(confusion, class_names, sizes))
                 self._picture("matrix/confusion", picture, session)
 
-    def task(self, step: int, figures: Mapping[str, float]) -> None:
+    def task(self, step: int, figures: Figures) -> None:
         """Show a few-shot task's figures.
 
         Args:
@@ -165,13 +128,30 @@ class Dashboard:
     def probe(self, name: str, record: SessionRecord) -> None:
         """Show a session's accuracy under a probe, and how much the features forgot."""
         with self._writing():
-            self._scalars(
-                record.session,
-                {
-                    f"probe/{name}": record.accuracy,
-                    f"probe/{name}_forgetting": record.forgetting,
-                },
-            )
+            self._scalars(record.session, probe_figures(name, record))
+
+    def margins(self, category: str, curves: Mapping[str, NDArray[np.float64]]) -> None:
+        """Show curves as means with bands on the Custom Scalars tab, a chart each.
+
+        Args:
+            curves: by name, `(num_seeds, num_steps)`; a step is left out if a seed has NaN there.
+        """
+        charts = {
+            name: ["Margin", [f"seeds/{name}{end}" for end in ("", "_lowest", "_highest")]]
+            for name in curves
+        }
+        with self._writing():
+            self.events.add(summary.custom_scalars({category: charts}))  # type: ignore[no-untyped-call]  # torch's
+            for name, values in curves.items():
+                tags = charts[name][1]
+                for step, column in enumerate(values.T):
+                    ends = (column.mean(), column.min(), column.max())
+                    self._scalars(step, dict(zip(tags, map(float, ends), strict=True)))
+
+    def picture(self, name: str, pixels: NDArray[np.uint8], step: int = 0) -> None:
+        """Show a picture, `(height, width, 3)`."""
+        with self._writing():
+            self._picture(name, pixels, step)
 
     def prototypes(
         self, matrix: NDArray[np.floating], labels: Sequence[str], sessions: Sequence[int]
@@ -205,15 +185,21 @@ class Dashboard:
         hyperparameters: Mapping[str, bool | int | float | str],
         figures: Mapping[str, float],
     ) -> None:
-        """Show the run in the table of hyper-parameters, with its final figures."""
-        values = {name: _table_value(value) for name, value in hyperparameters.items()}
+        """Show the run in the table of hyper-parameters, with its final figures.
+
+        TensorBoard puts settings before figures and opens with the first five of each. So the
+        first figures of `HEADLINES` are columns of settings too: they stand in front, because
+        capitals come first. What differs between runs follows.
+        """
+        first = {title: figures[name] for name, title in HEADLINES.items() if name in figures}
+        values = {name: _table_value(value) for name, value in {**first, **hyperparameters}.items()}
         # the first of the three summaries, a list of columns, is left out: TensorBoard would read
         # it from one run only and hide the columns that only other strategies' runs have
         _, start, end = summary.hparams(values, {})  # type: ignore[no-untyped-call]  # torch's
         with self._writing():
             self.events.add(start)
             self.events.add(end)
-            self._scalars(0, {f"final/{name}": value for name, value in figures.items()})
+            self._scalars(0, {f"outcome/{name}": value for name, value in figures.items()})
 
     def close(self) -> None:
         """Write what is pending and close the file."""
@@ -222,7 +208,7 @@ class Dashboard:
         except OSError as error:
             raise write_error(self.folder, error) from error
 
-    def _scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+    def _scalars(self, step: int, values: Figures) -> None:
         for name, value in values.items():
             if value is not None and math.isfinite(value):
                 self.events.add(summary.scalar(name, value), step)  # type: ignore[no-untyped-call]  # torch's

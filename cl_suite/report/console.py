@@ -17,10 +17,15 @@ def plain_console() -> Console:
 
 
 def dashboard_lines(out: Path) -> str:
-    """Return how to see the dashboard; a session is one point, so smoothing is off."""
+    """Return how to see the dashboard; a session is one point, so smoothing is off.
+
+    The second address gives the seeds of a strategy one colour.
+    """
     return (
         f"dashboard: tensorboard --logdir {shlex.quote(str(out))}\n"
-        "           then open http://localhost:6006/?smoothing=0#timeseries"
+        "           then open http://localhost:6006/?smoothing=0#timeseries\n"
+        "           a colour each strategy: "
+        "http://localhost:6006/?smoothing=0&runColorGroup=regex:(.*)/seed#timeseries"
     )
 
 

@@ -11,11 +11,12 @@ from cl_suite.errors import UserError, nearest, os_refusal, suggestion
 from cl_suite.registry import RUN_SECTIONS
 from cl_suite.runs.reading import from_yaml, parse_mapping
 
-SECTIONS = RUN_SECTIONS
+SECTIONS = (*RUN_SECTIONS, "logging")
 SETTINGS = {  # the sections that are the same for every pair, by the class that holds them
     "model": "cl_suite.models.settings.ModelConfig",
     "training": "cl_suite.engine.training.TrainingConfig",
     "evaluation": "cl_suite.engine.evaluation_config.EvaluationConfig",
+    "logging": "cl_suite.runs.logging_config.LoggingConfig",
 }
 OPTIONS: dict[str, dict[str, Any]] = {  # those without a section, as a parser takes them
     "config": {"action": "config", "help": "YAML file of settings"},

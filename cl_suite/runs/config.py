@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -26,6 +26,7 @@ from cl_suite.models.settings import ModelConfig
 from cl_suite.parameters import annotations_of, check_given, check_ranges
 from cl_suite.runs.arguments import OPTIONS, SECTIONS, refuse_unknown, with_all_seeds
 from cl_suite.runs.help_text import help_text
+from cl_suite.runs.logging_config import LoggingConfig
 from cl_suite.runs.parse_errors import clear_errors
 from cl_suite.runs.single_items import with_lists
 
@@ -45,6 +46,7 @@ class RunConfig:
     Attributes:
         text: the whole configuration as YAML; passed to `--config`, it repeats the run.
         scenario, strategy: instances that hold their parameters and have done nothing yet.
+        logging: who watches the run; changes no result.
     """
 
     scenario_name: str
@@ -58,6 +60,7 @@ class RunConfig:
     training: TrainingConfig
     evaluation: EvaluationConfig
     text: str
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def build_parser(scenario: registry.Entry, strategy: registry.Entry) -> Argument
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(TrainingConfig, "training")
     parser.add_class_arguments(EvaluationConfig, "evaluation")
+    parser.add_class_arguments(LoggingConfig, "logging")
     for key, value, origin in _defaults(scenario, strategy):
         try:
             parser.set_defaults({key: value})
@@ -211,7 +215,7 @@ def _one(
         # a class of another library has no annotations of ours; its YAML file states ranges
         check_ranges(entry.load(), given, entry.settings.get("bounds", {}), f"--{kind}.")
     whole = resolved.clone()
-    _make_places_absolute(resolved)
+    make_places_absolute(resolved)
     for key in ("config", "out", "resume", "overwrite", "on_collapse"):
         resolved.pop(key, None)
     with clear_errors():
@@ -230,6 +234,7 @@ def _one(
         training=made.training,
         evaluation=made.evaluation,
         text=text,
+        logging=made.logging,
     )
 
 
@@ -241,6 +246,7 @@ def _annotations(scenario: registry.Entry, strategy: registry.Entry) -> dict[str
         "model": ModelConfig,
         "training": TrainingConfig,
         "evaluation": EvaluationConfig,
+        "logging": LoggingConfig,
     }
     return {
         f"{section}.{name}": annotation
@@ -249,7 +255,7 @@ def _annotations(scenario: registry.Entry, strategy: registry.Entry) -> dict[str
     }
 
 
-def _make_places_absolute(resolved: Namespace) -> None:
+def make_places_absolute(resolved: Namespace) -> None:
     """Write relative paths in full, so a run's settings repeat it from any folder."""
     for key, value in list(resolved.items(branches=False)):
         if is_place(key, value) and not os.path.isabs(value) and os.path.exists(value):

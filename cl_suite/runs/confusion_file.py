@@ -11,7 +11,7 @@ from cl_suite.engine.evaluation import Predictions
 from cl_suite.runs.folder import RunFolder
 from cl_suite.storage import checkpoint
 
-MOST_DRAWN = 400  # rows of a picture; more classes share rows
+MOST_DRAWN = 200  # rows of a picture; more classes share rows
 MOST_PICTURES = 32  # of a run; TensorBoard itself shows ten of them
 
 

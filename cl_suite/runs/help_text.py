@@ -13,6 +13,7 @@ from cl_suite.engine.ground import ground_in_words, ground_of
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.models.settings import ModelConfig
 from cl_suite.parameters import annotations_of
+from cl_suite.runs.logging_config import LoggingConfig
 from cl_suite.runs.single_items import item_of
 
 WIDTH = 100
@@ -62,6 +63,7 @@ def help_text(parser: Any, scenario: registry.Entry, strategy: registry.Entry) -
         "training": ("training", TrainingConfig),
         "model": ("the model", ModelConfig),
         "evaluation": ("evaluation", EvaluationConfig),
+        "logging": ("logging", LoggingConfig),
     }
     for section, (title, cls) in sections.items():
         own = [action for dest, action in actions.items() if dest.startswith(f"{section}.")]

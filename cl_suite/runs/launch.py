@@ -39,7 +39,8 @@ def run(
         resume: continue a run that was stopped.
         overwrite: delete the run folder's files.
         on_collapse: if training diverges, or makes a network worse: say so and go on, stop, or off.
-        listeners: listeners of the run; None for console and dashboard, `()` for none.
+        listeners: listeners of the run; None for the console and the loggers that the settings
+            name, which is the dashboard unless `logging.loggers` says otherwise; `()` for none.
         settings: settings by dotted name, `**{"training.base_epochs": 3}`.
 
     Raises:
@@ -58,5 +59,6 @@ def run(
     arguments += ["--resume"] * resume + ["--overwrite"] * overwrite
     pair = registry.get("scenario", scenario), registry.get("strategy", strategy)
     (config,), options = resolve(*pair, arguments)
-    watching = registry.make_listeners() if listeners is None else listeners
-    return run_one(config, options, watching).path
+    if listeners is None:
+        listeners = registry.make_listeners(config.logging.loggers, config.logging.options)
+    return run_one(config, options, listeners).path

@@ -15,7 +15,7 @@ from cl_suite.runs.config import RunConfig, is_place, resolve_again
 from cl_suite.runs.flat import flatten
 from cl_suite.runs.reading import from_yaml, parse_mapping
 
-CHANGES_NO_RESULT = {"training.num_workers"}
+CHANGES_NO_RESULT = {"training.num_workers"}  # and who watches: the section `logging`
 _ABSENT = object()
 
 
@@ -38,6 +38,11 @@ class Difference:
         return f"{self.key}: {_shown(self.there)} there, {_shown(self.here)} here"
 
 
+def changes_results(key: str) -> bool:
+    """Return whether a setting, by its dotted name, can change a run's figures."""
+    return key not in CHANGES_NO_RESULT and key.partition(".")[0] != "logging"
+
+
 def differences(text: str, config: RunConfig) -> list[Difference]:
     """Return the settings that differ from those of another run's `config.yaml`, in order.
 
@@ -57,7 +62,7 @@ def differences(text: str, config: RunConfig) -> list[Difference]:
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[Difference]:
-    keys = [key for key in {**here, **there} if key not in CHANGES_NO_RESULT]
+    keys = [key for key in {**here, **there} if changes_results(key)]
     pairs = [Difference(key, there.get(key, _ABSENT), here.get(key, _ABSENT)) for key in keys]
     return [d for d in pairs if not _same(d.there, d.here) and not _same_place(d)]
 

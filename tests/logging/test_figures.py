@@ -109,3 +109,18 @@ def test_a_thinned_accuracy_matrix_keeps_the_last_session_and_true_numbers() -> 
 def test_boundaries_of_very_many_sessions_are_not_drawn() -> None:
     figure = confusion_figure(np.eye(300, dtype=np.int64), [""] * 300, 300 * [1])
     assert not figure.axes[0].lines
+
+
+def test_a_hundred_classes_have_their_names_and_a_shared_row_has_none() -> None:
+    named = confusion_figure(np.eye(100, dtype=np.int64), [f"c{i}" for i in range(100)], [100])
+    assert [label.get_text() for label in named.axes[0].get_yticklabels()][-1] == "c99"
+    # two classes a row
+    shared = confusion_figure(np.eye(60, dtype=np.int64), [f"c{i}" for i in range(120)], [60])
+    assert [label.get_text() for label in shared.axes[0].get_yticklabels()] == ["0"]
+    assert shared.axes[0].get_title().endswith("120 classes, 2 a row")
+
+
+def test_the_colour_bars_label_is_inside_the_picture() -> None:
+    figure = confusion_figure(np.eye(100, dtype=np.int64), [f"c{i}" for i in range(100)], [100])
+    figure.draw_without_rendering()
+    assert figure.axes[1].get_tightbbox().x1 < figure.bbox.x1

@@ -43,6 +43,6 @@ def test_the_dashboard_has_a_point_for_each_task_and_no_picture(tmp_path: Path) 
     means = [sum(last[: i + 1]) / (i + 1) for i in range(4)]
     assert [event.value for event in events.Scalars("task/mean_last")] == pytest.approx(means)
     assert [event.step for event in events.Scalars("task/half_interval")] == [1, 2, 3]
-    assert events.Scalars("final/last accuracy")[0].value == pytest.approx(means[-1])
+    assert events.Scalars("outcome/last accuracy")[0].value == pytest.approx(means[-1])
     assert events.Tags()["images"] == []
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1

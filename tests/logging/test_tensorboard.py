@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from helpers.dashboards import write_dashboard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG, SESSION_START_INFO_TAG
+from tensorboard.plugins.hparams.metadata import (
+    SESSION_END_INFO_TAG,
+    SESSION_START_INFO_TAG,
+    parse_session_start_info_plugin_data,
+)
 
+from cl_suite.engine.session import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.logging.tensorboard import Dashboard
 
@@ -44,7 +49,7 @@ def test_undefined_figures_are_left_out(events: EventAccumulator) -> None:
     for tag in ("accuracy/new", "accuracy/harmonic", "forgetting"):
         assert [step for step, _ in series(events, tag)] == [1, 2]
     assert [step for step, _ in series(events, "training/loss")] == [0, 1]
-    assert "final/forgetting" not in events.Tags()["scalars"]
+    assert "outcome/forgetting" not in events.Tags()["scalars"]
 
 
 def test_training_figures_have_the_epoch_as_their_axis(events: EventAccumulator) -> None:
@@ -61,11 +66,28 @@ def test_hyperparameters_lie_in_the_runs_own_file(folder: Path, events: EventAcc
     assert SESSION_START_INFO_TAG in events.summary_metadata
     assert SESSION_END_INFO_TAG in events.summary_metadata
     assert len(list(folder.rglob("events.out.tfevents.*"))) == 1
-    assert series(events, "final/average accuracy") == [(0, 0.75)]
+    assert series(events, "outcome/average accuracy") == [(0, 0.75)]
 
 
-def test_the_charts_of_several_curves_are_laid_out(events: EventAccumulator) -> None:
-    assert "custom_scalars__config__" in events.Tags()["tensors"]
+def test_the_first_final_figures_stand_before_the_settings(events: EventAccumulator) -> None:
+    content = events.summary_metadata[SESSION_START_INFO_TAG].plugin_data.content
+    values = parse_session_start_info_plugin_data(content).hparams
+    # TensorBoard sorts by name; a figure that is not there has no column
+    assert sorted(values) == ["Average accuracy", "head", "normalise", "seed", "temperature"]
+    assert values["Average accuracy"].number_value == 0.75
+
+
+def test_no_chart_has_several_measures(events: EventAccumulator) -> None:
+    assert "custom_scalars__config__" not in events.Tags()["tensors"]
+
+
+def test_a_text_says_what_the_run_is_and_another_what_its_sessions_brought(
+    events: EventAccumulator,
+) -> None:
+    (about,) = events.Tensors("run/about/text_summary")
+    assert b"cl-suite run demo demo" in about.tensor_proto.string_val[0]
+    (sessions,) = events.Tensors("run/sessions/text_summary")
+    assert b"| 2 | 4 | 70.00 |" in sessions.tensor_proto.string_val[0]
 
 
 def test_prototypes_are_laid_out_for_the_projector(folder: Path) -> None:
@@ -120,4 +142,4 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(dashboard.events, "add", full)
     with pytest.raises(UserError, match="the disk is full while writing"):
-        dashboard.epoch(step=0, session=0, loss=1.0, learning_rate=0.1, images_per_second=1.0)
+        dashboard.epoch(0, EpochRecord(0, 0, 1.0, 0.1, num_samples=1, seconds=1.0))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.browsers import CHROMIUM, CHROMIUM_OPTIONS, PATIENCE
-from helpers.dashboards import write_dashboard
+from helpers.dashboards import write_dashboard, write_seeds
 
 from cl_suite.report.console import dashboard_lines
 
@@ -24,6 +24,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("runs")
     write_dashboard(root / "demo" / "teen" / "seed0", strategy_name="teen", temperature=16.0)
     write_dashboard(root / "demo" / "lwf" / "seed0", strategy_name="lwf", distillation=0.5)
+    write_seeds(root / "demo" / "lwf" / "seeds")
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(root)]
     command += ["--host", "127.0.0.1", "--port", "0", "--load_fast", "false"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -50,7 +51,8 @@ def page(address: str) -> Iterator[Any]:
         page.wait_for_function(
             """async () => {
                 const plugins = await (await fetch("data/plugins_listing")).json();
-                const wanted = ["scalars", "custom_scalars", "images", "projector", "hparams"];
+                const wanted =
+                    ["scalars", "custom_scalars", "images", "projector", "hparams", "text"];
                 return wanted.every(name => plugins[name].enabled);
             }""",
             polling=500,
@@ -77,18 +79,41 @@ def test_scalars_are_shown(page: Any, address: str) -> None:
 
 
 def test_the_address_that_is_printed_has_smoothing_off(page: Any, address: str) -> None:
+    for printed in re.findall(r"http://localhost:6006/(\S+)", dashboard_lines(Path("runs"))):
+        page.goto(f"{address}{printed}")
+        page.reload()
+        smoothing = page.locator(".scalars-smoothing input[type=number]")
+        smoothing.first.wait_for()
+        assert smoothing.first.input_value() == "0"
+
+
+def test_the_second_address_gives_the_seeds_of_a_strategy_one_colour(
+    page: Any, address: str
+) -> None:
     printed = dashboard_lines(Path("runs")).rpartition("localhost:6006/")[2]
     page.goto(f"{address}{printed}")
     page.reload()
-    smoothing = page.locator(".scalars-smoothing input[type=number]")
-    smoothing.first.wait_for()
-    assert smoothing.first.input_value() == "0"
+    dots = page.locator("runs-data-table .color-container button")
+    dots.nth(2).wait_for()
+    colours = [
+        dots.nth(number).evaluate("each => getComputedStyle(each).backgroundColor")
+        for number in range(3)
+    ]
+    # demo/lwf/seed0, demo/lwf/seeds, demo/teen/seed0
+    assert colours[0] == colours[1] != colours[2]
 
 
-def test_charts_of_several_curves_are_shown(page: Any, address: str) -> None:
+def test_the_mean_of_the_seeds_is_shown_with_a_band(page: Any, address: str) -> None:
     open_tab(page, address, "custom_scalars")
-    for title in ("Accuracy", "Forgetting", "Training", "loss", "learning rate"):
+    for title in ("Mean of the seeds", "all", "forgetting"):
         find(page, title)
+    page.locator("tf-custom-scalar-margin-chart-card path.area").first.wait_for(state="attached")
+
+
+def test_the_text_card_has_the_command_and_the_table(page: Any, address: str) -> None:
+    open_tab(page, address, "text")
+    find(page, "cl-suite run demo demo")
+    page.locator("table").get_by_text("70.00").first.wait_for()
 
 
 def test_pictures_are_shown(page: Any, address: str) -> None:
@@ -110,5 +135,5 @@ def test_prototypes_are_shown(page: Any, address: str) -> None:
 
 def test_hyperparameters_of_all_strategies_are_shown(page: Any, address: str) -> None:
     open_tab(page, address, "hparams")
-    for name in ("temperature", "distillation", "strategy_name", "final/average accuracy"):
+    for name in ("temperature", "distillation", "strategy_name", "Average accuracy"):
         find(page, name)
