@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from abc import abstractmethod
 from types import ModuleType
 from typing import Literal
 
@@ -13,6 +12,9 @@ from cl_suite.errors import UserError
 from cl_suite.logging.tags import (
     Figures,
     epoch_figures,
+    final_figures,
+    final_task_figures,
+    outcome,
     probe_figures,
     session_figures,
     task_figures,
@@ -31,28 +33,29 @@ class FigureLogger(Listener):
     added first; a subclass skips or replaces what it has.
     """
 
-    run: WatchedRun | WatchedTasks | None = None
-    finished = False
+    run: WatchedRun
+    tasks: WatchedTasks
+    is_open = finished = False
 
-    @abstractmethod
     def begins(self, run: WatchedRun | WatchedTasks) -> None:
         """Open the log of this run."""
+        raise NotImplementedError
 
-    @abstractmethod
     def adds(self, axis: Axis, step: int, figures: dict[str, float]) -> None:
         """Add figures, all of them finite.
 
         Args:
             axis: what the step counts: epochs over all sessions, sessions, or tasks.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def closes(self) -> None:
         """Close the log; `finished` says whether the run is. Only called after `begins`."""
+        raise NotImplementedError
 
     def starts(self, run: WatchedRun) -> None:
-        self.begins(run)
         self.run = run
+        self._begin(run)
         measured = 0
         for step, record in enumerate(run.epochs):
             while measured < min(record.session, len(run.log.records)):
@@ -63,35 +66,40 @@ class FigureLogger(Listener):
             self.session_ends(session)
 
     def epoch(self, record: EpochRecord) -> None:
-        assert isinstance(self.run, WatchedRun)
         self._add_epoch(len(self.run.epochs) - 1, record)
 
     def session_ends(self, session: int) -> None:
-        assert isinstance(self.run, WatchedRun)
         self._add("session", session, session_figures(self.run.log.records[session]))
         for name, log in self.run.probes.items():
             self._add("session", session, probe_figures(name, log.records[session]))
 
     def ends(self, head: ClassHead) -> None:
+        log = self.run.log
+        self._add("session", len(log.records) - 1, outcome(final_figures(log)))
         self.finished = True
 
     def tasks_start(self, run: WatchedTasks) -> None:
-        self.begins(run)
-        self.run = run
+        self.tasks = run
+        self._begin(run)
         for step, record in enumerate(run.records):
             self._add("task", step, task_figures(record))
 
     def task_ends(self, record: TaskRecord) -> None:
-        assert isinstance(self.run, WatchedTasks)
-        self._add("task", len(self.run.records) - 1, task_figures(record))
+        self._add("task", len(self.tasks.records) - 1, task_figures(record))
 
     def tasks_end(self) -> None:
+        records = self.tasks.records
+        self._add("task", len(records) - 1, outcome(final_task_figures(records)))
         self.finished = True
 
     def stops(self) -> None:
-        if self.run is not None:
-            self.run = None
+        if self.is_open:
+            self.is_open = False
             self.closes()
+
+    def _begin(self, run: WatchedRun | WatchedTasks) -> None:
+        self.begins(run)
+        self.is_open = True
 
     def _add_epoch(self, step: int, record: EpochRecord) -> None:
         self._add("epoch", step, epoch_figures(record))

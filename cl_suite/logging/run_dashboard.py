@@ -12,15 +12,9 @@ from cl_suite.engine.session import EpochRecord
 from cl_suite.errors import UserError
 from cl_suite.logging.run_card import run_card, session_table
 from cl_suite.logging.seed_means import show_seeds
+from cl_suite.logging.tags import final_figures, final_task_figures
 from cl_suite.logging.task_curves import TaskCurves
 from cl_suite.logging.tensorboard import Dashboard
-from cl_suite.metrics.accuracy_matrix import FloatArray, IntArray
-from cl_suite.metrics.figures import (
-    average_accuracy,
-    forgetting,
-    harmonic_mean,
-    last_accuracy,
-)
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.runs.changed import changed_settings
 from cl_suite.runs.config import RunConfig
@@ -92,9 +86,7 @@ class RunDashboard(Listener):
             [info.class_names[c] for c in head.classes],
             [of_class[c] for c in head.classes],
         )
-        log = self.run.log
-        figures = _final_figures(log.matrix(len(log.records) - 1), log.num_images)
-        self.dashboard.finish(_hyperparameters(self.run.config), figures)
+        self.dashboard.finish(_hyperparameters(self.run.config), final_figures(self.run.log))
         self._close()
         self.is_finished = True
 
@@ -121,8 +113,8 @@ class RunDashboard(Listener):
         self.curves.task_ends(record)
 
     def tasks_end(self) -> None:
-        dashboard = self.curves.dashboard
-        dashboard.finish(_hyperparameters(self.curves.run.config), self.curves.figures())
+        dashboard, run = self.curves.dashboard, self.curves.run
+        dashboard.finish(_hyperparameters(run.config), final_task_figures(run.records))
         dashboard.close()
 
 
@@ -146,12 +138,3 @@ def _hyperparameters(config: RunConfig) -> dict[str, Any]:
         for key, value in changed_settings(config).items()
     }
     return {**named, "seed": config.seed, **changed}
-
-
-def _final_figures(matrix: FloatArray, num_images: IntArray) -> dict[str, float]:
-    return {
-        "average accuracy": average_accuracy(matrix, num_images),
-        "last accuracy": last_accuracy(matrix, num_images),
-        "harmonic mean": float(harmonic_mean(matrix, num_images)[-1]),
-        "forgetting": forgetting(matrix, num_images),
-    }

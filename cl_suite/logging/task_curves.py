@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from cl_suite.logging.run_card import run_card
 from cl_suite.logging.tags import task_figures
 from cl_suite.logging.tensorboard import Dashboard
 from cl_suite.metrics.intervals import mean_interval
 from cl_suite.runs.listener import WatchedTasks
-from cl_suite.runs.task_records import TaskRecord, means
+from cl_suite.runs.task_records import TaskRecord
 
 
 class TaskCurves:
@@ -36,12 +34,3 @@ class TaskCurves:
                 "task/half_interval": mean.half_width,
             },
         )
-
-    def figures(self) -> dict[str, float]:
-        """Return the final means, for the table of hyper-parameters."""
-        names = {"average": "average accuracy", "last": "last accuracy"}
-        names |= {"harmonic": "harmonic mean", "forgetting": "forgetting"}
-        found = means(self.run.records)
-        return {
-            word: found[name].mean if name in found else math.nan for name, word in names.items()
-        }

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import summary
 from cl_suite.engine.session import EpochRecord
 from cl_suite.logging.event_file import EventFile
 from cl_suite.logging.figures import accuracy_matrix_figure, confusion_figure, to_image
-from cl_suite.logging.tags import Figures, epoch_figures, probe_figures, session_figures
+from cl_suite.logging.tags import Figures, epoch_figures, outcome, probe_figures, session_figures
 from cl_suite.runs.folder import SessionRecord
 from cl_suite.storage.files import atomic_write, write_error
 
@@ -199,7 +199,7 @@ class Dashboard:
         with self._writing():
             self.events.add(start)
             self.events.add(end)
-            self._scalars(0, {f"outcome/{name}": value for name, value in figures.items()})
+            self._scalars(0, outcome(figures))
 
     def close(self) -> None:
         """Write what is pending and close the file."""

@@ -85,7 +85,7 @@ class WandbRun(Parameters, FigureLogger):
         """Give each group of figures the axis that it is drawn over."""
         axes: dict[Axis, tuple[str, ...]] = {
             "epoch": ("training/*",),
-            "session": ("accuracy/*", "probe/*", "forgetting"),
+            "session": ("accuracy/*", "probe/*", "forgetting", "outcome/*"),
             "task": ("task/*",),
         }
         for axis, groups in axes.items():

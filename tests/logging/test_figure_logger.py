@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.task_runs import run_tasks
 from helpers.tiny_runs import run
 
 from cl_suite.errors import UserError
@@ -43,7 +44,9 @@ def test_epochs_count_over_all_sessions_and_precede_their_sessions_figures(tmp_p
         ("session", 1),
         ("epoch", 3),
         ("session", 2),
+        ("session", 2),  # the outcome
     ]
+    assert "outcome/average accuracy" in notes.rows[-1][2]
     assert notes.calls == ["begins", "closes, finished: True"]
 
 
@@ -70,7 +73,17 @@ def test_what_came_before_is_added_again_in_its_first_order(tmp_path: Path) -> N
 
     run(tmp_path / "other", "finetune", listeners=[Keeps()])
     again.starts(seen[0])  # its records are all there by now
-    assert again.rows == live.rows
+    assert again.rows == live.rows[:-1]  # all but the outcome
+
+
+def test_a_task_is_a_step_and_the_means_are_the_outcome(tmp_path: Path) -> None:
+    notes = Notes()
+    run_tasks(tmp_path, "0..2", pair=("cfsl", "cfsl"), listeners=[notes])
+    assert [(axis, step) for axis, step, _ in notes.rows] == [
+        *(("task", 0), ("task", 1), ("task", 2), ("task", 2))
+    ]
+    assert notes.rows[0][2] == ("task/last", "task/average")
+    assert "outcome/last accuracy" in notes.rows[-1][2]
 
 
 def test_a_run_that_is_refused_is_not_closed() -> None:

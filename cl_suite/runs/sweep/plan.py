@@ -172,8 +172,9 @@ def _trial(candidate: Candidate, config: RunConfig, out: Path) -> Trial:
     text = re.sub(
         r"(?m)^device: .*$", lambda _: f"device: {candidate.needs.device}", config.text, count=1
     )
-    # scenario and strategy are in the path, so the digest need not hold them
-    name = trial_name(varied, given)
+    # scenario and strategy are in the path, so the digest need not hold them; loggers may change
+    named = {key: value for key, value in given.items() if not key.startswith("logging.")}
+    name = trial_name(varied, named)
     base = None if config.start_from is None else Path(config.start_from)
     return Trial(given, varied, candidate.needs, config, text, out / name if name else out, base)
 

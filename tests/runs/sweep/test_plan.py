@@ -45,6 +45,15 @@ def test_the_same_file_plans_the_same_folders_and_a_changed_value_others(tmp_pat
     assert not set(again) & set(other)
 
 
+def test_loggers_of_all_runs_reach_them_and_leave_the_folders_as_they_are(tmp_path: Path) -> None:
+    usual = {"training.base_epochs": 7}
+    sweep, plan = planned(write_sweep(tmp_path, {**GRID, "set": usual}))
+    logged = {**GRID, "set": {**usual, "logging.loggers": ["csv"]}}
+    _, other = planned(write_sweep(tmp_path, logged))
+    assert folders(other, sweep) == folders(plan, sweep)
+    assert {tuple(trial.config.logging.loggers) for trial in other.trials} == {("csv",)}
+
+
 def test_more_values_leave_the_folders_of_the_others_as_they_are(tmp_path: Path) -> None:
     sweep, plan = planned(write_sweep(tmp_path, GRID))
     more = {"grid": {"training.lr": [0.3, 0.1, 0.2]}, "seeds": [0, 1, 2]}
