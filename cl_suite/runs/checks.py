@@ -85,7 +85,8 @@ def is_finished(folder: RunFolder, info: StreamInfo, weights: str | None) -> boo
     """Return whether the folder's run is finished.
 
     Args:
-        info, weights: this run's stream, and the digest of its backbone's weights.
+        info: of the stream before any feature bank, as in run.json.
+        weights: digest of the backbone's weights.
 
     Raises:
         UserError: if that run had other data or weights.

@@ -100,7 +100,7 @@ class Run(FolderRun):
         self.resumable = True
         self.pace = Pace()
         goes_on = options.resume and folder.config_file.exists()
-        self.finished = goes_on and is_finished(folder, info, model.backbone.weights)
+        self.finished = goes_on and is_finished(folder, images.info, model.backbone.weights)
         self.checkpoint = Checkpoint(
             folder, config, self.engine, self.epochs, self.log, self.probes, self.dynamics, chosen
         )
