@@ -150,7 +150,7 @@ def default_batch_size(device: torch.device, input_shape: tuple[int, ...]) -> in
 
     On a GPU (not measured) it is large, to fill it.
     """
-    if len(input_shape) == 1 and input_shape[0] > 4096:
+    if len(input_shape) <= 2 and input_shape[-1] > 4096:
         return 16  # waveforms: a network's first maps are hundreds of times as large
     if device.type != "cpu" or len(input_shape) != 3:
         return 256

@@ -20,7 +20,7 @@ from cl_suite.errors import UserError, option
 from cl_suite.features.compute import default_batch_size, padded_forward
 from cl_suite.learner.origin import READING, check_source
 from cl_suite.models.allocator import keep_freed_memory
-from cl_suite.models.backbones import Backbone
+from cl_suite.models.backbones import HUB_MODELS, Backbone
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.modes import evaluating
@@ -221,4 +221,4 @@ def _preparing(spec: BackboneSpec) -> Any:
 
 def _is_published(settings: ModelConfig) -> bool:
     path = Path(settings.weights or "").expanduser()
-    return path.is_file() or settings.backbone.startswith(("clip:", "wav2vec2:"))
+    return path.is_file() or settings.backbone.startswith(HUB_MODELS)

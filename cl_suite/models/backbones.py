@@ -1,4 +1,4 @@
-"""Creates backbones by name (our small networks, timm, CLIP, wav2vec2) and freezes their parts."""
+"""Creates backbones by name (our own, timm, CLIP, wav2vec2, Whisper) and freezes their parts."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from cl_suite.models.weights_files import DownloadError, load_weights, take_stat
 
 CLIP = "clip:"  # starts the name of a CLIP model
 WAV2VEC2 = "wav2vec2:"  # starts the name of a wav2vec2 model
+WHISPER = "whisper:"  # starts the name of a Whisper model
+HUB_MODELS = (CLIP, WAV2VEC2, WHISPER)  # published as folders of files
 
 
 class Backbone(nn.Module):
@@ -140,10 +142,11 @@ def create_backbone(
     """Return a backbone for inputs of `input_shape`.
 
     Args:
-        name: one of ours, timm's, or `clip:` or `wav2vec2:` and the name of such a model.
+        name: one of ours, timm's, or `clip:`, `wav2vec2:` or `whisper:` and the name of such a
+            model.
         pretrained: use the published weights (from the local cache, else from the hub).
         weights: a `.safetensors` file with the backbone's weights (a classifier's rows in it are
-            ignored); for CLIP and wav2vec2 the folder of a published model.
+            ignored); for CLIP, wav2vec2 and Whisper the folder of a published model.
         trained_blocks: see `Backbone`.
         adapter: form of a small network on top (see `make_adapter`), which counts as a block.
         arguments: further arguments of `timm.create_model`.
@@ -174,7 +177,7 @@ def _body(
     arguments: dict[str, Any],
     start: Mapping[str, Tensor] | None,
 ) -> nn.Module:
-    if arguments and (name in OWN_BACKBONES or name.startswith((CLIP, WAV2VEC2))):
+    if arguments and (name in OWN_BACKBONES or name.startswith(HUB_MODELS)):
         raise UserError(
             f"{option('model.backbone_args')} are for timm's backbones, not for '{name}'; leave "
             "them out"
@@ -188,6 +191,10 @@ def _body(
         from cl_suite.models.hub.wav2vec2 import create_wav2vec2_body
 
         return create_wav2vec2_body(name, pretrained=pretrained, weights=weights)
+    if name.startswith(WHISPER):
+        from cl_suite.models.hub.whisper import create_whisper_body
+
+        return create_whisper_body(name, pretrained=pretrained, weights=weights)
     if name in OWN_BACKBONES:
         if pretrained:
             raise UserError(

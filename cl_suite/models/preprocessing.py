@@ -20,7 +20,7 @@ from cl_suite.data.transforms import (
     Transform,
 )
 from cl_suite.errors import UserError, option
-from cl_suite.models.backbones import CLIP, WAV2VEC2, check_timm_name
+from cl_suite.models.backbones import CLIP, WAV2VEC2, WHISPER, check_timm_name
 from cl_suite.models.networks import OWN_BACKBONES
 
 
@@ -82,7 +82,7 @@ def backbone_preprocessing(
         weights: a CLIP model's folder.
         image_size: input size, if not the one it was trained with.
     """
-    if name in OWN_BACKBONES or name.startswith(WAV2VEC2):
+    if name in OWN_BACKBONES or name.startswith((WAV2VEC2, WHISPER)):
         return None
     if name.startswith(CLIP):
         from cl_suite.models.hub.clip import clip_preprocessing

@@ -21,14 +21,15 @@ class ModelConfig(Parameters):
     """Settings of the classifier.
 
     Args:
-        backbone: conv4, resnet20, melconv, identity, any timm name, clip:NAME or wav2vec2:NAME.
+        backbone: conv4, resnet20, melconv, identity, any timm name, clip:NAME, wav2vec2:NAME or
+            whisper:NAME.
         backbone_args: further arguments of timm.create_model.
         head: cosine or linear; a strategy with its own head uses that instead.
         temperature: factor on the cosine; a linear head ignores it.
         pretrained: start from the published weights.
         weights: a .safetensors file to start from instead, or the folder of a finished run, whose
-            backbone is used ({seed} is replaced by the run's seed); for CLIP and wav2vec2 the
-            folder of a published model.
+            backbone is used ({seed} is replaced by the run's seed); for CLIP, wav2vec2
+            and Whisper the folder of a published model.
         frozen: do not train the backbone.
         trained_blocks: train only this many of the last blocks; null: all of them.
         lora_rank: rank of low-rank adapters; with adapters, no other part of the backbone is

@@ -15,6 +15,7 @@ BACKBONES = {
     "melconv": "four convolution blocks for log-mel maps of sounds (163,240 parameters)",
     "clip:NAME": "a CLIP from the hub or a folder (--model.weights FOLDER), for text and images",
     "wav2vec2:NAME": "a wav2vec2 from the hub or a folder, for speech as waveforms",
+    "whisper:NAME": "a Whisper encoder from the hub or a folder, for speech as waveforms",
     "any timm name": "resnet18, vit_small_patch16_224, ...: timm.list_models() lists them all",
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cl_suite import __version__, registry
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, option
-from cl_suite.models.backbones import CLIP, WAV2VEC2
+from cl_suite.models.backbones import HUB_MODELS
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.config import RunConfig
@@ -277,8 +277,8 @@ def _other_version(folder: RunFolder, reason: str) -> UserError:
 
 
 def _run_path(settings: ModelConfig) -> Path | None:
-    # a published CLIP or wav2vec2 is a folder too
-    if settings.weights is None or settings.backbone.startswith((CLIP, WAV2VEC2)):
+    # a published CLIP, wav2vec2 or Whisper is a folder too
+    if settings.weights is None or settings.backbone.startswith(HUB_MODELS):
         return None
     path = Path(settings.weights).expanduser()
     return path if path.is_dir() else None

@@ -73,6 +73,11 @@ def test_the_batch_size_shrinks_with_the_images_area() -> None:
     assert sizes[-1] >= 1
 
 
+def test_waveforms_come_in_small_batches_on_any_device() -> None:
+    devices = (torch.device("cpu"), torch.device("cuda"))
+    assert [default_batch_size(device, (1, 16_000)) for device in devices] == [16, 16]
+
+
 def test_files_are_prepared_in_order(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(50)]
     for number, path in enumerate(paths):

@@ -67,6 +67,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings(backbone="hf-hub:stranger/model"), "does not choose what is downloaded"),
         (settings(backbone="clip:stranger/model"), "does not choose what is downloaded"),
         (settings(backbone="wav2vec2:stranger/model"), "does not choose what is downloaded"),
+        (settings(backbone="whisper:stranger/model"), "does not choose what is downloaded"),
         (settings(backbone_args={"checkpoint_path": "/etc/passwd"}), "'checkpoint_path', which"),
         (settings(backbone_args={"pretrained_cfg": {"url": "x"}}), "'pretrained_cfg', which"),
         (settings(backbone_args={"pretrained_cfg_overlay": {}}), "'pretrained_cfg_overlay'"),

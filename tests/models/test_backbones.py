@@ -108,6 +108,7 @@ def test_a_tag_that_timm_has_makes_the_network() -> None:
         "clip:~/nothere",
         "clip:",
         "wav2vec2:../x",
+        "whisper:../x",
     ],
 )
 def test_a_published_models_folder_that_is_not_there_is_told(name: str) -> None:

@@ -96,8 +96,11 @@ class Family:
         return kind.from_pretrained(source, local_files_only=local, **settings)
 
 
-def published(kind: Any, source: str, config: Any, local: bool) -> nn.Module:
+def published(kind: Any, source: str, config: Any, local: bool, **settings: Any) -> nn.Module:
     """Return a model of class `kind` in float32 with its published weights.
+
+    Args:
+        settings: further arguments of its `from_pretrained`.
 
     Raises:
         ValueError: if the file lacks some of them.
@@ -110,6 +113,7 @@ def published(kind: Any, source: str, config: Any, local: bool) -> nn.Module:
             use_safetensors=True,  # never a pickle
             dtype=torch.float32,
             output_loading_info=True,
+            **settings,
         )
     if found["missing_keys"]:
         raise ValueError(f"its weights lack '{min(found['missing_keys'])}'")
