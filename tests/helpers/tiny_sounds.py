@@ -39,6 +39,19 @@ def write_digits(root: Path, *, digits: int = 4, takes: int = 5) -> Path:
     return root
 
 
+def write_spoken_words(
+    root: Path, words: tuple[str, ...] = ("bed", "cat", "sheila", "tree"), takes: int = 2
+) -> Path:
+    """Write `<word>/<speaker>_nohash_<take>.wav` for four speakers, as in Speech Commands."""
+    for number, word in enumerate(words):
+        for voice, speaker in enumerate(("0a7c2a8d", "1b63157b", "c50f55b8", "ffd2ba2f")):
+            for take in range(takes):
+                seed = 100 * number + 10 * voice + take
+                sound = tone(300 + 40 * voice + 500 * number, seed=seed)
+                write_wav(root / word / f"{speaker}_nohash_{take}.wav", sound)
+    return root
+
+
 def write_words(
     root: Path, words: tuple[str, ...] = ("bed", "cat", "tree"), files: int = 5
 ) -> Path:

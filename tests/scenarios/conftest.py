@@ -12,7 +12,7 @@ import torchvision
 from helpers.tiny_cifar import write_cifar100
 from helpers.tiny_image_sets import write_all
 from helpers.tiny_layouts import write_cub200, write_image, write_mini_imagenet
-from helpers.tiny_sounds import write_digits
+from helpers.tiny_sounds import write_digits, write_spoken_words
 
 from cl_suite.data.readers import cifar100, published
 
@@ -55,6 +55,12 @@ def picture_folder(tmp_path: Path) -> Path:
 def spoken_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four spoken digits of three speakers, five takes each; tests must not change them."""
     return write_digits(tmp_path_factory.mktemp("spoken"))
+
+
+@pytest.fixture(scope="session")
+def words_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four words of four speakers, two takes each; tests must not change them."""
+    return write_spoken_words(tmp_path_factory.mktemp("words"))
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ NAMES = (
     "omniglot",
     "problem_sequence",
     "spoken_digits",
+    "spoken_words",
     *(f"fscit_{dataset}" for dataset in PROTOCOLS),
 )
 

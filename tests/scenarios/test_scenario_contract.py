@@ -37,6 +37,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "cfsl_long_b": {"way": 2, "support_sets": 8},
     "instance_test": {"corruption": "noise"},
     "spoken_digits": {"root": "{spoken_root}", "shots": 4, "seconds": 0.2},
+    "spoken_words": {
+        "root": "{words_root}",
+        "base_classes": 2,
+        "way": 1,
+        "shots": 4,
+        "seconds": 0.2,
+    },
     "avalanche": {"factory": f"{HERE}:tiny_benchmark".replace(":", ".")},
 }
 SMALL |= {

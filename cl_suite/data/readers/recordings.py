@@ -3,7 +3,8 @@
 If the folder, or its `recordings/`, holds files `<digit>_<speaker>_<take>.wav` as in the published
 data set (CC BY-SA 4.0, github.com/Jakobovski/free-spoken-digit-dataset), the names give the
 classes. Any other folder must hold one folder of wav files a class. There the speaker is the part
-of the file name before the first underscore, as in Speech Commands.
+of the file name before the first underscore, as in Speech Commands, whose folder of noises is left
+out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cl_suite.data.readers.sound_split import Recording
 from cl_suite.errors import UserError, suggestion
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NOISES = "_background_noise_"  # Speech Commands: minutes of noise, no word
 NAMING = re.compile(r"(?P<digit>\d)_(?P<speaker>.+)_(?P<take>\d+)\.wav", re.IGNORECASE | re.ASCII)
 
 
@@ -40,7 +42,9 @@ def find_recordings(root: str) -> tuple[list[Recording], Findings]:
     recordings: list[Recording] = []
     places: list[Path] = []
     for entry in _by_value(_entries(folder, folder, findings)):
-        if entry.is_dir():
+        if entry.name == NOISES:
+            findings.skip("noises, which are no word", entry.name)
+        elif entry.is_dir():
             if found := _class_folder(entry, folder, findings):
                 recordings += found
                 places.append(entry)
