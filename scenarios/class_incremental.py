@@ -21,11 +21,12 @@ from cl_suite.data.cut import (
 from cl_suite.data.sources import Source
 from cl_suite.data.stream import Stream
 from cl_suite.parameters import Within
+from cl_suite.scenarios.as_it_comes import AsItComes
 from cl_suite.scenarios.source_data import SourceData
 
 
 @dataclass(kw_only=True, eq=False)
-class ClassIncremental(SourceData):
+class ClassIncremental(SourceData, AsItComes):
     """A data set cut into sessions with all training images of their classes.
 
     Args:
@@ -57,7 +58,8 @@ class ClassIncremental(SourceData):
         base_classes = self.way if self.base_classes is None else self.base_classes
         sessions = cut_classes(order, base_classes=base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
-        return pool.stream(
+        return self._cut(
+            pool,
             name="class_incremental",
             sessions=sessions,
             train_rows=[all_rows(candidates, classes) for classes in sessions],

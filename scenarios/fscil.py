@@ -26,7 +26,8 @@ from cl_suite.data.readers import cifar100, cub200, mini_imagenet, published
 from cl_suite.data.readers.folders import Augmentation
 from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
-from cl_suite.parameters import Parameters, Within
+from cl_suite.parameters import Within
+from cl_suite.scenarios.as_it_comes import AsItComes
 
 PublishedOrRandom = Literal["published", "random"]
 
@@ -62,7 +63,7 @@ PROTOCOLS: Mapping[published.Lists, Protocol] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class FSCIL(Parameters):
+class FSCIL(AsItComes):
     """A published benchmark: a base session with all images, then few-shot sessions.
 
     Args:
@@ -131,7 +132,8 @@ class FSCIL(Parameters):
             )
             for classes in sessions[1:]
         ]
-        return pool.stream(
+        return self._cut(
+            pool,
             name=self.dataset,
             sessions=sessions,
             train_rows=[all_rows(images, sessions[0], self.base_shots), *novel_rows],
@@ -181,6 +183,8 @@ class FSCIL(Parameters):
             reasons.append("base_classes, way or shots are not the protocol's")
         if self.base_shots is not None:
             reasons.append(f"a base class has at most {self.base_shots} images")
+        if self.spoiled_by:
+            reasons.append(f"training data are changed by {' and '.join(self.spoiled_by)}")
         if (base_images, len(pool.test)) != (protocol.base_images, protocol.test_images):
             reasons.append(
                 f"the data set has {base_images} instead of {protocol.base_images} training images "

@@ -48,7 +48,8 @@ from cl_suite.data.samples import Samples, TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.errors import UserError
-from cl_suite.parameters import Parameters, Within
+from cl_suite.parameters import Within
+from cl_suite.scenarios.as_it_comes import AsItComes
 
 Dataset = Literal[
     "caltech101",
@@ -104,7 +105,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class FSCIT(Parameters):
+class FSCIT(AsItComes):
     """A data set in sessions with a few shots a class, including the base session.
 
     Args:
@@ -156,7 +157,8 @@ class FSCIT(Parameters):
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         shots = self._shots(pool, sessions)
         num_images = sum(map(len, shots)) + len(pool.test)
-        return self._for_the_model(pool, num_images).stream(
+        return self._cut(
+            self._for_the_model(pool, num_images),
             name=f"fscit_{self.dataset}",
             sessions=sessions,
             train_rows=shots,
@@ -241,6 +243,8 @@ class FSCIT(Parameters):
             reasons.append("base_classes or way are not the protocol's")
         if self.shots != SHOTS:
             reasons.append(f"a class has {self.shots} instead of {SHOTS} shots")
+        if self.spoiled_by:
+            reasons.append(f"training data are changed by {' and '.join(self.spoiled_by)}")
         if (found := len(pool.class_names)) != protocol.classes:
             reasons.append(f"the data set has {found} instead of {protocol.classes} classes")
         notes = [f"not comparable with published FSCIT figures: {reason}" for reason in reasons]

@@ -20,11 +20,12 @@ from cl_suite.data.pool import Pool
 from cl_suite.data.readers import image_folder
 from cl_suite.data.readers.names import as_text, order_note
 from cl_suite.data.stream import Stream
-from cl_suite.parameters import Parameters, Within
+from cl_suite.parameters import Within
+from cl_suite.scenarios.as_it_comes import AsItComes
 
 
 @dataclass(kw_only=True, eq=False)
-class ImageFolder(Parameters):
+class ImageFolder(AsItComes):
     """The classes of a folder of class folders: a base session, then few-shot sessions.
 
     Other files are skipped and listed in the stream's notes. Symbolic links are followed. If the
@@ -91,7 +92,8 @@ class ImageFolder(Parameters):
             )
             for classes in sessions[1:]
         ]
-        return pool.stream(
+        return self._cut(
+            pool,
             name="image_folder",
             sessions=sessions,
             train_rows=[all_rows(candidates, sessions[0]), *novel],

@@ -16,11 +16,12 @@ from cl_suite.data.cut import (
 )
 from cl_suite.data.readers import omniglot
 from cl_suite.data.stream import Stream
-from cl_suite.parameters import Parameters, Within
+from cl_suite.parameters import Within
+from cl_suite.scenarios.as_it_comes import AsItComes
 
 
 @dataclass(kw_only=True, eq=False)
-class Omniglot(Parameters):
+class Omniglot(AsItComes):
     """242 characters of 8 alphabets: 122 base classes, then 12 sessions of 10-way 5-shot.
 
     A character's first ten drawings are for training, the other ten for testing. Classes arrive in
@@ -65,7 +66,8 @@ class Omniglot(Parameters):
             )
             for classes in sessions[1:]
         ]
-        return pool.stream(
+        return self._cut(
+            pool,
             name="omniglot",
             sessions=sessions,
             train_rows=[all_rows(candidates, sessions[0]), *novel],

@@ -21,11 +21,12 @@ from cl_suite.data.readers.names import as_text
 from cl_suite.data.readers.sound import Features
 from cl_suite.data.readers.sound_split import Split
 from cl_suite.data.stream import Modality, Stream
-from cl_suite.parameters import Above, Parameters, Within
+from cl_suite.parameters import Above, Within
+from cl_suite.scenarios.as_it_comes import AsItComes
 
 
 @dataclass(kw_only=True, eq=False)
-class RecordedWords(Parameters):
+class RecordedWords(AsItComes):
     """Recorded words, each a class: a base session, then sessions with full data or few shots.
 
     Every recording becomes one second (`seconds`) of sound. Longer recordings are cut to their
@@ -80,7 +81,8 @@ class RecordedWords(Parameters):
         order = self._order(pool.class_names, seed)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
-        return pool.stream(
+        return self._cut(
+            pool,
             name=name,
             sessions=sessions,
             train_rows=[

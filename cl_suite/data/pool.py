@@ -22,6 +22,9 @@ def decoded(samples: Samples) -> Samples:
     return samples.decode() if isinstance(samples, FileSamples) else samples
 
 
+Spoil = Callable[[Sequence[Samples]], tuple[list[Samples], tuple[str, ...]]]
+
+
 def checked(samples: Samples) -> Samples:
     """Return image files unchanged after checking each; raise `UserError` if one is damaged."""
     if isinstance(samples, FileSamples):
@@ -68,6 +71,7 @@ class Pool:
         shots: int | None = None,
         kind: Kind = "class",
         notes: Sequence[str] = (),
+        spoil: Spoil | None = None,
     ) -> Stream:
         """Return the stream of these sessions.
 
@@ -77,6 +81,7 @@ class Pool:
             test_rows: positions in `test` of each session's test samples; None for all test samples
                 of its classes (if `test` is `train`: for those learned).
             kind: what a session brings, see `StreamInfo`.
+            spoil: changes the training samples of the sessions, and says how in sentences.
 
         Raises:
             UserError: if samples cannot be read, their sizes differ, or a class has no test sample.
@@ -90,6 +95,9 @@ class Pool:
         train = [self.load(self.train.select(rows)) for rows in train_rows]
         test = [self.load(self.test.select(rows)) for rows in test_rows]
         _check_one_size([*train, *test])
+        said: tuple[str, ...] = ()
+        if spoil is not None:
+            train, said = spoil(train)
         return build_stream(
             name=name,
             class_names=self.class_names,
@@ -102,7 +110,7 @@ class Pool:
             shots=shots,
             modality=self.modality,
             kind=kind,
-            notes=(*self.notes, *notes),
+            notes=(*self.notes, *notes, *said),
             from_picture=self.from_picture,
             mirror_symmetric=self.mirror_symmetric,
         )

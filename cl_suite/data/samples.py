@@ -6,6 +6,7 @@ therefore copies the data instead of keeping a view of a larger set.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,15 @@ class Samples(Protocol):
     def digest(self, index: int) -> bytes:
         """Return bytes that identify one sample's content and label."""
         ...
+
+
+def relabelled(samples: Samples, targets: Sequence[int]) -> Samples:
+    """Return the same samples with other labels; the inputs are shared."""
+    if len(targets) != len(samples):
+        raise ValueError(f"{len(targets)} labels for {len(samples)} samples")
+    changed = copy.copy(samples)
+    changed.targets = [int(target) for target in targets]
+    return changed
 
 
 class TensorSamples:
