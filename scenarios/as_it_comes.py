@@ -7,7 +7,7 @@ without an option the stream is the same to the bit.
 # annotations are not postponed: the command line resolves them for one base class alone, and a
 # scenario may have two
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
@@ -18,6 +18,7 @@ from cl_suite.data.label_noise import nearest, noisy_labels, others
 from cl_suite.data.pool import Pool, Spoil
 from cl_suite.data.samples import Samples, relabelled
 from cl_suite.data.stream import Stream
+from cl_suite.data.unequal_shots import counts_note
 from cl_suite.parameters import Parameters, Within
 
 LABELS = 1  # of the streams of random numbers of one seed
@@ -57,20 +58,24 @@ class AsItComes(Parameters):
         name: str,
         sessions: Sessions,
         train_rows: Sequence[Sequence[int]],
-        shots: int | None = None,
+        shots: int | Mapping[int, int] | None = None,
         notes: Sequence[str] = (),
     ) -> Stream:
         """Return `pool.stream` of these sessions with the options at work.
 
         Args:
-            shots: of the later sessions; None if they have full data.
+            shots: of each class of the later sessions, if they are unequal by class; None if these
+                sessions have full data.
         """
-        rows, said = self._thinned(pool, sessions, train_rows, 1 if shots else len(sessions))
+        num_full = len(sessions) if shots is None else 1
+        rows, said = self._thinned(pool, sessions, train_rows, num_full)
+        if isinstance(shots, Mapping) and shots:
+            said = (*said, counts_note(shots))
         return pool.stream(
             name=name,
             sessions=sessions,
             train_rows=rows,
-            shots=shots,
+            shots=None if isinstance(shots, Mapping) else shots,
             notes=(*notes, *said),
             spoil=self._spoil(pool, sessions) if self.label_noise else None,
         )

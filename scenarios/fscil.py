@@ -27,7 +27,7 @@ from cl_suite.data.readers.folders import Augmentation
 from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
 from cl_suite.parameters import Within
-from cl_suite.scenarios.as_it_comes import AsItComes
+from cl_suite.scenarios.few_shots import FewShots
 
 PublishedOrRandom = Literal["published", "random"]
 
@@ -63,7 +63,7 @@ PROTOCOLS: Mapping[published.Lists, Protocol] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class FSCIL(AsItComes):
+class FSCIL(FewShots):
     """A published benchmark: a base session with all images, then few-shot sessions.
 
     Args:
@@ -118,6 +118,7 @@ class FSCIL(AsItComes):
         sessions = cut_classes(order, base_classes=self._base_classes, way=self._way)
         images = rows_by_class(pool.train.targets)
         novel = self._novel_candidates(pool, images)
+        shots = self._shots_of(sessions[1:], self.shots)
         selection: Literal["first", "random"] = (
             "first" if self.shot_selection == "published" else "random"
         )
@@ -125,7 +126,7 @@ class FSCIL(AsItComes):
             shot_rows(
                 novel,
                 classes,
-                shots=self.shots,
+                shots=shots,
                 class_names=pool.class_names,
                 selection=selection,
                 seed=self.shot_seed,
@@ -137,7 +138,7 @@ class FSCIL(AsItComes):
             name=self.dataset,
             sessions=sessions,
             train_rows=[all_rows(images, sessions[0], self.base_shots), *novel_rows],
-            shots=self.shots,
+            shots=shots,
             notes=(*remainder_notes(sessions, self._way), *self._deviations(pool, images)),
         )
 

@@ -49,7 +49,7 @@ from cl_suite.data.stream import Stream
 from cl_suite.data.transforms import ToFloat
 from cl_suite.errors import UserError
 from cl_suite.parameters import Within
-from cl_suite.scenarios.as_it_comes import AsItComes
+from cl_suite.scenarios.few_shots import FewShots
 
 Dataset = Literal[
     "caltech101",
@@ -105,7 +105,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class FSCIT(AsItComes):
+class FSCIT(FewShots):
     """A data set in sessions with a few shots a class, including the base session.
 
     Args:
@@ -155,14 +155,15 @@ class FSCIT(AsItComes):
         pool = self._read()
         order = published_or_drawn(pool.class_names, self.class_order)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
-        shots = self._shots(pool, sessions)
-        num_images = sum(map(len, shots)) + len(pool.test)
+        shots = self._shots_of(sessions, self.shots)
+        rows = self._rows(pool, sessions, shots)
+        num_images = sum(map(len, rows)) + len(pool.test)
         return self._cut(
             self._for_the_model(pool, num_images),
             name=f"fscit_{self.dataset}",
             sessions=sessions,
-            train_rows=shots,
-            shots=self.shots,
+            train_rows=rows,
+            shots=shots,
             notes=(*remainder_notes(sessions, self.way), *self._deviations(pool)),
         )
 
@@ -196,7 +197,12 @@ class FSCIT(AsItComes):
         note = torchvision_sets.division_note("resisc45")
         return _named(replace(pool, notes=(note, *pool.notes)), class_words.words)
 
-    def _shots(self, pool: Pool, sessions: Sequence[Sequence[int]]) -> list[list[int]]:
+    def _rows(
+        self,
+        pool: Pool,
+        sessions: Sequence[Sequence[int]],
+        shots: int | Mapping[int, int],
+    ) -> list[list[int]]:
         candidates: Mapping[int, Sequence[int]] = rows_by_class(pool.train.targets)
         selection = self.shot_selection
         if self.shot_list is not None:
@@ -205,7 +211,7 @@ class FSCIT(AsItComes):
             shot_rows(
                 candidates,
                 classes,
-                shots=self.shots,
+                shots=shots,
                 class_names=pool.class_names,
                 selection=selection,
                 seed=self.shot_seed,

@@ -21,11 +21,11 @@ from cl_suite.data.readers import image_folder
 from cl_suite.data.readers.names import as_text, order_note
 from cl_suite.data.stream import Stream
 from cl_suite.parameters import Within
-from cl_suite.scenarios.as_it_comes import AsItComes
+from cl_suite.scenarios.few_shots import FewShots
 
 
 @dataclass(kw_only=True, eq=False)
-class ImageFolder(AsItComes):
+class ImageFolder(FewShots):
     """The classes of a folder of class folders: a base session, then few-shot sessions.
 
     Other files are skipped and listed in the stream's notes. Symbolic links are followed. If the
@@ -82,11 +82,12 @@ class ImageFolder(AsItComes):
         order = self._order(pool, listed)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
+        shots = self._shots_of(sessions[1:], self.shots)
         novel = [
             shot_rows(
                 candidates,
                 classes,
-                shots=self.shots,
+                shots=shots,
                 class_names=pool.class_names,
                 tested=() if pool.test is pool.train else pool.test.targets,
             )
@@ -97,7 +98,7 @@ class ImageFolder(AsItComes):
             name="image_folder",
             sessions=sessions,
             train_rows=[all_rows(candidates, sessions[0]), *novel],
-            shots=self.shots,
+            shots=shots,
             notes=(*remainder_notes(sessions, self.way), *self._notes(pool)),
         )
 

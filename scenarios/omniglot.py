@@ -17,11 +17,11 @@ from cl_suite.data.cut import (
 from cl_suite.data.readers import omniglot
 from cl_suite.data.stream import Stream
 from cl_suite.parameters import Within
-from cl_suite.scenarios.as_it_comes import AsItComes
+from cl_suite.scenarios.few_shots import FewShots
 
 
 @dataclass(kw_only=True, eq=False)
-class Omniglot(AsItComes):
+class Omniglot(FewShots):
     """242 characters of 8 alphabets: 122 base classes, then 12 sessions of 10-way 5-shot.
 
     A character's first ten drawings are for training, the other ten for testing. Classes arrive in
@@ -55,11 +55,12 @@ class Omniglot(AsItComes):
         order = published_or_drawn(pool.class_names, choice)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
+        shots = self._shots_of(sessions[1:], self.shots)
         novel = [
             shot_rows(
                 candidates,
                 classes,
-                shots=self.shots,
+                shots=shots,
                 class_names=pool.class_names,
                 selection=self.shot_selection,
                 seed=self.shot_seed,
@@ -71,6 +72,6 @@ class Omniglot(AsItComes):
             name="omniglot",
             sessions=sessions,
             train_rows=[all_rows(candidates, sessions[0]), *novel],
-            shots=self.shots,
+            shots=shots,
             notes=remainder_notes(sessions, self.way),
         )

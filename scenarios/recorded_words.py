@@ -22,11 +22,11 @@ from cl_suite.data.readers.sound import Features
 from cl_suite.data.readers.sound_split import Split
 from cl_suite.data.stream import Modality, Stream
 from cl_suite.parameters import Above, Within
-from cl_suite.scenarios.as_it_comes import AsItComes
+from cl_suite.scenarios.few_shots import FewShots
 
 
 @dataclass(kw_only=True, eq=False)
-class RecordedWords(AsItComes):
+class RecordedWords(FewShots):
     """Recorded words, each a class: a base session, then sessions with full data or few shots.
 
     Every recording becomes one second (`seconds`) of sound. Longer recordings are cut to their
@@ -81,15 +81,30 @@ class RecordedWords(AsItComes):
         order = self._order(pool.class_names, seed)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
+        shots = self._shots_of(sessions[1:], self.shots)
+
+        def later_rows(classes: Sequence[int]) -> list[int]:
+            if shots is None:
+                return all_rows(candidates, classes)
+            return shot_rows(
+                candidates,
+                classes,
+                shots=shots,
+                class_names=pool.class_names,
+                # files are sorted by speaker, so the first ones would all be of one voice
+                selection="random",
+                seed=seed,
+            )
+
         return self._cut(
             pool,
             name=name,
             sessions=sessions,
             train_rows=[
                 all_rows(candidates, sessions[0]),
-                *(self._novel_rows(candidates, c, pool.class_names, seed) for c in sessions[1:]),
+                *map(later_rows, sessions[1:]),
             ],
-            shots=self.shots,
+            shots=shots,
             notes=remainder_notes(sessions, self.way),
         )
 
@@ -112,22 +127,3 @@ class RecordedWords(AsItComes):
         if isinstance(self.class_order, str):
             return class_order(len(class_names), self.class_order, seed)
         return [class_names.index(n) for n in as_text("class_order", self.class_order, class_names)]
-
-    def _novel_rows(
-        self,
-        candidates: dict[int, list[int]],
-        classes: Sequence[int],
-        class_names: Sequence[str],
-        seed: int,
-    ) -> list[int]:
-        if self.shots is None:
-            return all_rows(candidates, classes)
-        return shot_rows(
-            candidates,
-            classes,
-            shots=self.shots,
-            class_names=class_names,
-            # files are sorted by speaker, so the first ones would all be of one voice
-            selection="random",
-            seed=seed,
-        )

@@ -159,13 +159,13 @@ def shot_rows(
     candidates: Mapping[int, Sequence[int]],
     classes: Sequence[int],
     *,
-    shots: int,
+    shots: int | Mapping[int, int],
     class_names: Sequence[str],
     selection: ShotSelection = "first",
     seed: int = 0,
     tested: Sequence[int] = (),
 ) -> list[int]:
-    """Return `shots` rows of each class, class by class.
+    """Return `shots` rows of each class, or as many as they say for it, class by class.
 
     A random draw depends only on the seed and the class id, not on the class order. Fewer shots are
     a subset of more shots.
@@ -177,17 +177,16 @@ def shot_rows(
         tested: class ids of the test samples that were taken from the same files, for the message.
 
     Raises:
-        UserError: if a class has fewer rows than `shots`.
+        UserError: if a class has too few rows.
     """
     chosen: list[int] = []
     for class_id in classes:
         rows = list(candidates.get(class_id, ()))
-        if len(rows) < shots:
-            raise UserError(
-                _too_few(class_names[class_id], len(rows), shots, tested.count(class_id))
-            )
+        num = shots if isinstance(shots, int) else shots[class_id]
+        if len(rows) < num:
+            raise UserError(_too_few(class_names[class_id], len(rows), num, tested.count(class_id)))
         if selection == "random":
             order = np.random.default_rng([seed, class_id]).permutation(len(rows))
             rows = [rows[i] for i in order]
-        chosen += rows[:shots]
+        chosen += rows[:num]
     return chosen

@@ -25,7 +25,8 @@ class StreamInfo:
         class_names: name of each class; the index is the data set's own class id.
         session_classes: class ids that session `i` brings; session 0 is the base session.
         way: classes that a few-shot session brings; None if sessions differ.
-        shots: training samples of each class in a few-shot session; None for full data.
+        shots: training samples of each class in a few-shot session; None for full data, and if
+            classes have unequal numbers.
         modality: kind of sample, image or audio.
         kind: what a session brings: "class" new classes; "data" more data of the same classes;
             "domain" another domain of the same classes; "mixed" new classes in some sessions and

@@ -11,7 +11,7 @@ from cl_suite.data.readers import omniglot
 from cl_suite.data.samples import TensorSamples
 from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
-from cl_suite.scenarios.as_it_comes import AsItComes
+from cl_suite.scenarios.few_shots import FewShots
 from cl_suite.scenarios.omniglot import Omniglot
 
 FINGERPRINT = "9b061decb141208a9719b2426632b55f3b82aa77e253be193370b1502593be5a"
@@ -142,7 +142,7 @@ def test_too_many_shots_name_the_class() -> None:
 
 def test_constructor_stores_its_parameters() -> None:
     scenario = Omniglot(way=7, class_order=3)
-    assert vars(scenario) == vars(AsItComes()) | {
+    assert vars(scenario) == vars(FewShots()) | {
         "base_classes": 122,
         "way": 7,
         "shots": 5,
