@@ -16,6 +16,8 @@ ROOTS: Mapping[str, str] = {
     "MINI_60": "a folder with class folders of 60 classes of miniImageNet in train/ and in test/",
     "DEIT_TINY": "the weights file of DeiT-tiny",
     "LITE0": "the weights file of EfficientNet-Lite0",
+    "ARABIC_WORDS": "the folder of Arabic Speech Commands",
+    "WHISPER_TINY": "the folder of Whisper tiny.en's encoder",
 }
 PROBED: Mapping[str, str] = {  # columns of methods without labels
     "linear.average": "linear probe, average",
