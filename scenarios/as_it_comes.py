@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 
-from cl_suite.data.cut import Sessions, rows_by_class
+from cl_suite.data.blurry import blurred
+from cl_suite.data.cut import Sessions, all_rows, rows_by_class
 from cl_suite.data.imbalance import long_tail
 from cl_suite.data.label_noise import nearest, noisy_labels, others
 from cl_suite.data.pool import Pool, Spoil
@@ -60,21 +61,38 @@ class AsItComes(Parameters):
         train_rows: Sequence[Sequence[int]],
         shots: int | Mapping[int, int] | None = None,
         notes: Sequence[str] = (),
+        blurry: float = 0.0,
     ) -> Stream:
         """Return `pool.stream` of these sessions with the options at work.
 
         Args:
             shots: of each class of the later sessions, if they are unequal by class; None if these
                 sessions have full data.
+            blurry: share of each class that comes in later sessions than its own.
         """
         num_full = len(sessions) if shots is None else 1
         rows, said = self._thinned(pool, sessions, train_rows, num_full)
         if isinstance(shots, Mapping) and shots:
             said = (*said, counts_note(shots))
+        test_rows = None
+        if blurry:
+            # a session is tested on its own classes, so no test sample counts twice
+            tested = rows_by_class(pool.test.targets)
+            test_rows = rows if pool.test is pool.train else [all_rows(tested, c) for c in sessions]
+            own, targets = rows, pool.train.targets
+            sessions, rows = blurred(sessions, own, targets, blurry, self.spoil_seed)
+            late = sum(len(set(new) - set(old)) for new, old in zip(rows, own, strict=True))
+            said = (
+                *said,
+                f"blurry {blurry:g} (spoil_seed {self.spoil_seed}): {late} of "
+                f"{sum(map(len, own))} training samples come in later sessions than their classes",
+            )
         return pool.stream(
             name=name,
             sessions=sessions,
             train_rows=rows,
+            test_rows=test_rows,
+            kind="mixed" if blurry else "class",
             shots=None if isinstance(shots, Mapping) else shots,
             notes=(*notes, *said),
             spoil=self._spoil(pool, sessions) if self.label_noise else None,
