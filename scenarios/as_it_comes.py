@@ -1,4 +1,4 @@
-"""Streams as they come: training data that are unbalanced or wrongly labelled, by parameters.
+"""Streams as they come: training data that are unbalanced, mislabelled or corrupted, by parameters.
 
 Scenarios that bring new classes have these options in common. The test data never change, and
 without an option the stream is the same to the bit.
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 from cl_suite.data.blurry import blurred
+from cl_suite.data.corruption import Corruption, corrupted
 from cl_suite.data.cut import Sessions, all_rows, rows_by_class
 from cl_suite.data.imbalance import long_tail
 from cl_suite.data.label_noise import nearest, noisy_labels, others
@@ -22,7 +23,7 @@ from cl_suite.data.stream import Stream
 from cl_suite.data.unequal_shots import counts_note
 from cl_suite.parameters import Parameters, Within
 
-LABELS = 1  # of the streams of random numbers of one seed
+LABELS, INPUTS = 1, 4  # of the streams of random numbers of one seed
 
 
 @dataclass(kw_only=True, eq=False)
@@ -38,18 +39,26 @@ class AsItComes(Parameters):
         label_noise_kind: which wrong labels: "symmetric" draws any other class of the session,
             "nearest" takes the one whose mean input is nearest (without a network, so it means
             little for raw waveforms).
+        corruption: how training samples of the later sessions are corrupted, or of all sessions if
+            they have full data: "none", "noise", "blur", "low_contrast" or "invert"; sounds take
+            noise alone. Test samples stay clean.
         spoil_seed: seed of all these draws.
     """
 
     imbalance: Annotated[float, Within(1)] | None = None
     label_noise: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     label_noise_kind: Literal["symmetric", "nearest"] = "symmetric"
+    corruption: Corruption = "none"
     spoil_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
 
     @property
     def spoiled_by(self) -> tuple[str, ...]:
         """Names of the options that change this stream."""
-        chosen = {"imbalance": self.imbalance is not None, "label_noise": self.label_noise > 0}
+        chosen = {
+            "imbalance": self.imbalance is not None,
+            "label_noise": self.label_noise > 0,
+            "corruption": self.corruption != "none",
+        }
         return tuple(name for name, is_chosen in chosen.items() if is_chosen)
 
     def _cut(
@@ -95,7 +104,7 @@ class AsItComes(Parameters):
             kind="mixed" if blurry else "class",
             shots=None if isinstance(shots, Mapping) else shots,
             notes=(*notes, *said),
-            spoil=self._spoil(pool, sessions) if self.label_noise else None,
+            spoil=self._spoil(pool, sessions, first=0 if shots is None else 1),
         )
 
     def _thinned(
@@ -121,8 +130,35 @@ class AsItComes(Parameters):
         thinned = [[row for row in each if row in left] for each in rows[:num_full]]
         return [*thinned, *rows[num_full:]], (note,)
 
-    def _spoil(self, pool: Pool, sessions: Sessions) -> Spoil:
-        return partial(self._mislabelled, pool, sessions)
+    def _spoil(self, pool: Pool, sessions: Sessions, first: int) -> Spoil | None:
+        """Return what changes the training samples; None if nothing does.
+
+        Args:
+            first: first session whose samples are corrupted.
+        """
+        steps: list[Spoil] = []
+        if self.label_noise:
+            steps.append(partial(self._mislabelled, pool, sessions))
+        # after the labels, for clean inputs say which class is nearest
+        if self.corruption != "none":
+            steps.append(partial(self._corrupted, first))
+        return partial(_in_turn, steps) if steps else None
+
+    def _corrupted(
+        self, first: int, train: Sequence[Samples]
+    ) -> tuple[list[Samples], tuple[str, ...]]:
+        """Return the sessions' training samples, corrupted from one session on, and a note."""
+        seed = self.spoil_seed, INPUTS
+        later = [
+            corrupted(samples, self.corruption, [*seed, session])
+            for session, samples in enumerate(train[first:], first)
+        ]
+        note = (
+            f"corruption {self.corruption} (spoil_seed {self.spoil_seed}): "
+            f"{sum(map(len, later))} of {sum(map(len, train))} training samples are corrupted; the "
+            "test data are clean"
+        )
+        return [*train[:first], *later], (note,)
 
     def _mislabelled(
         self, pool: Pool, sessions: Sessions, train: Sequence[Samples]
@@ -145,3 +181,14 @@ class AsItComes(Parameters):
             "test data are clean"
         )
         return found, (note,)
+
+
+def _in_turn(
+    steps: Sequence[Spoil], train: Sequence[Samples]
+) -> tuple[list[Samples], tuple[str, ...]]:
+    found = list(train)
+    said: tuple[str, ...] = ()
+    for step in steps:
+        found, more = step(found)
+        said = (*said, *more)
+    return found, said

@@ -1,4 +1,4 @@
-"""Unbalanced and wrongly labelled streams: what changes, what does not, and what is said."""
+"""Unbalanced, mislabelled and corrupted streams: what changes, what does not, and what is said."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 from helpers.tiny_runs import refused
 
 from cl_suite.cli import main
-from cl_suite.data.samples import TensorSamples
+from cl_suite.data.corruption import CorruptedFiles
+from cl_suite.data.samples import FileSamples, TensorSamples
 from cl_suite.data.stream import Stream, fingerprint
+from cl_suite.errors import UserError
 from cl_suite.scenarios.as_it_comes import AsItComes
 from cl_suite.scenarios.class_incremental import ClassIncremental
 from cl_suite.scenarios.fscil import FSCIL
@@ -41,7 +43,8 @@ every_option = pytest.mark.parametrize(
         {"imbalance": 5},
         {"label_noise": 0.3},
         {"label_noise": 0.3, "label_noise_kind": "nearest"},
-        {"imbalance": 3, "label_noise": 0.2},
+        {"corruption": "noise"},
+        {"imbalance": 3, "label_noise": 0.2, "corruption": "noise"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -102,7 +105,7 @@ def test_a_note_says_what_each_option_did(
     cls: type[AsItComes], parameters: dict[str, Any], options: dict[str, Any]
 ) -> None:
     notes = build(cls, parameters, **options).info.notes
-    for option in {"imbalance", "label_noise"} & options.keys():
+    for option in {"imbalance", "label_noise", "corruption"} & options.keys():
         assert len([note for note in notes if note.startswith(f"{option} ")]) == 1
     assert not any(note.startswith("imbalance") for note in build(cls, parameters).info.notes)
 
@@ -178,15 +181,54 @@ def test_a_session_of_one_class_has_no_wrong_label() -> None:
     assert "610 of 1820 training labels are wrong" in stream.info.notes[0]
 
 
+# corruption
+
+
+def changed_sessions(plain: Stream, spoiled: Stream) -> list[bool]:
+    pairs = zip(plain.train, spoiled.train, strict=True)
+    return [fingerprint([a]) != fingerprint([b]) for a, b in pairs]
+
+
+def test_few_shots_are_corrupted_and_the_base_session_stays_clean() -> None:
+    changed = changed_sessions(omniglot(way=60), omniglot(way=60, corruption="blur"))
+    assert changed == [False, True, True]
+
+
+def test_with_full_data_all_sessions_are_corrupted() -> None:
+    streams = (ClassIncremental(way=121, corruption=kind).build() for kind in ("none", "invert"))  # type: ignore[arg-type]
+    assert changed_sessions(*streams) == [True, True]
+
+
+def test_the_nearest_class_is_the_one_of_clean_images() -> None:
+    noise: dict[str, Any] = {"label_noise": 0.4, "label_noise_kind": "nearest"}
+    clean, corrupt = omniglot(**noise), omniglot(**noise, corruption="noise")
+    assert [s.targets for s in clean.train] == [s.targets for s in corrupt.train]
+
+
+def test_images_that_stay_files_are_corrupted_too(cub_root: Path) -> None:
+    given: dict[str, Any] = {"dataset": "cub200", "root": str(cub_root), "image_size": 8}
+    stream = FSCIL(**given, corruption="noise").build()
+    assert isinstance(stream.train[1], CorruptedFiles)
+    assert isinstance(stream.train[0], FileSamples)
+    assert stream.info.train_transform(stream.train[1][0][0]).shape == (3, 8, 8)
+
+
+def test_sounds_cannot_be_blurred(words_root: Path) -> None:
+    with pytest.raises(UserError, match="corruption of sounds must be noise or none"):
+        SpokenWords(root=str(words_root), base_classes=2, way=1, corruption="blur").build()
+
+
 # runs
 
 
 def test_a_runs_record_says_what_was_done(tmp_path: Path) -> None:
     words = f"run omniglot prototype --out {tmp_path} --training.base_epochs 0"
     words += " --scenario.imbalance 5 --scenario.label_noise 0.1 --scenario.way 60"
+    words += " --scenario.corruption blur"
     assert main(words.split()) == 0
     info = json.loads((tmp_path / "omniglot/prototype/seed0/run.json").read_text())
-    assert [note.split(" ")[0] for note in info["stream"]["notes"]] == ["imbalance", "label_noise"]
+    said = [note.split(" ")[0] for note in info["stream"]["notes"]]
+    assert said == ["imbalance", "label_noise", "corruption"]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +236,7 @@ def test_a_runs_record_says_what_was_done(tmp_path: Path) -> None:
     [
         ("imbalance", "0.5", "must be at least 1, or null, got 0.5"),
         ("label_noise", "1", "must be in [0, 1), got 1"),
+        ("corruption", "snow", "must be one of none, noise, blur, low_contrast, invert, got"),
         ("label_noise_kind", "near", "must be one of symmetric, nearest, got 'near'"),
     ],
 )
