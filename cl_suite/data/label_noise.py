@@ -34,7 +34,7 @@ def noisy_labels(
 
     Example:
         >>> noisy_labels([3, 3, 3, 3, 7], 0.5, {3: [7], 7: [3]})
-        [3, 7, 3, 7, 7]
+        [7, 3, 3, 7, 7]
     """
     labels = list(targets)
     for class_id, rows in sorted(rows_by_class(targets).items()):
