@@ -122,16 +122,33 @@ class RanPACPlugin(HeadPlugin):
         choice = choose(
             [{"ridge": ridge} for ridge in RIDGES],
             tasks,
-            lambda task: ridge_figures(head, features, labels, task),
+            lambda task: self.figures(head, features, labels, task),
         )
         self.ridge_, self.choice_ = choice.best["ridge"], choice.state_dict()
 
+    def figures(self, head: RidgeHead, features: Tensor, labels: Tensor, task: FakeTask) -> Tensor:
+        """Return the figures `(len(RIDGES), 2)` of each ridge in a fake stream."""
+        return ridge_figures(head, features, labels, task)
 
-def ridge_figures(head: RidgeHead, features: Tensor, labels: Tensor, task: FakeTask) -> Tensor:
-    """Return the figures `(len(RIDGES), 2)` of each ridge in a fake stream."""
-    seen = torch.cat([task.train, task.shots])
-    h, h_test = (head.projected(features[part]) for part in (seen, task.test))
-    columns = task.columns(labels)[seen]
+
+def ridge_figures(
+    head: RidgeHead,
+    features: Tensor,
+    labels: Tensor,
+    task: FakeTask,
+    shots: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return the figures `(len(RIDGES), 2)` of each ridge in a fake stream.
+
+    Args:
+        shots: features `(n, dim)` and class ids `(n,)` to learn the new classes from; None: their
+            shots.
+    """
+    if shots is None:
+        shots = features[task.shots], labels[task.shots]
+    seen = torch.cat([features[task.train], shots[0]])
+    h, h_test = head.projected(seen), head.projected(features[task.test])
+    columns = task.columns(torch.cat([labels[task.train], shots[1]]))
     targets = F.one_hot(columns, len(task.classes)).to(h)
     weights = 1 / targets.sum(0)[columns] if head.balanced else torch.ones_like(h[:, 0])
     weighted = weights[:, None] * h
