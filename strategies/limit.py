@@ -101,6 +101,8 @@ class LIMITPlugin(HeadPlugin):
     gamma: Annotated[float, Within(0, 1)] = 0.3
     overwrite_rows: bool = True
 
+    trains_network = True
+
     _rehearsed: CosineHead = field(init=False, repr=False)  # head of the base session
     _tap: FeatureTap = field(init=False, repr=False)  # on the current batch
 

@@ -65,6 +65,8 @@ class ProtoNetPlugin(HeadPlugin):
     queries: Annotated[int, Within(1)] = 5
     stats_: ClassStats | None = field(default=None, init=False)
 
+    trains_network = True
+
     # any kind of stream: running sums accept a class again
     requirements = Requirements(rewrites_rows=True)
 

@@ -50,6 +50,8 @@ class HeadPlugin(StrategyPlugin):
 
     # names of what `set_up` fits, besides the head's transform
     fitted: ClassVar[tuple[str, ...]] = ()
+    # whether more than the recipe's cross-entropy trains the network
+    trains_network: ClassVar[bool] = False
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         """Compute head rows from the session's training data; return the session's classes.

@@ -132,8 +132,11 @@ class WrappingPlugin(StrategyPlugin):
             method(template, **kwargs)
 
 
-def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
+def make_host(host: Any, parameters: Mapping[str, Any], word: str = "host") -> Any:
     """Return the plugin that `host` names, or `host` itself if it is a plugin.
+
+    Args:
+        word: the parameter that names it; messages call its parameters `<word>_params`.
 
     Raises:
         UserError: for an unknown name or parameter, one out of range, or a wrapper as the host.
@@ -141,42 +144,45 @@ def make_host(host: Any, parameters: Mapping[str, Any]) -> Any:
     if not isinstance(host, str):
         if parameters:
             raise UserError(
-                f"host_params {dict(parameters)} need a host given by name; pass them to "
+                f"{word}_params {dict(parameters)} need a {word} given by name; pass them to "
                 f"{type(host).__name__} itself"
             )
         made = host
     else:
         if host not in (known := registry.entries("strategy")):
-            raise UserError(f"host '{host}' is unknown{suggestion(host, known)}")
+            raise UserError(f"{word} '{host}' is unknown{suggestion(host, known)}")
         entry = registry.get("strategy", host)
         made_of = entry.load()
-        _check_parameters(host, made_of, parameters)
-        made = None if issubclass(made_of, WrappingPlugin) else _construct(entry, parameters)
+        _check_parameters(host, made_of, parameters, word)
+        made = None if issubclass(made_of, WrappingPlugin) else _construct(entry, parameters, word)
     if made is None or isinstance(made, WrappingPlugin):
         name = host if isinstance(host, str) else type(host).__name__
         raise UserError(
-            f"host '{name}' is a wrapper itself; choose the strategy inside it, such as er_ace"
+            f"{word} '{name}' is a wrapper itself; choose the strategy inside it, such as er_ace"
         )
     return made
 
 
-def _check_parameters(name: str, cls: type, parameters: Mapping[str, Any]) -> None:
+def _check_parameters(name: str, cls: type, parameters: Mapping[str, Any], word: str) -> None:
     known = [p for p in inspect.signature(cls).parameters if p != "self"]
     for parameter in parameters:
         if parameter not in known:
             raise UserError(
-                f"host_params.{parameter} of host '{name}' is unknown{suggestion(parameter, known)}"
+                f"{word}_params.{parameter} of {word} '{name}' is unknown"
+                f"{suggestion(parameter, known)}"
             )
 
 
-def _construct(entry: registry.Entry, parameters: Mapping[str, Any]) -> Any:
+def _construct(entry: registry.Entry, parameters: Mapping[str, Any], word: str) -> Any:
     given = {**(entry.settings.get("params") or {}), **parameters}
-    check_parameters(entry.load(), given, "host_params.")
-    check_ranges(entry.load(), given, entry.settings.get("bounds", {}), "host_params.")
+    check_parameters(entry.load(), given, f"{word}_params.")
+    check_ranges(entry.load(), given, entry.settings.get("bounds", {}), f"{word}_params.")
     try:
         return entry.load()(**given)
     except TypeError as error:
-        raise UserError(f"host '{entry.name}' cannot be created with {given} ({error})") from error
+        raise UserError(
+            f"{word} '{entry.name}' cannot be created with {given} ({error})"
+        ) from error
 
 
 def host_state(host: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cl_suite.models.mlp_adapter import Adapted, make_adapter, split_state
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.plain_start import start_plainly
 from cl_suite.models.stages import cut
+from cl_suite.models.untouched import Untouched
 from cl_suite.models.weights_files import DownloadError, load_weights, take_state
 
 CLIP = "clip:"  # starts the name of a CLIP model
@@ -55,6 +56,7 @@ class Backbone(nn.Module):
         self.frozen = frozen
         self.weights = weights
         self.num_frozen_blocks = 0
+        self.untouched: Untouched | None = None
         self._entry: int | None = None
         self._entry_shape: tuple[int, ...] = ()
         self._still: tuple[nn.Module, ...] = ()
@@ -76,10 +78,29 @@ class Backbone(nn.Module):
         return in_shares(self, self._features, x)
 
     def _features(self, x: Tensor) -> Tensor:
+        if self._entry is not None:
+            x = x.reshape(len(x), *self._entry_shape)
+        if self.untouched is not None:
+            both: Tensor = self.untouched(self.body, x, self._entry)
+            return both
         if self._entry is None:
             features: Tensor = self.body(x)
             return features
-        return cut(self.body).suffix(x.reshape(len(x), *self._entry_shape), self._entry)
+        return cut(self.body).suffix(x, self._entry)
+
+    def keep_untouched(self, names: Collection[str], first: int) -> None:
+        """From now on, put the features of the body as it is now beside its own.
+
+        A feature is then twice as wide. A second call changes nothing.
+
+        Args:
+            names: tensors of the body that will be trained; adapters need not be named.
+            first: first block (see `stages.cut`) that will be trained or has adapters; -1: what is
+                before the blocks too.
+        """
+        if self.untouched is None:
+            self.untouched = Untouched(self.body, names, first)
+            self.dim *= 2
 
     def frozen_part(self, input_shape: tuple[int, ...]) -> FrozenPart:
         """Return the part that never changes: all of a frozen backbone, else the frozen prefix."""
