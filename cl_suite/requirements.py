@@ -65,6 +65,7 @@ class Requirements:
         session_told: True if it can predict only if it knows the session of each sample.
         head: the head that its classifier must use, None for any or for the strategy's own.
         text_tower: True if its backbone must read text.
+        class_token: True if its backbone must be a vision transformer with a class token.
         own_adapters: True if it adds its own adapters or prompts to the backbone.
         all_rows: True if its classifier has a row for each class of the stream from the start,
             those to come included.
@@ -85,6 +86,7 @@ class Requirements:
     session_told: bool = False
     head: str | None = None
     text_tower: bool = False
+    class_token: bool = False
     own_adapters: bool = False
     all_rows: bool = False
     rewrites_rows: bool = False

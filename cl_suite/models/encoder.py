@@ -193,6 +193,11 @@ class StudentPass:
         """The hidden values before the block, detached; see `Encoder.run`."""
         return self._hidden[-1].detach()
 
+    @property
+    def attached(self) -> Tensor:
+        """The hidden values before the block, with their graph."""
+        return self._hidden[-1]
+
     def _note_autocast(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # the template wraps only its own pass; the copies' passes need the same precision
         kind = inputs[0].device.type

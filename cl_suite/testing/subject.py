@@ -25,6 +25,8 @@ from cl_suite.testing.tiny_clip import clip_folder
 
 # what a method trains by itself ends like this, and need not be longer here
 LENGTHS, LONGEST = ("epochs", "iterations"), 3
+# of a network with a class token
+VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 # where the network comes from: here it is small and random
 SOURCES = ("backbone", "backbone_args", "weights", "pretrained", "image_size", "crop_fraction")
 
@@ -98,13 +100,20 @@ class Subject:
         return with_preprocessing(stream, Preprocessing(16, CLIP_MEAN, CLIP_STD))
 
     def model_config(self) -> ModelConfig:
-        """Return the settings of a small random network: conv4, or a tiny CLIP that reads text."""
+        """Return the settings of a small random network.
+
+        It is conv4, a tiny CLIP if it must read text, or a tiny vision transformer if it must have
+        a class token.
+        """
         settings = dict(self.settings.get("model") or {})
         if self.requirements.text_tower:
             kept = {k: v for k, v in settings.items() if k not in SOURCES}
             folder = str(clip_folder())
             kept |= {"backbone": f"clip:{folder}", "weights": folder, "bank": False}
             return ModelConfig(**kept, crop_fraction=settings.get("crop_fraction", 1.0))
+        if self.requirements.class_token:
+            kept = {k: v for k, v in settings.items() if k not in SOURCES}
+            return ModelConfig(**kept, backbone="vit_tiny_patch16_224", backbone_args=VIT)
         small = settings.get("backbone") == "identity"  # the network lies in the method's head
         kept = {k: v for k, v in settings.items() if small or k not in SOURCES}
         return ModelConfig(**kept)

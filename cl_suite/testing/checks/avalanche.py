@@ -37,6 +37,8 @@ def works_in_a_plain_template(subject: Subject) -> None:
     if subject.requirements.text_tower:
         model = subject.classifier(stream, None)
         plugin.class_names = list(stream.info.class_names)
+    elif subject.requirements.class_token:
+        model = subject.classifier(stream, None)
     else:
         config = ModelConfig(head=cast(Any, subject.requirements.head or "cosine"))
         model = build_classifier(config, stream.info.input_shape, stream.info.num_classes)
@@ -49,6 +51,8 @@ def works_with_a_foreign_network(subject: Subject) -> None:
     """The same with a network that is not the suite's."""
     if subject.requirements.text_tower:
         raise DoesNotApply("a foreign network reads no text")
+    if subject.requirements.class_token:
+        raise DoesNotApply("this foreign network has no class token")
     seed_everything(0)
     plugin = subject.plugin()
     _run(plugin, Network(), subject.stream())
