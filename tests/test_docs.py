@@ -24,7 +24,7 @@ ENTRIES = [
     for kind in entries.FOLDERS
     for name in registry.entries(kind)
 ]
-SOURCE = re.compile(r"arXiv\s+\d{4}\.\d{4,5}|method of this suite")
+SOURCE = re.compile(r"arXiv\s+\d{4}\.\d{4,5}|openaccess\.thecvf\.com|method of this suite")
 OPTIONS = {"help", "print_config", "start-from", "resume", "seed", "out"}
 
 
