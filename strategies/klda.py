@@ -59,6 +59,8 @@ class KLDAPlugin(LDAPlugin):
         super().check()
         if self.covariance != "shared":
             raise UserError(f"covariance must be shared in klda, got {self.covariance!r}")
+        if self.shot_midpoint is not None:
+            raise UserError(f"shot_midpoint must be null in klda, got {self.shot_midpoint:g}")
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         transform = FourierFeatures(dim, self.num_features, self.projection_seed)

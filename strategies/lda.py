@@ -7,6 +7,14 @@ distance. Distribution calibration (see `cl_suite.features.calibrators`) pulls t
 classes towards the base classes that they resemble. It also mixes per-class covariances with those
 of such base classes.
 
+With `shot_midpoint` the score is mixed with the cosine to the class mean, as in HyCal (Lee et al.,
+CVPR 2026, arXiv 2604.15678): a class of `K` shots counts
+
+    w = sigmoid((K - shot_midpoint) / shot_width)    of the Gaussian score, 1 - w of the cosine,
+
+because a covariance says little of a class known by five images. Class-dependent weights need
+scores of one scale, so both kinds are standardised over the classes, which is our choice.
+
 Differences from the literature:
     - The shared covariance is pooled within the classes of all sessions, as a running sum.
     - Its shrinkage `(1 - g) S + g (tr S / dim) I` and the shift of the means are chosen on fake
@@ -16,11 +24,12 @@ Differences from the literature:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cl_suite.features.calibrators import Calibrator
@@ -37,7 +46,8 @@ from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import shrunk
 from cl_suite.models.heads.gaussian import GaussianHead, Shape
-from cl_suite.plugin import Template, Within, session_features
+from cl_suite.models.heads.shot_mixed import ShotMixedHead, mixed_scores, shot_shares
+from cl_suite.plugin import Above, Template, Within, session_features
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHIFTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
@@ -56,6 +66,9 @@ class LDAPlugin(HeadPlugin):
         softmax_t: sharpness of the weights over base classes.
         shift_weight: share of the base part in the mean of a few-shot class, in [0, 1]; null: as
             for `shrinkage`.
+        shot_midpoint: number of shots at which Gaussian score and cosine count alike; null: the
+            Gaussian score alone.
+        shot_width: number of shots over which that changes; unused without `shot_midpoint`.
         prior_count: number of samples that a borrowed covariance counts as; unused if shared.
         choice_seed: seed of the fake streams.
         fake_shots: shots of each new class in a fake stream.
@@ -65,6 +78,8 @@ class LDAPlugin(HeadPlugin):
     shrinkage: Annotated[float, Within(0, 1)] | None = None
     softmax_t: Annotated[float, Within(0)] = 16.0
     shift_weight: Annotated[float, Within(0, 1)] | None = None
+    shot_midpoint: Annotated[float, Within(0)] | None = None
+    shot_width: Annotated[float, Above(0)] = 5.0
     prior_count: Annotated[float, Within(0)] = 5.0
     choice_seed: Annotated[int, Within(0)] = 0
     fake_shots: Annotated[int, Within(1)] = 5
@@ -82,7 +97,16 @@ class LDAPlugin(HeadPlugin):
         return choice_note(self.choice_) if session == 0 else ""
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
-        return GaussianHead(dim, num_classes, self.covariance, temperature)
+        if self.shot_midpoint is None:
+            return GaussianHead(dim, num_classes, self.covariance, temperature)
+        return ShotMixedHead(
+            dim,
+            num_classes,
+            self.covariance,
+            temperature,
+            midpoint=self.shot_midpoint,
+            width=self.shot_width,
+        )
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, GaussianHead)
@@ -97,13 +121,15 @@ class LDAPlugin(HeadPlugin):
         else:
             stats = self._calibrated(stats, self.base_stats_)
         head.set_rows(stats.classes, stats.mean)
+        if isinstance(head, ShotMixedHead):
+            head.set_shots(stats.classes, stats.count)
         self._set_covariance(head, stats)
         return stats.classes
 
     @property
     def has_rule(self) -> bool:
-        # the others need each class's own second moments
-        return self.covariance == "shared"
+        # the others need each class's own second moments, or its shots
+        return self.covariance == "shared" and self.shot_midpoint is None
 
     @property
     def pools_moments(self) -> bool:
@@ -158,9 +184,17 @@ class LDAPlugin(HeadPlugin):
         choice = choose(
             candidates,
             tasks,
-            lambda task: lda_figures(candidates, self.softmax_t, features, labels, task),
+            lambda task: lda_figures(
+                candidates, self.softmax_t, features, labels, task, self._shares
+            ),
         )
         self.parameters_, self.choice_ = choice.best, choice.state_dict()
+
+    def _shares(self, shots: Tensor) -> Tensor | None:
+        """Return the shares of the Gaussian score for these shots; None for it alone."""
+        if self.shot_midpoint is None:
+            return None
+        return shot_shares(shots, self.shot_midpoint, self.shot_width)
 
 
 def _values(given: float | None, grid: tuple[float, ...]) -> tuple[float, ...]:
@@ -173,11 +207,17 @@ def lda_figures(
     features: Tensor,
     labels: Tensor,
     task: FakeTask,
+    shares_of: Callable[[Tensor], Tensor | None] = lambda shots: None,
 ) -> Tensor:
-    """Return the figures `(num_candidates, 2)` of the candidates in a fake stream."""
+    """Return the figures `(num_candidates, 2)` of the candidates in a fake stream.
+
+    Args:
+        shares_of: maps the classes' shots to the shares of the Gaussian score (see `shot_shares`).
+    """
     columns = task.columns(labels)
     base = class_stats(features[task.train], columns[task.train], kind="shared")
     new = class_stats(features[task.shots], columns[task.shots])
+    shares = shares_of(torch.cat([base.count, new.count]).to(features))
     test = features[task.test] - base.mean.mean(0).to(features)
     figures, solved, previous = [], test, None
     for candidate in candidates:
@@ -187,7 +227,11 @@ def lda_figures(
             solved = torch.cholesky_solve(test.T, factor).T  # (num_test, dim)
         calibrator = Calibrator(softmax_t, candidate["shift_weight"])
         means = torch.cat([base.mean, calibrator.calibrate(new, base).mean])
+        cosines = F.normalize(features[task.test]) @ F.normalize(means).to(features).T
         means = (means - base.mean.mean(0)).to(features)
         halves = (means * torch.cholesky_solve(means.T, factor).T).sum(1) / 2
-        figures.append(fake_figures(solved @ means.T - halves, labels, task))
+        scores = solved @ means.T - halves
+        if shares is not None:
+            scores = mixed_scores(scores, cosines, shares)
+        figures.append(fake_figures(scores, labels, task))
     return torch.cat(figures)

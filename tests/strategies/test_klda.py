@@ -75,3 +75,8 @@ def test_equal_features_have_a_width_all_the_same() -> None:
 def test_another_covariance_is_refused() -> None:
     with pytest.raises(UserError, match=r"covariance must be shared in klda, got 'full'"):
         KLDAPlugin(covariance="full")
+
+
+def test_mixing_by_shots_is_refused() -> None:
+    with pytest.raises(UserError, match=r"shot_midpoint must be null in klda, got 10"):
+        KLDAPlugin(shot_midpoint=10.0)

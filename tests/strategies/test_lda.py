@@ -11,6 +11,7 @@ from cl_suite.features.calibrators import Calibrator
 from cl_suite.features.stats import class_stats
 from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
 from cl_suite.models.heads.gaussian import GaussianHead
+from cl_suite.models.heads.shot_mixed import ShotMixedHead
 from cl_suite.strategies.lda import LDAPlugin, lda_figures
 from cl_suite.strategies.prototype import PrototypePlugin
 
@@ -98,3 +99,40 @@ def test_the_choice_rests_on_what_the_head_itself_would_score() -> None:
         expected = fake_figures(head(features[task.test]), labels, task)[0]
         torch.testing.assert_close(figures, expected, rtol=1e-6, atol=1e-6)
     assert found.std(0).min() > 0, "the candidates differ, so the test can fail"
+
+
+def test_shots_decide_how_much_the_gaussian_score_counts() -> None:
+    stream = make_feature_stream()
+    plugin = LDAPlugin(shrinkage=0.1, shift_weight=0.3, shot_midpoint=10.0)
+    head = trained(plugin, stream).model.head
+    assert isinstance(head, ShotMixedHead)
+    assert head.shots.tolist() == [25.0] * 12 + [5.0] * 6
+    plain = trained(LDAPlugin(shrinkage=0.1, shift_weight=0.3), stream).model.head
+    queries = torch.randn(7, 16)
+    assert not head(queries).argmax(1).equal(plain(queries).argmax(1))
+
+
+def test_the_choice_with_shots_rests_on_what_the_head_itself_would_score() -> None:
+    features, labels = features_of(make_feature_stream(), 0)
+    task = fake_tasks(labels, generator=torch.Generator().manual_seed(0))[0]
+    plugin = LDAPlugin(shot_midpoint=10.0)
+    candidates = [{"shrinkage": g, "shift_weight": a} for g in (0.1, 0.5) for a in (0.0, 0.4)]
+    found = lda_figures(candidates, 16.0, features, labels, task, plugin._shares)
+    columns = task.columns(labels)
+    base = class_stats(features[task.train], columns[task.train], kind="shared")
+    new = class_stats(features[task.shots], columns[task.shots])
+    for candidate, figures in zip(candidates, found, strict=True):
+        head = ShotMixedHead(16, len(task.classes)).double()
+        head.set_rows(base.classes, base.mean)
+        head.set_shots(base.classes, base.count)
+        moved = Calibrator(16.0, candidate["shift_weight"]).calibrate(new, base)
+        head.set_rows(new.classes, moved.mean)
+        head.set_shots(new.classes, new.count)
+        head.set_shared(base.covariance, candidate["shrinkage"])
+        expected = fake_figures(head(features[task.test]), labels, task)[0]
+        torch.testing.assert_close(figures, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_with_shots_it_has_no_rule_of_class_statistics() -> None:
+    assert LDAPlugin().has_rule
+    assert not LDAPlugin(shot_midpoint=10.0).has_rule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ class GaussianHead(ClassHead):
     shared: Tensor
     factors: Tensor
     is_set: Tensor
-    row_tensors = ("factors",)
+    row_tensors: ClassVar[tuple[str, ...]] = ("factors",)
 
     def __init__(
         self,
