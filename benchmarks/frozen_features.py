@@ -45,6 +45,8 @@ from cl_suite.models.settings import ModelConfig
 from cl_suite.randomness import seed_everything
 from cl_suite.scenarios import FSCIL
 from cl_suite.strategies import (
+    CRanPACPlugin,
+    KLDAPlugin,
     LDAPlugin,
     RanPACPlugin,
     SimpleCILPlugin,
@@ -88,6 +90,7 @@ class Method:
 
 
 CHOICE, PROJECTION = ("choice_seed",), ("projection_seed", "choice_seed")
+DRAWS = ("draw_seed", "choice_seed")
 METHODS: Mapping[str, Method] = {
     "teen_whitened": Method("teen_whitened", "`teen_whitened`", TEENWhitenedPlugin, {}, CHOICE),
     "teen_whitened_no_margin": Method(
@@ -97,10 +100,31 @@ METHODS: Mapping[str, Method] = {
     "mahalanobis": Method(
         "lda", "`lda`, means not calibrated", LDAPlugin, {"shift_weight": 0.0}, CHOICE
     ),
+    "lda_shots": Method(
+        "lda",
+        "`lda`, mixed with cosines by shots",
+        LDAPlugin,
+        {"shot_midpoint": 10.0},
+        CHOICE,
+    ),
     "ridge": Method(
         "ranpac", "`ranpac`, no projection", RanPACPlugin, {"num_projections": 0}, CHOICE
     ),
     "ranpac": Method("ranpac", "`ranpac`, 2,048 projections", RanPACPlugin, {}, PROJECTION),
+    "c_ranpac_ridge": Method(
+        "c_ranpac", "`c_ranpac`, no projection", CRanPACPlugin, {"num_projections": 0}, DRAWS
+    ),
+    "c_ranpac": Method(
+        "c_ranpac", "`c_ranpac`, 2,048 projections", CRanPACPlugin, {}, (*PROJECTION, "draw_seed")
+    ),
+    "c_ranpac_800": Method(
+        "c_ranpac",
+        "`c_ranpac`, 2,048 projections, 800 draws as in the paper",
+        CRanPACPlugin,
+        {"draws": 800},
+        (*PROJECTION, "draw_seed"),
+    ),
+    "klda": Method("klda", "`klda`", KLDAPlugin, {}, PROJECTION),
     "teen": Method("teen", "`teen`", TEENPlugin),
     "centred": Method("simple_cil", "`simple_cil`, centred", SimpleCILPlugin, {"centre": True}),
     "class_means": Method("simple_cil", "`simple_cil`", SimpleCILPlugin, baseline=None),
@@ -108,6 +132,8 @@ METHODS: Mapping[str, Method] = {
         "ranpac", "`ranpac`, classes not balanced", RanPACPlugin, {"balanced": False}, PROJECTION
     ),
 }
+# c_ranpac draws as many features as a base class has images, which are few in these streams
+COSTED = ("class_means", "teen", "mahalanobis", "klda", "ranpac", "teen_whitened")
 COLUMNS = {"average": "average", "last": "last", "harmonic": "harmonic mean"}
 NUM_SEEDS = 3
 SETTING = (
@@ -256,7 +282,7 @@ def print_costs(num_classes: Sequence[int], rounds: int, way: int = 5) -> None:
     There are always five base classes; one large untimed session brings the other earlier classes.
     """
     print(f"{'seconds a session after':24}" + "".join(f"{n:>9} classes" for n in num_classes))  # noqa: T201
-    for name in ("class_means", "teen", "mahalanobis", "ranpac", "teen_whitened"):
+    for name in COSTED:
         cells = []
         for total in num_classes:
             sizes = [way, total - way, *[way] * rounds]

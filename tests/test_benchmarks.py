@@ -126,7 +126,7 @@ def test_frozen_features_measures_session_costs(tmp_path: Path) -> None:
     options = ["--classes", 10, "--rounds", 1]
     heading, *rows = printed_by("frozen_features", *options, folder=tmp_path, small=False)
     assert heading.endswith("10 classes")
-    assert len(rows) == 5
+    assert len(rows) == 6
 
 
 def test_frozen_features_writes_accuracies(tmp_path: Path) -> None:
