@@ -27,6 +27,16 @@ Differences from the papers:
     - The network after the last epoch is used. Nothing is selected on test data.
     - BatchNorm keeps its statistics, so a few images more or less do not move them.
     - A row of `W` starts as its class's mean, so few epochs suffice; theirs starts at random.
+
+It pays far from the pretraining. On 62 Omniglot characters (12 base ones, ten shots each, DeiT-tiny
+at 128 pixels, 20 epochs, bfloat16, seed 0) the run chose the rate 0.1. Average / last accuracy, %,
+by head rule, on the untouched network and after tuning:
+
+    simple_cil   40.3 / 44.4   56.0 / 57.0
+    teen         33.7 / 34.9   54.0 / 53.2
+    lda          51.1 / 56.2   68.3 / 71.5
+    ranpac       46.1 / 51.3   63.4 / 66.7
+    c_ranpac     42.8 / 47.0   59.5 / 61.6
 """
 
 from __future__ import annotations
