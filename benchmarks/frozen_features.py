@@ -135,6 +135,7 @@ METHODS: Mapping[str, Method] = {
 # c_ranpac draws as many features as a base class has images, which are few in these streams
 COSTED = ("class_means", "teen", "mahalanobis", "klda", "ranpac", "teen_whitened")
 COLUMNS = {"average": "average", "last": "last", "harmonic": "harmonic mean"}
+TITLES = {"deit_tiny_patch16_224": "DeiT-tiny", "tf_efficientnet_lite0": "EfficientNet-Lite0"}
 NUM_SEEDS = 3
 SETTING = (
     "The pretrained backbone stays frozen, and the shots are the published ones. Three seeds are "
@@ -244,7 +245,7 @@ def write_results(
     ]
     content = {
         "name": path.stem,
-        "title": f"Frozen features on miniImageNet: {backbone}",
+        "title": f"Frozen features on miniImageNet: {TITLES.get(backbone, backbone)}",
         "scenario": "mini_imagenet",
         "setting": f"{SETTING} The base session has {sizes}.",
         **result_file.measured_here(),
