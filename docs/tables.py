@@ -24,6 +24,7 @@ OWN_GROUND = (
     "picle",
     "rehearsal_features",
     "spoken_digits",
+    "spoken_words",
     "ssl_features",
 )
 INTRODUCTION = """# Results
