@@ -39,7 +39,7 @@ from cl_suite.data.readers.descriptions import plain_name, read_descriptions
 from cl_suite.errors import UserError, option
 from cl_suite.features.calibrators import calibrate_directions
 from cl_suite.features.stats import class_stats, unit
-from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
+from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose_value, fake_figures
 from cl_suite.models.classifier import Classifier
 from cl_suite.plugin import Template, Within, session_features
 from cl_suite.strategies.zero_shot_clip import ZeroShotCLIPPlugin, clip_body
@@ -138,16 +138,16 @@ class BiMCPlugin(ZeroShotCLIPPlugin):
         if self.text_weight is not None:
             self.text_weight_ = self.text_weight
             return
-        generator = torch.Generator().manual_seed(self.choice_seed)
-        tasks = fake_tasks(labels, generator=generator, num_tasks=3, shots=self.fake_shots)
-        if not tasks:
-            return
-        choice = choose(
-            [{"text_weight": weight} for weight in TEXT_WEIGHTS],
-            tasks,
+        choice = choose_value(
+            "text_weight",
+            TEXT_WEIGHTS,
+            labels,
             lambda task: self._figures(features, labels, texts, task),
+            seed=self.choice_seed,
+            shots=self.fake_shots,
         )
-        self.text_weight_, self.choice_ = choice.best["text_weight"], choice.state_dict()
+        if choice is not None:
+            self.text_weight_, self.choice_ = choice.best["text_weight"], choice.state_dict()
 
     def _figures(self, features: Tensor, labels: Tensor, texts: Tensor, task: FakeTask) -> Tensor:
         """Return the figures `(len(TEXT_WEIGHTS), 2)` of each weight in a fake stream.

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_suite.features.stats import ClassStats
-from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
+from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose_value, fake_figures
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.ridge import RidgeHead, ridge_factor
@@ -115,16 +115,16 @@ class RanPACPlugin(HeadPlugin):
         if self.ridge is not None:
             self.ridge_ = self.ridge
             return
-        generator = torch.Generator().manual_seed(self.choice_seed)
-        tasks = fake_tasks(labels, generator=generator, num_tasks=3, shots=self.fake_shots)
-        if not tasks:
-            return
-        choice = choose(
-            [{"ridge": ridge} for ridge in RIDGES],
-            tasks,
+        choice = choose_value(
+            "ridge",
+            RIDGES,
+            labels,
             lambda task: self.figures(head, features, labels, task),
+            seed=self.choice_seed,
+            shots=self.fake_shots,
         )
-        self.ridge_, self.choice_ = choice.best["ridge"], choice.state_dict()
+        if choice is not None:
+            self.ridge_, self.choice_ = choice.best["ridge"], choice.state_dict()
 
     def figures(self, head: RidgeHead, features: Tensor, labels: Tensor, task: FakeTask) -> Tensor:
         """Return the figures `(len(RIDGES), 2)` of each ridge in a fake stream."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.browsers import CHROMIUM, CHROMIUM_OPTIONS, PATIENCE
+from helpers.browsers import PATIENCE, started_browser
 from helpers.dashboards import write_dashboard, write_seeds
 
 from cl_suite.report.console import dashboard_lines
@@ -40,11 +40,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Any]:
     """Yield a browser page once TensorBoard has found all that the dashboards hold."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("needs chromium")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+    for browser in started_browser():
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(PATIENCE)
         page.goto(address)
@@ -58,7 +54,6 @@ def page(address: str) -> Iterator[Any]:
             polling=500,
         )
         yield page
-        browser.close()
 
 
 def open_tab(page: Any, address: str, name: str) -> None:

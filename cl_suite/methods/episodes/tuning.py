@@ -205,6 +205,28 @@ def choice_note(choice: Mapping[str, Any]) -> str:
     return f"chose {chosen} on streams cut from the base session's training data"
 
 
+def choose_value(
+    name: str,
+    values: Sequence[float],
+    labels: Tensor,
+    figures: Callable[[FakeTask], Tensor],
+    *,
+    seed: int,
+    shots: int,
+) -> Choice | None:
+    """Return the choice of one parameter on three fake streams; None if they cannot be cut.
+
+    Args:
+        labels: class of each feature of the base session `(n,)`.
+        figures: returns the figures `(len(values), 2)` of all values in a fake stream.
+        seed: of the fake streams.
+        shots: of each new class in them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tasks = fake_tasks(labels, generator=generator, num_tasks=3, shots=shots)
+    return choose([{name: value} for value in values], tasks, figures) if tasks else None
+
+
 def choose(
     candidates: Sequence[Candidate],
     tasks: Sequence[FakeTask],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.browsers import CHROMIUM, CHROMIUM_OPTIONS, PATIENCE
+from helpers.browsers import PATIENCE, started_browser
 from helpers.learners import photo_folder
 from helpers.served import TOKEN, app_of, png, server_in_thread, write_classifier
 
@@ -25,13 +25,7 @@ DROP = """([contents, names]) => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("needs chromium")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
+    yield from started_browser()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.browsers import CHROMIUM, CHROMIUM_OPTIONS, PATIENCE
+from helpers.browsers import PATIENCE, started_browser
 from helpers.reports import add_info, streams, write_confidence
 from helpers.shown_runs import write_run
 
@@ -32,13 +32,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("needs chromium")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
+    yield from started_browser()
 
 
 @pytest.fixture
