@@ -47,7 +47,7 @@ class ClassIncremental(SourceData, AsItComes):
     source: Source = "omniglot"
     base_classes: Annotated[int, Within(1)] | None = None
     way: Annotated[int, Within(1)] = 10
-    class_order: ClassOrder | list[int] = "1993"
+    class_order: ClassOrder | list[Annotated[int, Within(0)]] = "1993"
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     blurry: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     test_fraction: Annotated[float, Within(0, 1, open_end=True)] | None = None

@@ -90,7 +90,9 @@ class FSCIL(FewShots):
     shots: Annotated[int, Within(1)] = 5
     base_shots: Annotated[int, Within(1)] | None = None
     class_order: (
-        Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] | list[int]
+        Literal["published", "natural"]
+        | Annotated[int, Within(0, 2**32 - 1)]
+        | list[Annotated[int, Within(0)]]
     ) = "published"
     shot_selection: PublishedOrRandom = "published"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0

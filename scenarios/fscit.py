@@ -139,7 +139,9 @@ class FSCIT(FewShots):
     way: Annotated[int, Within(1)]
     shots: Annotated[int, Within(1)] = SHOTS
     class_order: (
-        Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] | list[int]
+        Literal["published", "natural"]
+        | Annotated[int, Within(0, 2**32 - 1)]
+        | list[Annotated[int, Within(0)]]
     ) = "published"
     shot_selection: ShotSelection = "random"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0

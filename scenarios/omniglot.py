@@ -44,7 +44,9 @@ class Omniglot(FewShots):
     shot_selection: ShotSelection = "first"
     shot_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
     class_order: (
-        Literal["published", "natural"] | Annotated[int, Within(0, 2**32 - 1)] | list[int]
+        Literal["published", "natural"]
+        | Annotated[int, Within(0, 2**32 - 1)]
+        | list[Annotated[int, Within(0)]]
     ) = "published"
     augment: bool = True
 

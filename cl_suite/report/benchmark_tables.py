@@ -13,6 +13,7 @@ from cl_suite.report.comparison import in_words
 from cl_suite.report.one_run import empty_table, per_cent
 
 IN_WORDS = {"average": "average", "harmonic": "harmonic", "gacc": "gAcc"}
+TITLES = {"average": "average accuracy", "gacc": "gAcc"}
 MEASURES = {"classifier": "", "linear": ", by a linear probe", "knn": ", by nearest neighbours"}
 
 
@@ -32,8 +33,9 @@ def tables(result: Result, *, sign: str) -> Iterator[RenderableType]:
     yield _more(result, main, sign)
     if len(result.groups) > 1:
         yield Text()
-        yield Text("average accuracy and gAcc by kind of draw, mean", style="bold")
-        yield _by_group(result)
+        for figure in ("average", "gacc"):
+            yield Text(f"{TITLES[figure]} by kind of draw, mean", style="bold")
+            yield _by_group(result, figure)
     yield Text()
     yield Text("places", style="bold")
     yield _places(result)
@@ -80,16 +82,11 @@ def _more(result: Result, group: str, sign: str) -> RenderableType:
     return table
 
 
-def _by_group(result: Result) -> RenderableType:
-    headings = [f"{group}{word}" for group in result.groups for word in ("", " gAcc")]
-    table = empty_table("strategy", *headings)
+def _by_group(result: Result, figure: str) -> RenderableType:
+    table = empty_table("strategy", *result.groups)
     for row in result.rows:
-        cells = [
-            per_cent(spread(list(row.values(figure, group).values())).mean.mean)
-            for group in result.groups
-            for figure in ("average", "gacc")
-        ]
-        table.add_row(Text(row.strategy), *cells)
+        values = [list(row.values(figure, group).values()) for group in result.groups]
+        table.add_row(Text(row.strategy), *(per_cent(spread(found).mean.mean) for found in values))
     return table
 
 

@@ -11,7 +11,7 @@ import torch
 from helpers.tiny_streams import make_stream
 
 import cl_suite
-from cl_suite.runs import run as run_module
+from cl_suite.runs import stream_run as run_module
 from cl_suite.runs.listener import Listener
 
 VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 1}

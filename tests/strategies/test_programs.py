@@ -30,7 +30,6 @@ from cl_suite.strategies import (
 )
 
 DIM = 8
-NOT_BARE = {"clip_lora", "cpe_clip", "zero_shot_clip"}  # they read text
 IMAGES = {"cler", "picle"}
 SMALL = {
     "cler": {"host": "er"},
@@ -61,9 +60,11 @@ class Vectors(torch.utils.data.Dataset[Any]):
 
 
 def strategies() -> list[str]:
-    """Return our strategies that learn from vectors without text."""
+    """Return our strategies that learn from vectors, without text or a transformer's tokens."""
     ours = [n for n, e in registry.entries("strategy").items() if "cl_suite" in e.load().__module__]
-    return sorted(set(ours) - NOT_BARE - IMAGES)
+    needs = {name: requirements_of(plugin(name)) for name in ours}
+    bare = {n for n, needed in needs.items() if not (needed.text_tower or needed.class_token)}
+    return sorted(bare - IMAGES)
 
 
 def plugin(name: str) -> Any:
