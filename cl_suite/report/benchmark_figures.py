@@ -28,6 +28,7 @@ class RowFigures:
         parameters: how its parameters were chosen.
         pretraining: what its network's pretraining has seen of the stream.
         unfinished: draws on which its run is not finished.
+        runs: the finished ones, for what they cost.
     """
 
     strategy: str
@@ -35,6 +36,7 @@ class RowFigures:
     parameters: str = ""
     pretraining: str = ""
     unfinished: int = 0
+    runs: Sequence[LoadedRun] = ()
 
     def values(self, figure: str, group: str) -> dict[Key, float]:
         """Return a figure on the draws of a group."""
@@ -135,13 +137,15 @@ def load_rows(
     chance: dict[Key, float] = {}
     for strategy in dict.fromkeys(cell.strategy for cell in cells):
         figures: dict[Key, Headline] = {}
+        runs: list[LoadedRun] = []
         own = [cell for cell in cells if cell.strategy == strategy]
         for cell in own:
             for key, run in _finished(cell, measure):
                 figures[key] = headline(run.hits)
+                runs.append(run)
                 chance.setdefault(key, _chance(run))
         unfinished = sum(not cell.trial.is_finished for cell in own)
-        rows.append(RowFigures(strategy, figures, *told[strategy], unfinished=unfinished))
+        rows.append(RowFigures(strategy, figures, *told[strategy], unfinished, runs))
     return rows, chance
 
 

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from cl_suite.report.benchmark_figures import CHANCE, FIGURES, Result, difference, ranks, spread
 from cl_suite.report.comparison import in_words
+from cl_suite.report.costs import costs
 from cl_suite.report.one_run import empty_table, per_cent
+from cl_suite.report.streams import Method
 
 IN_WORDS = {"average": "average", "harmonic": "harmonic", "gacc": "gAcc"}
 TITLES = {"average": "average accuracy", "gacc": "gAcc"}
@@ -39,6 +41,9 @@ def tables(result: Result, *, sign: str) -> Iterator[RenderableType]:
     yield Text()
     yield Text("places", style="bold")
     yield _places(result)
+    yield Text()
+    yield Text("what a run costs, mean", style="bold")
+    yield costs([Method(row.strategy, row.runs) for row in result.rows if row.runs])
     if result.described:
         yield Text()
         yield from _described(result)

@@ -90,6 +90,7 @@ def test_a_benchmark_runs_compares_and_goes_on(
     assert "over the draws of 'drawn'" in text
     assert "vs prototype" in text
     assert "cosine within sessions" in text
+    assert "forward k" in " ".join(text.split())
     record = json.loads((out / "benchmark.json").read_text())
     assert [run["draws"] for run in record["runs"]].count("together") == 2
     described = [line.split() for line in text.splitlines() if line.startswith(("drawn", "tog"))]
