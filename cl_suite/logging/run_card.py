@@ -27,15 +27,14 @@ def run_card(config: RunConfig, info: StreamInfo, num_tasks: int = 1) -> str:
     Args:
         num_tasks: streams of the run; the facts are those of the first.
     """
-    scenario = registry.get("scenario", config.scenario_name)
-    strategy = registry.get("strategy", config.strategy_name)
+    scenario, strategy = config.scenario_name, config.strategy_name
     changed = changed_settings(config)
     settings = [f"`{key}: {value}`" for key, value in changed.items()]
     lines = [
-        f"### {scenario.name} / {strategy.name}, seed {config.seed}",
+        f"### {scenario} / {strategy}, seed {config.seed}",
         "",
-        f"- **strategy** {strategy.name}: {strategy.summary}".rstrip(": "),
-        f"- **scenario** {scenario.name}: {scenario.summary}".rstrip(": "),
+        f"- **strategy** {strategy}: {_summary('strategy', strategy)}".rstrip(": "),
+        f"- **scenario** {scenario}: {_summary('scenario', scenario)}".rstrip(": "),
         f"- **stream** {_stream_in_words(info, num_tasks)}",
         f"- **network** {config.model.backbone}, {_weights_in_words(config)}",
         f"- **changed settings** {', '.join(settings) or 'none'}",
@@ -45,6 +44,11 @@ def run_card(config: RunConfig, info: StreamInfo, num_tasks: int = 1) -> str:
         f"    {repeating_command(config)}",
     ]
     return "\n".join(lines)
+
+
+def _summary(kind: registry.Kind, name: str) -> str:
+    known = registry.entries(kind).get(name)
+    return "" if known is None else known.summary
 
 
 def session_table(records: Sequence[SessionRecord]) -> str:

@@ -19,8 +19,11 @@ APART = ("scenario_name", "strategy_name", "seed", "device")
 def changed_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that differ from the pair's defaults and can change a result.
 
-    Names, seed and device are left out, and so is a draw that follows the seed.
+    Names, seed and device are left out, and so is a draw that follows the seed. A scenario that a
+    program made without registering it has no defaults, so nothing is known to differ.
     """
+    if config.scenario_name not in registry.entries("scenario"):
+        return {}
     pair = (
         registry.get("scenario", config.scenario_name),
         registry.get("strategy", config.strategy_name),

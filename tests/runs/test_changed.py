@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -54,3 +55,8 @@ def test_the_command_gives_the_same_settings_again(tmp_path: Path) -> None:
     assert command[:4] == ["cl-suite", "run", "omniglot", "finetune"]
     again = config_of(*command[4:])
     assert flatten(yaml.safe_load(again.text)) == flatten(yaml.safe_load(first.text))
+
+
+def test_a_scenario_without_a_name_in_the_registry_has_nothing_to_compare() -> None:
+    config = config_of("--training.base_epochs", "3")
+    assert changed_settings(replace(config, scenario_name="of_a_program")) == {}
