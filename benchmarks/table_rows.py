@@ -14,6 +14,7 @@ ROOTS: Mapping[str, str] = {
     "SPOKEN_DIGITS": "the folder of the recordings",
     "MINI_IMAGENET": "the folder of miniImageNet",
     "MINI_60": "a folder with class folders of 60 classes of miniImageNet in train/ and in test/",
+    "CIFAR10": "the folder of CIFAR-10",
     "DEIT_TINY": "the weights file of DeiT-tiny",
     "LITE0": "the weights file of EfficientNet-Lite0",
     "ARABIC_WORDS": "the folder of Arabic Speech Commands",

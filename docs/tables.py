@@ -20,6 +20,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 # tables on the ground that a method's paper has in mind, beside the method's baseline
 OWN_GROUND = (
     "cfsl",
+    "cler_cifar10",
     "coact_grounds",
     "picle",
     "rehearsal_features",

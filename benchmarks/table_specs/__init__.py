@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from table_rows import Table
 
-from table_specs import claims, few_shot, full_data, speech, tasks
+from table_specs import claims, few_shot, full_data, online, speech, tasks
 
 TABLES: Mapping[str, Table] = {
     table.name: table
@@ -24,6 +24,7 @@ TABLES: Mapping[str, Table] = {
         full_data.without_labels(),
         claims.ssl_features(),
         claims.rehearsal_features(),
+        online.cler_cifar10(),
         speech.spoken_words(),
         tasks.cfsl(),
         tasks.picle(),
