@@ -18,7 +18,7 @@ from cl_suite.runs.benchmark.plan import (
     plan_of,
     similar_draws,
 )
-from cl_suite.runs.benchmark.protocol import Draws, Protocol
+from cl_suite.runs.benchmark.protocol import Draws, Protocol, names, read_protocol
 from cl_suite.runs.sweep.jobs import jobs_of
 from cl_suite.runs.sweep.needs import Needs
 
@@ -122,3 +122,28 @@ def test_settings_of_the_user_win_over_the_protocols(tmp_path: Path) -> None:
 def test_what_the_protocol_varies_cannot_be_given(tmp_path: Path, name: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_settings(wanted(tmp_path, {name: "1"}))
+
+
+@pytest.mark.parametrize("name", sorted(names()))
+def test_every_built_in_protocol_can_be_planned(name: str, tmp_path: Path) -> None:
+    protocol = read_protocol(name)
+    few = {  # of each group one draw suffices to see that its settings and pairs fit
+        group: replace(draws, grid={key: values[:1] for key, values in draws.grid.items()})
+        for group, draws in protocol.draws.items()
+    }
+    scenario = protocol.scenarios[0]
+    needs_root = scenario.startswith("fscit") or scenario == "mini_imagenet"
+    settings = {"scenario.root": str(tmp_path)} if needs_root else {}
+    asked = Wanted(
+        replace(protocol, draws=few),
+        scenario,
+        protocol.strategies,
+        settings,
+        tmp_path,
+        Needs(device="cpu"),
+    )
+    draws = plain_draws(asked.protocol)
+    draws += similar_draws(asked.protocol, {"apart": [0, 1], "together": [1, 0]})
+    cells = cells_of(asked, draws)
+    assert {cell.strategy for cell in cells} == set(asked.rows)
+    assert {cell.draw.group for cell in cells} == set(protocol.draws)
