@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from cl_suite.data.readers.descriptions import plain_name, read_descriptions
+from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, option
 from cl_suite.features.calibrators import calibrate_directions
 from cl_suite.features.stats import class_stats, unit
@@ -85,6 +86,12 @@ class BiMCPlugin(ZeroShotCLIPPlugin):
         if self.descriptions is not None:
             self._described = read_descriptions(self.descriptions)
 
+    def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
+        super().check_stream(info, session_sizes)
+        base = [info.class_names[class_id] for class_id in info.session_classes[0]]
+        if self._described and not any(plain_name(name) in self._described for name in base):
+            raise self._undescribed("the base session's", base)
+
     def session_note(self, session: int) -> str:
         return choice_note(self.choice_) if session == 0 else ""
 
@@ -105,7 +112,7 @@ class BiMCPlugin(ZeroShotCLIPPlugin):
         """Return the text part of these classes' prototypes, `(num_classes, dim)`, float64.
 
         Raises:
-            UserError: if there are descriptions, but none of these classes.
+            UserError: if there are descriptions, but none of a base class.
         """
         body = clip_body(model, self.strategy_name)
         names = [self.names_[class_id] for class_id in class_ids]
@@ -113,16 +120,19 @@ class BiMCPlugin(ZeroShotCLIPPlugin):
         if not self._described:
             return prompts
         own = [self._described.get(plain_name(name), []) for name in names]
-        if not any(own):
-            raise UserError(
-                f"the file of {option('strategy.descriptions')} describes none of this session's "
-                f"classes, such as '{names[0]}'; name the classes as the stream does"
-            )
+        if self.base_images_ is None and not any(own):
+            raise self._undescribed("this session's", names)
         means = prompts.clone()
         for row, texts in enumerate(own):
             if texts:
                 means[row] = unit(body.embed_names(texts, "{}").double()).mean(0)
         return fused(unit(means), prompts, self.description_share)
+
+    def _undescribed(self, whose: str, names: Sequence[str]) -> UserError:
+        return UserError(
+            f"the file of {option('strategy.descriptions')} describes none of {whose} classes, "
+            f"such as '{names[0]}'; name the classes as the stream does"
+        )
 
     def _calibrated(self, means: Tensor, base: Tensor) -> Tensor:
         shifted = calibrate_directions(

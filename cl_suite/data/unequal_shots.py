@@ -21,7 +21,7 @@ def shot_range(text: str) -> range:
         range(1, 11)
 
     Raises:
-        UserError: if the text is no such range.
+        UserError: if the text is not such a range.
     """
     found = _RANGE.fullmatch(text.strip())
     lowest, highest = map(int, found.groups()) if found else (1, 0)

@@ -16,7 +16,8 @@ class PassCounter:
     the bank pass by the network, and count as nothing.
 
     Attributes:
-        num: samples so far, those of training, of class statistics and of evaluation.
+        num: samples so far, those of training, of class statistics and of evaluation. If several
+            processes share a run's passes, those of this one.
     """
 
     def __init__(self, backbone: nn.Module) -> None:

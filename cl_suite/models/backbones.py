@@ -89,7 +89,7 @@ class Backbone(nn.Module):
         return cut(self.body).suffix(x, self._entry)
 
     def keep_untouched(self, names: Collection[str], first: int) -> None:
-        """From now on, put the features of the body as it is now beside its own.
+        """Append the features of the body as it is now to all later features.
 
         A feature is then twice as wide. A second call changes nothing.
 

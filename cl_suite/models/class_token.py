@@ -38,7 +38,8 @@ def add_class_token_biases(body: nn.Module) -> bool:
     change (`blocks.0.attn.qkv.layer.weight`).
 
     Raises:
-        UserError: if it is no transformer of timm's with a class token and fused projections.
+        UserError: if it is not a vision transformer of timm with a class token and one layer for
+            query, key and value.
     """
     if has_class_token_biases(body):
         return False

@@ -33,7 +33,6 @@ from cl_suite.runs.benchmark.plan import (
 )
 from cl_suite.runs.benchmark.pretraining import seen_in_pretraining
 from cl_suite.runs.benchmark.protocol import Settings, names, read_protocol
-from cl_suite.runs.flat import flatten
 from cl_suite.runs.sweep.jobs import jobs_of
 from cl_suite.runs.sweep.needs import Needs
 from cl_suite.runs.sweep.plan import refuse_other_run, write_plan
@@ -161,7 +160,7 @@ def _print_end(
     chosen: Sequence[str],
     console: Console,
 ) -> None:
-    told = {cell.strategy: (_chosen_by(wanted, cell), seen(cell)) for cell in cells}
+    told = {cell.strategy: (chosen_by(wanted, cell), seen(cell)) for cell in cells}
     described = {} if means is None else _described(cells, means)
     results = []
     for measure in wanted.protocol.measure:
@@ -187,18 +186,18 @@ def seen(cell: Cell) -> str:
     return seen_in_pretraining(cell.trial.config)[0]
 
 
-def _chosen_by(wanted: Wanted, cell: Cell) -> str:
-    """Return how a row's parameters were chosen."""
+def chosen_by(wanted: Wanted, cell: Cell) -> str:
+    """Return how a row's parameters were chosen: in more than one way, if so, with a plus."""
+    config, ways = cell.trial.config, []
     if cell.strategy in wanted.tuned:
-        return "tuned elsewhere"
-    import yaml
-
-    settings = flatten(yaml.safe_load(cell.trial.text))
-    if "auto" in (settings.get("training.lr"), settings.get("strategy.ridge")):
-        return "fake sessions"
+        ways.append("tuned elsewhere")
+    # such a strategy keeps how its candidates fared
+    if config.training.lr == "auto" or hasattr(config.strategy, "choice_"):
+        ways.append("fake sessions")
     own = wanted.protocol.rows.get(cell.strategy, {})
-    given = [name for name in (*wanted.settings, *own) if name.startswith(("training", "strat"))]
-    return "given" if given else "defaults"
+    if any(name.startswith(("training.", "strategy.")) for name in (*wanted.settings, *own)):
+        ways.append("given")
+    return " + ".join(ways) or "defaults"
 
 
 def _described(cells: Sequence[Cell], means: Means) -> dict[str, dict[str, float]]:

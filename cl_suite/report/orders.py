@@ -17,7 +17,7 @@ def print_orders(path: Path, console: Console) -> None:
     """Print the orders that follow from the class means of a finished run, as options of `run`.
 
     Raises:
-        UserError: if there is no finished run, or its head holds no class means of all classes.
+        UserError: if no run is finished, or its head lacks the mean of a class.
     """
     (folder, *_) = find_runs([path])
     means = class_means(folder)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from helpers.tiny_runs import SETTINGS
 
+from cl_suite import registry
 from cl_suite.cli import main
 from cl_suite.errors import UserError
+from cl_suite.report.benchmark import chosen_by
 from cl_suite.report.benchmark_command import run_benchmark
 
 PROTOCOL = {
@@ -102,3 +105,25 @@ def test_a_benchmark_runs_compares_and_goes_on(
     written_at = {p: p.stat().st_mtime_ns for p in out.rglob("run.json")}
     assert main(command) == 0
     assert written_at == {p: p.stat().st_mtime_ns for p in out.rglob("run.json")}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rate", "settings", "ways"),
+    [
+        ("teen", 0.1, {}, "defaults"),
+        ("lda", 0.1, {}, "fake sessions"),
+        ("teen", "auto", {}, "fake sessions"),
+        ("lda", 0.1, {"training.base_epochs": "3"}, "fake sessions + given"),
+        ("finetune", 0.1, {"scenario.way": "3"}, "tuned elsewhere"),
+    ],
+)
+def test_a_row_says_how_its_parameters_were_chosen(
+    strategy: str, rate: object, settings: dict[str, str], ways: str
+) -> None:
+    plugin = registry.get("strategy", strategy).load()()
+    config = SimpleNamespace(strategy=plugin, training=SimpleNamespace(lr=rate))
+    cell = SimpleNamespace(strategy=strategy, trial=SimpleNamespace(config=config))
+    wanted = SimpleNamespace(
+        protocol=SimpleNamespace(rows={}), settings=settings, tuned={"finetune": {}}
+    )
+    assert chosen_by(wanted, cell) == ways  # type: ignore[arg-type]  # what it reads of them

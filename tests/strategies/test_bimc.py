@@ -117,6 +117,29 @@ def test_descriptions_of_other_classes_are_refused(folder: Path, tmp_path: Path)
         engine.train_session(0)
 
 
+def test_descriptions_of_other_classes_are_refused_before_training(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.yaml"
+    path.write_text("wolf: grey fur\n", "utf-8")
+    stream = clip_engine(folder, BiMCPlugin()).stream
+    with pytest.raises(UserError, match="describes none of the base session's classes"):
+        BiMCPlugin(descriptions=str(path)).check_stream(stream.info, [1])
+
+
+def test_a_later_session_may_lack_descriptions(folder: Path, tmp_path: Path) -> None:
+    stream = clip_engine(folder, BiMCPlugin()).stream
+    path = tmp_path / "texts.yaml"
+    described = stream.info.class_names[stream.info.session_classes[0][0]]
+    path.write_text(f"{described}: a plain colour\n", "utf-8")
+    engine = run(clip_engine(folder, BiMCPlugin(descriptions=str(path), text_weight=1.0)), 2)
+    plain = run(clip_engine(folder, BiMCPlugin(text_weight=1.0)), 2)
+    new = list(stream.info.session_classes[1])
+    torch.testing.assert_close(
+        engine.model.head.rows(new), plain.model.head.rows(new), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_a_missing_file_is_refused_when_the_plugin_is_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist; pass a YAML or JSON file"):
         BiMCPlugin(descriptions=str(tmp_path / "none.yaml"))

@@ -142,6 +142,5 @@ def create_clip_body(name: str, *, pretrained: bool, weights: str | None = None)
     Raises:
         UserError: if the model could not be read or downloaded.
     """
-    FAMILY.check_folder(weights, name)
-    source = name.removeprefix("clip:") if weights is None else weights
+    source = FAMILY.source_of(name, weights)
     return ClipBody(*load_clip(source, pretrained=pretrained or weights is not None))

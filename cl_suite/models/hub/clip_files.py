@@ -71,8 +71,7 @@ def clip_preprocessing(
     Raises:
         UserError: if the hub cannot be reached, or a folder does not exist or has a damaged file.
     """
-    FAMILY.check_folder(weights, name)
-    source = weights if weights is not None else name.removeprefix("clip:")
+    source = FAMILY.source_of(name, weights)
     FAMILY.check_name(source)
     content = _json(source, "preprocessor_config.json")
     if content is None:

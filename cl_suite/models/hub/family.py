@@ -80,7 +80,20 @@ class Family:
                 f"a name such as '{self.example}'"
             )
 
-    def check_folder(self, weights: str | None, backbone: str) -> None:
+    def source_of(self, name: str, weights: str | None) -> str:
+        """Return the name on the hub, or the folder, that a backbone is read from.
+
+        Args:
+            name: of the backbone, with or without its prefix.
+            weights: folder of a model to use instead of the one in `name`.
+
+        Raises:
+            UserError: if `weights` is set but is not a folder.
+        """
+        self._check_folder(weights, name)
+        return (name.partition(":")[2] or name) if weights is None else weights
+
+    def _check_folder(self, weights: str | None, backbone: str) -> None:
         """Raise `UserError` if `weights` is set but is not a folder."""
         if weights is not None and not Path(weights).expanduser().is_dir():
             raise UserError(

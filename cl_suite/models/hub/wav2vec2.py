@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError, option
 from cl_suite.models.hub.family import Family, published
 
-PREFIX = "wav2vec2:"  # starts the name of such a model
 FAMILY = Family(
     "wav2vec2",
     "wav2vec2",
@@ -66,8 +65,7 @@ def create_wav2vec2_body(
     Raises:
         UserError: if the model could not be read or downloaded.
     """
-    FAMILY.check_folder(weights, name)
-    source = name.removeprefix(PREFIX) if weights is None else weights
+    source = FAMILY.source_of(name, weights)
     pretrained = pretrained or weights is not None
     network = load_wav2vec2(source, pretrained=pretrained)
     if pretrained:

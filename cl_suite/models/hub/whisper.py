@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from cl_suite.errors import UserError, option
 from cl_suite.models.hub.family import Family, published
 
-PREFIX = "whisper:"  # starts the name of such a model
 FAMILY = Family(
     "Whisper", "whisper", "config.json and model.safetensors", "whisper:openai/whisper-tiny.en"
 )
@@ -55,7 +54,7 @@ class WhisperBody(nn.Module):
     def __init__(self, network: nn.Module, filters: Tensor) -> None:
         super().__init__()
         self.network = network
-        # determined by the network's configuration, so it is no weight
+        # computed from the configuration, so it is not saved as a weight
         self.register_buffer("filters", filters, persistent=False)
 
     @property
@@ -110,8 +109,7 @@ def create_whisper_body(name: str, *, pretrained: bool, weights: str | None = No
     Raises:
         UserError: if the model could not be read or downloaded.
     """
-    FAMILY.check_folder(weights, name)
-    source = name.removeprefix(PREFIX) if weights is None else weights
+    source = FAMILY.source_of(name, weights)
     network = load_whisper(source, pretrained=pretrained or weights is not None)
     # sinusoids, which Whisper does not train; loading forgets that
     network.embed_positions.requires_grad_(False)  # type: ignore[operator,union-attr]  # a child

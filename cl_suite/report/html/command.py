@@ -28,8 +28,8 @@ def write_report(paths: Sequence[Path], out: Path | None, format: str) -> Path |
         format: "html", or the tables alone as "md", "csv" or "latex".
 
     Raises:
-        UserError: if there is no folder to write to, a path holds no run, none is finished, or a
-            file is damaged.
+        UserError: if the folder to write to does not exist, a path contains no run, no run is
+            finished, or a file is damaged.
     """
     if out is None and format == "html":
         out = PAGE
@@ -68,11 +68,11 @@ def _check(out: Path) -> None:
     """Refuse a place that cannot be written, before anything is read and drawn."""
     if not out.parent.is_dir():
         raise UserError(
-            f"the report cannot be written to '{out}': there is no folder '{out.parent}'; create "
-            "it, or choose another place"
+            f"cannot write the report to '{out}': there is no folder '{out.parent}'; create it, or "
+            "choose another place"
         )
     if out.is_dir():
         raise UserError(
-            f"the report cannot be written to '{out}': it is a folder; name a file in it, such as "
+            f"cannot write the report to '{out}': it is a folder; name a file in it, such as "
             f"'{out / PAGE}'"
         )

@@ -150,7 +150,7 @@ def _limit(axes: Axes, curves: Sequence[Curve], factor: float) -> None:
     top = float(np.nanmax(means + halves))
     if low >= 0:
         bottom = max(bottom, 0)  # an accuracy cannot be below, whatever its interval
-    # at least four points high, so that a flat curve looks flat
+    # at least four points high: a nearly constant curve should look flat
     margin = max(0.04 * (high - low), (0.04 * factor - (high - low)) / 2)
     axes.set_ylim(bottom - margin, min(top, high + room) + margin)
 

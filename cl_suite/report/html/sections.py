@@ -14,7 +14,7 @@ from cl_suite.report.html.tables import Cell, Table, tables_of
 from cl_suite.report.streams import COMPARED, Method, StreamRuns
 
 SIGN = "\N{PLUS-MINUS SIGN}"
-FEW = 8  # methods whose bands can be told apart; of more, one shows when it is pointed at
+FEW = 8  # of more methods, only the band under the pointer is drawn
 MOST_RUNS = 60  # rows of a method's own table
 _KEY_DASHES = ("", "5 2", "1.2 1.6")
 
@@ -81,7 +81,7 @@ class Section:
 
     @property
     def repeated(self) -> bool:
-        """Whether a method has several runs, so that there are bands."""
+        """Whether any method has several runs, so bands can be drawn."""
         return any(len(part.runs.rows) > 1 for part in self.methods)
 
     @property

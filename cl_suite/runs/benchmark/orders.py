@@ -50,7 +50,7 @@ def class_means(folder: RunFolder) -> Means:
     """Return the class means that a finished run with a cosine head has learned.
 
     Raises:
-        UserError: if its head holds no class means of all classes.
+        UserError: if its head lacks the mean of a class.
     """
     sessions = folder.read_run_info()["stream"]["session_classes"]
     sizes = tuple(len(classes) for classes in sessions)

@@ -17,7 +17,7 @@ from cl_suite.runs.sweep.distributions import combinations
 from cl_suite.runs.sweep.needs import Needs
 from cl_suite.runs.sweep.plan import Plan, Trial, trials_of
 
-LATER = "scenario.shot_"  # settings of a scenario that its base session does not depend on
+LATER = "scenario.shot_"  # settings that a base session does not depend on, where it is shared
 ORDER = "scenario.class_order"
 
 
@@ -187,7 +187,8 @@ def _base_key(draw: Draw) -> str:
 def _may_share(wanted: Wanted, strategy: str, trial: Trial, base: Trial) -> bool:
     """Return whether a run can start from the base session of the reference's."""
     protocol = wanted.protocol
-    if strategy not in {*protocol.share_base, protocol.reference}:
+    # where none is named, shots may reach the base session, so not even the reference shares
+    if not protocol.share_base or strategy not in {*protocol.share_base, protocol.reference}:
         return False
     training, model = base.config.training, base.config.model
     if model.frozen or not training.base_epochs:

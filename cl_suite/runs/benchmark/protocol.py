@@ -60,7 +60,8 @@ class Protocol:
         draws: the streams, in groups by name.
         settings: of all runs.
         measure: what counts the hits: the classifier, or probes on features.
-        share_base: strategies that start from the reference's base session where it is trained.
+        share_base: strategies that start from the reference's base session where it is trained, for
+            scenarios whose shots are those of later sessions alone. Empty: none share.
         tune: values that `--tune-on` tries, by strategy.
         only: groups of draws to which a costly strategy is limited.
     """

@@ -81,6 +81,11 @@ def test_a_row_that_may_not_share_trains_its_own_base_session(tmp_path: Path) ->
     assert not any(base_of(c) for c in cells if c.strategy in ("finetune", "joint"))
 
 
+def test_without_rows_that_share_the_reference_trains_on_each_draw(tmp_path: Path) -> None:
+    asked = wanted(tmp_path, share_base=frozenset())
+    assert not any(base_of(c) for c in cells_of(asked, plain_draws(asked.protocol)))
+
+
 def test_a_frozen_network_has_no_base_session_to_share(tmp_path: Path) -> None:
     asked = wanted(tmp_path, {"model.frozen": "true"})
     assert not any(base_of(c) for c in cells_of(asked, plain_draws(asked.protocol)))
