@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 1  # exit code
 MOST_LISTED = 40  # runs of a plan that is only shown
+FEW = 3  # jobs that import everything themselves as fast as a process for all would
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Cluster:
         threads = max(1, min(job.needs.threads for job in jobs))
         if self.how.ray is not None:
             return self.ray(), self.ray().at_once(threads)
-        pool = LocalPool(self.how.jobs or 1, machine_gpus())
+        pool = LocalPool(self.how.jobs or 1, machine_gpus(), warm=len(jobs) > FEW)
         pool.check(jobs)
         return pool, max(1, min(self.how.jobs or 1, machine_threads() // threads))
 
@@ -150,7 +151,7 @@ def driven(
 ) -> list[Progress]:
     if all(job.name in done for job in jobs):
         return Drive(jobs, LocalPool(1), SweepTable(console, 1), done=done).go()
-    pool, at_once = cluster.pool(jobs)
+    pool, at_once = cluster.pool([job for job in jobs if job.name not in done])
     table = SweepTable(console, at_once)
     return Drive(jobs, pool, table, done=done, retries=sweep.retries).go()
 

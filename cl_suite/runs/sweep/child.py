@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from cl_suite.runs.sweep.job import MARK
 from cl_suite.storage.files import make_folder, write_error
@@ -30,6 +31,31 @@ if os.getppid() == parent:
 """
 
 
+class Child(Protocol):
+    """A job's process, as `subprocess.Popen` and `warm.Fork` are."""
+
+    @property
+    def returncode(self) -> Any:
+        """The exit code, None while it runs."""
+        ...
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        ...
+
+    def kill(self) -> None:
+        """Stop it at once."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end, at most so many seconds."""
+        ...
+
+
 def start_child(
     arguments: Sequence[str], log: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
@@ -38,27 +64,38 @@ def start_child(
     The log tells when and on which machine. The process has a session of its own, so a terminal's
     Ctrl-C reaches only the sweep.
     """
-    make_folder(log.parent)
+    begin_log(log)
     try:
         with log.open("ab") as file:
-            when = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"{MARK}{when} on {platform.node()}\n".encode())
-            file.flush()
             return subprocess.Popen(
                 [sys.executable, "-c", _TIED, str(os.getpid()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "100", **environment},
+                env={**os.environ, **child_environment(environment)},
                 start_new_session=True,
             )
     except OSError as error:
         raise write_error(log, error) from error
 
 
-def stop_children(
-    children: Iterable[subprocess.Popen[bytes]], seconds: float = SECONDS_TO_STOP
-) -> None:
+def begin_log(log: Path) -> None:
+    """Add the line to a job's log with which each try begins: when, and on which machine."""
+    make_folder(log.parent)
+    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        with log.open("ab") as file:
+            file.write(f"{MARK}{when} on {platform.node()}\n".encode())
+    except OSError as error:
+        raise write_error(log, error) from error
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a job's process has besides those of this one."""
+    return {"PYTHONUNBUFFERED": "1", "COLUMNS": "100", **environment}
+
+
+def stop_children(children: Iterable[Child], seconds: float = SECONDS_TO_STOP) -> None:
     """Ask processes to stop politely, as Ctrl-C does; wait for them, and kill those that do not."""
     left = [child for child in children if child.poll() is None]
     for child in left:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Sequence
 
 from cl_suite.errors import UserError
-from cl_suite.runs.sweep.child import start_child, stop_children
+from cl_suite.runs.sweep.child import Child, start_child, stop_children
 from cl_suite.runs.sweep.job import Ended, Job
 from cl_suite.runs.sweep.needs import machine_threads
+from cl_suite.runs.sweep.warm import Fork, serves
 
 LOOK_SECONDS = 0.1
 ALMOST = 1e-9
@@ -23,13 +23,22 @@ class LocalPool:
         jobs: the most processes at a time.
         gpus: the machine's GPUs, by what CUDA_VISIBLE_DEVICES calls them.
         threads: the machine's threads.
+        warm: start jobs as forks of a process that has imported everything, where that can be.
     """
 
-    def __init__(self, jobs: int, gpus: Sequence[str] = (), threads: int | None = None) -> None:
+    def __init__(
+        self,
+        jobs: int,
+        gpus: Sequence[str] = (),
+        threads: int | None = None,
+        *,
+        warm: bool = False,
+    ) -> None:
         self.jobs = jobs
+        self.warm = warm and not gpus  # CUDA does not survive a fork
         self.free_gpus = dict.fromkeys(gpus, 1.0)
         self.free_threads = machine_threads() if threads is None else threads
-        self.running: dict[str, tuple[Job, subprocess.Popen[bytes], dict[str, float]]] = {}
+        self.running: dict[str, tuple[Job, Child, dict[str, float]]] = {}
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Raise `UserError` for a job that asks for more GPUs than there are."""
@@ -53,7 +62,11 @@ class LocalPool:
         environment = job.needs.environment()
         if self.free_gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        child = start_child(job.arguments, job.log, environment)
+        child: Child
+        if self.warm and serves(environment):
+            child = Fork(job.arguments, job.log)
+        else:
+            child = start_child(job.arguments, job.log, environment)
         self.running[job.name] = job, child, gpus
         self._give(job, gpus, -1)
 

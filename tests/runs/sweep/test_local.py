@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.processes import alive, wait_until
 from helpers.sweeps import Heard, job
 
 from cl_suite.runs.sweep.drive import Drive
@@ -19,21 +20,6 @@ from cl_suite.runs.sweep.needs import Needs
 
 SHOW = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
 WAIT = "import time; time.sleep(600)"
-
-
-def wait_until(holds: object, seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]  # a function
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.05)
-
-
-def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 def test_a_process_gets_its_threads_and_its_gpu(tmp_path: Path) -> None:
