@@ -3,12 +3,13 @@
     python docs/tables.py > results.md     all tables, as one page
     python docs/tables.py teen             the rows of one strategy, beside its baselines
 
-Needs the standard library alone; `result_tables` reads the files.
+`result_tables` reads the files; the tables are written as those of `cl-suite report` are.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,12 @@ from pathlib import Path
 
 from result_tables import MACHINE, Difference, Figure, Row, Table, load
 
+from cl_suite.metrics.intervals import MeanInterval
+from cl_suite.report.html.formats import markdown_table
+from cl_suite.report.html.tables import Cell, cell
+from cl_suite.report.html.tables import Table as ReportTable
+
+SIGN = "\N{PLUS-MINUS SIGN} "
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 # tables on the ground that a method's paper has in mind, beside the method's baseline
 OWN_GROUND = (
@@ -130,40 +137,39 @@ def _grid(table: Table) -> str:
     seeds = len({_seeds(row.seeds) for row in table.rows}) > 1
     baselines = {row.baseline for row in table.rows}
     head = [*(["group"] if grouped else []), "method", *(["seeds"] if seeds else [])]
-    lines = [
-        _line([*head, *columns.values()]),
-        _line(["---"] * len(head) + ["---:"] * len(columns)),
-    ]
+    rows = []
     for row in table.rows:
         label = f"{row.label} (baseline)" if row.name in baselines else row.label
-        cells = [*([row.group or ""] if grouped else []), label]
-        cells += [_seeds(row.seeds)] if seeds else []
+        words = [*([row.group or ""] if grouped else []), label]
+        words += [_seeds(row.seeds)] if seeds else []
         found = (row.figures.get(name) for name in columns)
-        lines.append(_line([*cells, *("" if f is None else _number(f) for f in found)]))
-    return "\n".join(lines)
+        rows.append([*map(Cell, words), *map(_cell, found)])
+    return _markdown_table(ReportTable("figures", "", [*head, *columns.values()], rows, len(head)))
 
 
 def _differences(table: Table) -> Iterator[str]:
     if not table.differences:
         return
-    lines = [_line(["paired by seed", "figure", "difference"]), _line(["---", "---", "---:"])]
+    rows = []
     for d in table.differences:
         row, against = table.row(d.row), table.row(d.against)
         group = f"{row.group}: " if row.group else ""
         pair = f"{group}{row.label} minus {against.label}"
-        lines.append(_line([pair, table.columns[d.figure], _number(d)]))
-    yield "\n".join(lines)
+        rows.append([Cell(pair), Cell(table.columns[d.figure]), _cell(d, plus="+")])
+    head = ("paired by seed", "figure", "difference")
+    yield _markdown_table(ReportTable("differences", "", head, rows, 2))
 
 
-def _number(figure: Figure | Difference) -> str:
-    mean = f"{figure.mean:.{figure.decimals}f}"
-    if figure.half_width is None:
-        return mean
-    return f"{mean} ± {figure.half_width:.{figure.decimals}f}"
+def _markdown_table(table: ReportTable) -> str:
+    return markdown_table(table, escaped=str)  # labels are Markdown
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _cell(figure: Figure | Difference | None, plus: str = "") -> Cell:
+    if figure is None:
+        return Cell("")
+    half_width = math.nan if figure.half_width is None else figure.half_width
+    interval = MeanInterval(figure.mean, half_width, standard_deviation=math.nan, num=0)
+    return cell(interval, SIGN, plus=plus, factor=1, decimals=figure.decimals)
 
 
 def _seeds_of(table: Table) -> str:

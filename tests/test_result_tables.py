@@ -105,7 +105,8 @@ def test_the_page_shows_every_figure_of_a_file(path: Path) -> None:
         for name, figure in row["figures"].items():
             assert line[lines[0].index(content["columns"][name])] == in_words(figure)
     for difference in content["differences"]:
-        assert f"| {in_words(difference)} |" in page
+        plus = "+" if difference["mean"] >= 0 else ""
+        assert f"| {plus}{in_words(difference)} |" in page
     for text in (content["setting"], *content["notes"]):
         assert text in page
 

@@ -80,14 +80,23 @@ def _settings(stream: StreamRuns) -> Iterator[RenderableType]:
         yield from (Text(), Text("settings that differ"), *lines)
 
 
-def in_words(interval: MeanInterval | None, sign: str, plus: str = "") -> str:
-    """Return a mean and its interval in per cent, or a dash if it is undefined.
+def in_words(
+    interval: MeanInterval | None,
+    sign: str,
+    plus: str = "",
+    *,
+    decimals: int = 2,
+    factor: float = 100,
+) -> str:
+    """Return a mean and its interval, in per cent by default, or a dash if it is undefined.
 
     Args:
         sign: the sign before half the width.
         plus: "+" to write it before a positive mean too.
+        decimals: digits after the point.
+        factor: from the mean to the unit that is read.
     """
     if interval is None or np.isnan(interval.mean):
         return "-"
-    mean, half_width = f"{100 * interval.mean:{plus}.2f}", 100 * interval.half_width
-    return mean if np.isnan(half_width) else f"{mean} {sign}{half_width:.2f}"
+    mean, half_width = f"{factor * interval.mean:{plus}.{decimals}f}", factor * interval.half_width
+    return mean if np.isnan(half_width) else f"{mean} {sign}{half_width:.{decimals}f}"

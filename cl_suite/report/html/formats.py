@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from cl_suite.report.html.tables import Cell, tables_of
+from cl_suite.report.html.tables import Cell, Table, tables_of
 from cl_suite.report.streams import StreamRuns
 
 TABLE_HEAD = ("scenario", "parameters", "measured_by", "table", "caption")
@@ -29,11 +29,22 @@ def markdown(streams: Sequence[StreamRuns], notes: Sequence[str]) -> str:
     for stream in streams:
         parts.append(f"## {_markdown(title(stream))}")
         for table in tables_of(stream):
-            lines = [_row([*table.columns]), _row(["---", *["---:"] * (len(table.columns) - 1)])]
-            lines += [_row([_bold(cell, "**{}**", _markdown) for cell in r]) for r in table.rows]
-            parts += [f"{_markdown(table.caption)}:", "\n".join(lines)]
+            parts += [f"{_markdown(table.caption)}:", markdown_table(table)]
     parts += [_markdown(note) for note in notes]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(table: Table, escaped: Callable[[str], str] | None = None) -> str:
+    """Return a table as Markdown, without its caption; the best of a column is bold.
+
+    Args:
+        escaped: makes Markdown of a cell's text; None for texts that are not Markdown yet.
+    """
+    escaped = escaped or _markdown
+    numbers = len(table.columns) - table.names
+    lines = [_row([*table.columns]), _row(["---"] * table.names + ["---:"] * numbers)]
+    lines += [_row([_bold(cell, "**{}**", escaped) for cell in row]) for row in table.rows]
+    return "\n".join(lines)
 
 
 def comma_separated(streams: Sequence[StreamRuns], notes: Sequence[str]) -> str:

@@ -55,12 +55,14 @@ class Table:
         caption: one line on what it holds.
         columns: headings; the first one is that of the methods' names.
         rows: as many cells as columns each.
+        names: the first columns, which hold no numbers.
     """
 
     kind: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    names: int = 1
 
 
 def tables_of(stream: StreamRuns, sign: str = "\N{PLUS-MINUS SIGN}") -> Iterator[Table]:
@@ -166,6 +168,7 @@ def cell(
     plus: str = "",
     mark: Mark = "",
     factor: float = 100,
+    decimals: int = 2,
 ) -> Cell:
     """Return the cell of a mean and its interval.
 
@@ -173,11 +176,12 @@ def cell(
         sign: the sign before half the width.
         plus: "+" to write it before a positive mean too.
         factor: from the fraction to the unit of the cell.
+        decimals: digits after the point.
     """
     if interval is None or math.isnan(interval.mean):
         return Cell("-")
     mean, half_width = factor * interval.mean, factor * interval.half_width
-    text = in_words(_interval(mean / 100, half_width / 100), sign, plus)
+    text = in_words(interval, sign, plus, decimals=decimals, factor=factor)
     return Cell(text, mean, None if math.isnan(half_width) else half_width, mark)
 
 
