@@ -15,6 +15,7 @@ from typing import Any
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.metrics.headline import Headline, headline
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
+from cl_suite.report.completed import completed
 from cl_suite.report.loaded_run import LoadedRun
 
 Repeat = tuple[int, int | None]  # seed or draw, and task of a run over many
@@ -164,9 +165,10 @@ class StreamRuns:
 def streams_of(runs: Sequence[LoadedRun]) -> list[StreamRuns]:
     """Return the runs by stream and measure, and in each by method.
 
-    Runs of different streams never share a table, nor do classifiers and probes.
+    Runs of different streams never share a table, nor do classifiers and probes. Settings that
+    some runs lack, as an older version made them, count as the defaults (see `completed`).
     """
-    measured = [measure for run in runs for measure in _measures(run)]
+    measured = [measure for run in completed(runs) for measure in _measures(run)]
     groups = _grouped(measured, lambda run: [run.scenario_name, run.scenario, run.measured_by])
     found = []
     for same in groups:

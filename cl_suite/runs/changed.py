@@ -16,6 +16,18 @@ from cl_suite.runs.same_settings import changes_results
 APART = ("scenario_name", "strategy_name", "seed", "device")
 
 
+def usual_settings(scenario: str, strategy: str) -> dict[str, Any]:
+    """Return the defaults of a pair's settings, by dotted name.
+
+    Raises:
+        UserError: if the registry has no such pair.
+    """
+    parser = build_parser(registry.get("scenario", scenario), registry.get("strategy", strategy))
+    defaults = parser.get_defaults()
+    make_places_absolute(defaults)
+    return flatten(yaml.safe_load(parser.dump(defaults, skip_validation=True, skip_unset=False)))
+
+
 def changed_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that differ from the pair's defaults and can change a result.
 
@@ -24,14 +36,7 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
     """
     if config.scenario_name not in registry.entries("scenario"):
         return {}
-    pair = (
-        registry.get("scenario", config.scenario_name),
-        registry.get("strategy", config.strategy_name),
-    )
-    parser = build_parser(*pair)
-    defaults = parser.get_defaults()
-    make_places_absolute(defaults)
-    usual = flatten(yaml.safe_load(parser.dump(defaults, skip_validation=True, skip_unset=False)))
+    usual = usual_settings(config.scenario_name, config.strategy_name)
     drawn = getattr(type(config.scenario), "drawn_by_seed", None)
     if drawn is not None:
         usual[f"scenario.{drawn}"] = config.seed
