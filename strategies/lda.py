@@ -218,20 +218,30 @@ def lda_figures(
     base = class_stats(features[task.train], columns[task.train], kind="shared")
     new = class_stats(features[task.shots], columns[task.shots])
     shares = shares_of(torch.cat([base.count, new.count]).to(features))
-    test = features[task.test] - base.mean.mean(0).to(features)
-    figures, solved, previous = [], test, None
+    centre = base.mean.mean(0)
+    # calibrated means are mixtures of these: so one solution serves all shifts
+    pulled = Calibrator(softmax_t, 1.0).calibrate(new, base).mean
+    rows = (torch.cat([base.mean, new.mean, pulled]) - centre).to(features)
+    test = features[task.test] - centre.to(features)
+    figures, previous = [], None
     for candidate in candidates:
         if candidate["shrinkage"] != previous:
             previous = candidate["shrinkage"]
             factor = torch.linalg.cholesky(shrunk(base.covariance, previous).to(features))
-            solved = torch.cholesky_solve(test.T, factor).T  # (num_test, dim)
-        calibrator = Calibrator(softmax_t, candidate["shift_weight"])
-        means = torch.cat([base.mean, calibrator.calibrate(new, base).mean])
-        cosines = F.normalize(features[task.test]) @ F.normalize(means).to(features).T
-        means = (means - base.mean.mean(0)).to(features)
-        halves = (means * torch.cholesky_solve(means.T, factor).T).sum(1) / 2
-        scores = solved @ means.T - halves
+            solved = torch.cholesky_solve(rows.T, factor)  # (dim, num_rows)
+            products, norms = test @ solved, rows @ solved
+        mix = _mixture(len(base.mean), len(new.mean), candidate["shift_weight"]).to(features)
+        scores = products @ mix.T - ((mix @ norms) * mix).sum(1) / 2
         if shares is not None:
+            means = mix @ rows + centre.to(features)
+            cosines = F.normalize(features[task.test]) @ F.normalize(means).T
             scores = mixed_scores(scores, cosines, shares)
         figures.append(fake_figures(scores, labels, task))
     return torch.cat(figures)
+
+
+def _mixture(num_base: int, num_new: int, shift: float) -> Tensor:
+    """Return the weights of base, new and pulled means in the means of all classes."""
+    base, new = torch.eye(num_base, num_base + 2 * num_new), torch.eye(num_new)
+    shifted = torch.cat([new.new_zeros(num_new, num_base), (1 - shift) * new, shift * new], dim=1)
+    return torch.cat([base, shifted])
