@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cl_suite.runs.forecast import in_words
-from cl_suite.runs.sweep.job import Progress, State, log_tail
+from cl_suite.runs.sweep.job import Progress, log_tail
 from cl_suite.runs.sweep.progress import Reached, reached, seconds_left
 
 MOST_ROWS = 12
 SECONDS_BETWEEN_TABLES = 1.0
 SECONDS_BETWEEN_LINES = 30.0
 KINDS = {"bank": "features", "base": "base session", "run": "run", "tuning": "candidate"}
-STATES: tuple[State, ...] = ("finished", "running", "waiting", "failed")
+STATES = ("finished", "running", "queued", "waiting", "failed")  # queued: given to a cluster
 
 
 class SweepTable:
@@ -82,7 +82,9 @@ class SweepTable:
             self.live = None
 
     def _counts(self) -> str:
-        count = Counter(one.state for one in self.all)
+        count = Counter(
+            "queued" if one.state == "running" and not one.begun else one.state for one in self.all
+        )
         return ", ".join(f"{count[state]} {state}" for state in STATES if count[state])
 
     def _left(self) -> str:
