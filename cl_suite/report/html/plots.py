@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.ticker import MaxNLocator
 
 from cl_suite.metrics.accuracy_matrix import FloatArray
@@ -101,10 +102,7 @@ def heat_map(name: str, label: str, matrix: FloatArray, highest: int = 100) -> s
     with style():
         figure, axes = new_axes("classes of session", "after session", size=(3.2, 3.2))
         if num <= MOST_CELLS:
-            edges = np.arange(num + 1) - 0.5
-            cells = np.ma.masked_invalid(100 * matrix)
-            mesh = axes.pcolormesh(edges, edges, cells, vmin=0, vmax=highest, cmap="viridis")
-            mesh.set(edgecolors=SURFACE, linewidths=0.8 if num <= MOST_VALUES else 0.2)
+            axes.add_collection(_cells(matrix, highest))
         else:
             # of very many sessions, some: a screen has no pixels for more
             some = np.linspace(0, num - 1, min(num, MOST_PIXELS)).round().astype(int)
@@ -125,6 +123,17 @@ def heat_map(name: str, label: str, matrix: FloatArray, highest: int = 100) -> s
 
 
 # --- parts of charts ---
+
+
+def _cells(matrix: FloatArray, highest: int) -> PolyCollection:
+    """Return a square for each number of a matrix; a mesh would draw the empty ones too."""
+    rows, columns = np.nonzero(~np.isnan(matrix))
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    squares = np.stack([columns, rows], axis=1)[:, None] + corners
+    cells = PolyCollection(list(squares), array=100 * matrix[rows, columns], cmap="viridis")
+    cells.set_clim(0, highest)
+    cells.set(edgecolors=SURFACE, linewidths=0.8 if len(matrix) <= MOST_VALUES else 0.2)
+    return cells
 
 
 def _draw_curve(axes: Axes, method: int, curve: Curve, factor: float) -> None:

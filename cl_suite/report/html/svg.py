@@ -117,12 +117,20 @@ def _page_tag(tag: str, name: str, used: set[str]) -> str:
     tag = re.sub(r'([" ])font: ([\d.]+px) [^;"]*', r"\1font-size: \2", tag)
     tag = re.sub(r'font-family: [^;"]*;? ?', "", tag)
     tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)  # a hundredth of a pixel is enough
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
+    tag = re.sub(r' d="([^"]*)"', lambda found: f' d="{_short_path(found[1])}"', tag)
     tag = re.sub(r"#00f([ab])([0-9a-f]{2})\b", _page_colour, tag)
     if tag.startswith("<svg"):
         return re.sub(r'<svg .*?(viewBox="[^"]*").*', r"<svg \1>", tag, flags=re.DOTALL)
     tag = re.sub(r' id="([^"]*)"', lambda found: _own_id(found[1], name, used), tag)
     tag = tag.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
     return tag.replace("xlink:href=", "href=")  # an image's data
+
+
+def _short_path(path: str) -> str:
+    """Return a path's commands without what a browser does not need."""
+    path = re.sub(r"(\.\d*?)0+\b", r"\1", path)
+    return re.sub(r"\s*([A-Za-z])\s*", r"\1", re.sub(r"\.(?!\d)", "", path)).strip()
 
 
 def _page_colour(found: re.Match[str]) -> str:
