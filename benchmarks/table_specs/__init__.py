@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from table_rows import Table
 
-from table_specs import claims, few_shot, full_data, online, speech, tasks
+from table_specs import claims, episodes, few_shot, full_data, online, speech, tasks
 
 TABLES: Mapping[str, Table] = {
     table.name: table
@@ -25,6 +25,7 @@ TABLES: Mapping[str, Table] = {
         claims.ssl_features(),
         claims.rehearsal_features(),
         online.cler_cifar10(),
+        episodes.limit_long(),
         speech.spoken_words(),
         tasks.cfsl(),
         tasks.picle(),
