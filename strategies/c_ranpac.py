@@ -60,7 +60,7 @@ from cl_suite.methods.episodes.tuning import FakeTask
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.gaussian import LARGEST_FULL
 from cl_suite.models.heads.ridge import RidgeHead
-from cl_suite.plugin import Template, Within, session_features
+from cl_suite.plugin import Template, Within
 from cl_suite.strategies.ranpac import RanPACPlugin, ridge_figures
 
 Covariance = Literal["class", "shared"]
@@ -104,7 +104,7 @@ class CRanPACPlugin(RanPACPlugin):
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, RidgeHead)
-        features, labels = session_features(template)
+        features, labels = self.session_samples(template)
         classes: list[int] = torch.unique(labels).tolist()
         if not self.base_classes_:
             self.set_up(head, features, labels)

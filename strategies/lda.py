@@ -42,12 +42,12 @@ from cl_suite.methods.episodes.tuning import (
     fake_figures,
     fake_tasks,
 )
-from cl_suite.methods.head_plugin import HeadPlugin
+from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import shrunk
 from cl_suite.models.heads.gaussian import GaussianHead, Shape
 from cl_suite.models.heads.shot_mixed import ShotMixedHead, mixed_scores, shot_shares
-from cl_suite.plugin import Above, Template, Within, session_features
+from cl_suite.plugin import Above, Template, Within
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHIFTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
@@ -55,7 +55,7 @@ DEFAULTS = {"shrinkage": 0.5, "shift_weight": 0.5}
 
 
 @dataclass(kw_only=True, eq=False)
-class LDAPlugin(HeadPlugin):
+class LDAPlugin(RobustStatistics):
     """One Gaussian per class in feature space; few-shot classes are calibrated.
 
     Args:
@@ -94,7 +94,8 @@ class LDAPlugin(HeadPlugin):
     fitted = ("parameters_",)
 
     def session_note(self, session: int) -> str:
-        return choice_note(self.choice_) if session == 0 else ""
+        chosen = choice_note(self.choice_) if session == 0 else ""
+        return "; ".join(filter(None, [chosen, super().session_note(session)]))
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         if self.shot_midpoint is None:
@@ -110,7 +111,7 @@ class LDAPlugin(HeadPlugin):
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, GaussianHead)
-        features, labels = session_features(template)
+        features, labels = self.session_samples(template)
         if self.base_stats_ is None:
             self.set_up(head, features, labels)
         stats = class_stats(self.averaged(head, features), labels, kind=self.covariance)
@@ -128,8 +129,9 @@ class LDAPlugin(HeadPlugin):
 
     @property
     def has_rule(self) -> bool:
-        # the others need each class's own second moments, or its shots
-        return self.covariance == "shared" and self.shot_midpoint is None
+        # the others need each class's own second moments, its shots, or its samples
+        plain = self.shot_midpoint is None and self.outliers == "keep"
+        return self.covariance == "shared" and plain
 
     @property
     def pools_moments(self) -> bool:

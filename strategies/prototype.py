@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from cl_suite.features.stats import ClassStats, unit
-from cl_suite.methods.head_plugin import HeadPlugin
+from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.plugin import Template, session_stats
+from cl_suite.plugin import Template
 
 
 @dataclass(kw_only=True, eq=False)
-class PrototypePlugin(HeadPlugin):
+class PrototypePlugin(RobustStatistics):
     """Train in the first session only; after each one, replace classifier rows by class means.
 
     Args:
@@ -28,11 +28,11 @@ class PrototypePlugin(HeadPlugin):
 
     normalize_features: bool = False
 
-    requirements = replace(HeadPlugin.requirements, head="cosine")
+    requirements = replace(RobustStatistics.requirements, head="cosine")
 
     @property
     def has_rule(self) -> bool:
-        return True
+        return self.outliers == "keep"  # sums of a class say nothing of its outliers
 
     def averaged(self, head: ClassHead, features: torch.Tensor) -> torch.Tensor:
         return unit(features) if self.normalize_features else features
@@ -41,6 +41,6 @@ class PrototypePlugin(HeadPlugin):
         return stats.mean
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
-        stats = session_stats(template, normalize=self.normalize_features)
+        stats = self.session_means(template, normalize=self.normalize_features)
         head.set_rows(stats.classes, self.class_vectors(stats, head))
         return stats.classes

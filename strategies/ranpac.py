@@ -29,17 +29,17 @@ from torch import Tensor
 
 from cl_suite.features.stats import ClassStats
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose_value, fake_figures
-from cl_suite.methods.head_plugin import HeadPlugin
+from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.ridge import RidgeHead, ridge_factor
-from cl_suite.plugin import Template, Within, session_features
+from cl_suite.plugin import Template, Within
 
 RIDGES = [10 ** (exponent / 2) for exponent in range(-4, 5)]
 DEFAULT_RIDGE = 1.0
 
 
 @dataclass(kw_only=True, eq=False)
-class RanPACPlugin(HeadPlugin):
+class RanPACPlugin(RobustStatistics):
     """Balanced ridge regression on random features, solved exactly over a stream.
 
     Args:
@@ -64,7 +64,8 @@ class RanPACPlugin(HeadPlugin):
     fitted = ("ridge_",)
 
     def session_note(self, session: int) -> str:
-        return choice_note(self.choice_) if session == 0 else ""
+        chosen = choice_note(self.choice_) if session == 0 else ""
+        return "; ".join(filter(None, [chosen, super().session_note(session)]))
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return RidgeHead(
@@ -78,7 +79,7 @@ class RanPACPlugin(HeadPlugin):
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, RidgeHead)
-        features, labels = session_features(template)
+        features, labels = self.session_samples(template)
         if not self.base_classes_:
             self.set_up(head, features, labels)
         head.learn(features, labels)
@@ -88,7 +89,7 @@ class RanPACPlugin(HeadPlugin):
 
     @property
     def has_rule(self) -> bool:
-        return True
+        return self.outliers == "keep"
 
     @property
     def pools_moments(self) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from cl_suite.features.stats import ClassStats, class_stats
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.feature_transform import FeatureTransform
-from cl_suite.plugin import Template, session_stats
+from cl_suite.plugin import Template
 from cl_suite.strategies.prototype import PrototypePlugin
 
 
@@ -43,7 +43,8 @@ class SimpleCILPlugin(PrototypePlugin):
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         if not self.base_classes_:
-            self._centre_on(head, session_stats(template, normalize=self.normalize_features))
+            stats = self.session_means(template, normalize=self.normalize_features)
+            self._centre_on(head, stats)
         return super().learn(template, head)
 
     @property

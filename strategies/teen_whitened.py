@@ -47,7 +47,7 @@ from cl_suite.avalanche.loader import batches
 from cl_suite.features.calibrators import calibrate_directions
 from cl_suite.features.stats import ClassStats, class_stats, extract
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
-from cl_suite.methods.head_plugin import HeadPlugin
+from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import (
@@ -58,7 +58,7 @@ from cl_suite.models.heads.feature_transform import (
 )
 from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.models.modes import evaluating
-from cl_suite.plugin import Template, Within, session_features
+from cl_suite.plugin import Template, Within
 
 # candidates for parameters not given, and the values used if the base session is too small
 GRID: dict[str, tuple[float, ...]] = {
@@ -73,7 +73,7 @@ Grid = dict[str, Sequence[float]]
 
 
 @dataclass(kw_only=True, eq=False)
-class TEENWhitenedPlugin(HeadPlugin):
+class TEENWhitenedPlugin(RobustStatistics):
     """Calibrated prototypes in a feature space whitened by the base session.
 
     Args:
@@ -105,14 +105,15 @@ class TEENWhitenedPlugin(HeadPlugin):
     fitted = ("parameters_",)
 
     def session_note(self, session: int) -> str:
-        return choice_note(self.choice_) if session == 0 else ""
+        chosen = choice_note(self.choice_) if session == 0 else ""
+        return "; ".join(filter(None, [chosen, super().session_note(session)]))
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
         return OffsetCosineHead(dim, num_classes, temperature, FeatureTransform())
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         assert isinstance(head, OffsetCosineHead)
-        features, labels = session_features(template)
+        features, labels = self.session_samples(template)
         if not self.base_classes_:
             self.set_up(head, features, labels)
         elif self.views:
@@ -129,7 +130,7 @@ class TEENWhitenedPlugin(HeadPlugin):
 
     @property
     def has_rule(self) -> bool:
-        return True
+        return self.outliers == "keep"
 
     @property
     def needs_base(self) -> bool:

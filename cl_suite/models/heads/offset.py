@@ -30,6 +30,6 @@ class OffsetCosineHead(CosineHead):
     def scores(self, features: Tensor) -> Tensor:
         return super().scores(features) + self.temperature * self.offsets
 
-    def set_offset(self, class_ids: Sequence[int], offset: float) -> None:
-        """Favour these learned classes by `offset`, in units of the cosine."""
-        self.offsets[self.index(class_ids)] = offset
+    def set_offset(self, class_ids: Sequence[int], offset: float | Tensor) -> None:
+        """Favour these learned classes by `offset`, one or `(num,)`, in units of the cosine."""
+        self.offsets[self.index(class_ids)] = torch.as_tensor(offset).to(self.offsets)
