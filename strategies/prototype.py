@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
+from torch import Tensor
 
 from cl_suite.features.stats import ClassStats, unit
+from cl_suite.methods.class_margin import ClassMargin
 from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.heads.class_head import ClassHead
+from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.plugin import Template
 
 
 @dataclass(kw_only=True, eq=False)
-class PrototypePlugin(RobustStatistics):
+class PrototypePlugin(RobustStatistics, ClassMargin):
     """Train in the first session only; after each one, replace classifier rows by class means.
 
     Args:
@@ -30,17 +32,25 @@ class PrototypePlugin(RobustStatistics):
 
     requirements = replace(RobustStatistics.requirements, head="cosine")
 
+    def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
+        return OffsetCosineHead(dim, num_classes, temperature) if self.class_margin else None
+
     @property
     def has_rule(self) -> bool:
-        return self.outliers == "keep"  # sums of a class say nothing of its outliers
+        # sums of a class say nothing of its outliers, and a learner has no margin for each class
+        return self.outliers == "keep" and not self.class_margin
 
-    def averaged(self, head: ClassHead, features: torch.Tensor) -> torch.Tensor:
+    def averaged(self, head: ClassHead, features: Tensor) -> Tensor:
         return unit(features) if self.normalize_features else features
 
-    def class_vectors(self, stats: ClassStats, head: ClassHead) -> torch.Tensor:
+    def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
         return stats.mean
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         stats = self.session_means(template, normalize=self.normalize_features)
         head.set_rows(stats.classes, self.class_vectors(stats, head))
+        if self.base_classes_:
+            self.set_margins(head, stats.classes)
+        elif self.class_margin:
+            self.learn_margins(head, *self.session_samples(template))
         return stats.classes

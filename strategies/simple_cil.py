@@ -18,6 +18,7 @@ from torch import Tensor
 from cl_suite.features.stats import ClassStats, class_stats
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.feature_transform import FeatureTransform
+from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.plugin import Template
 from cl_suite.strategies.prototype import PrototypePlugin
 
@@ -36,7 +37,8 @@ class SimpleCILPlugin(PrototypePlugin):
     requirements = replace(PrototypePlugin.requirements, head=None)
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
-        return CosineHead(dim, num_classes, temperature, FeatureTransform())
+        kind = OffsetCosineHead if self.class_margin else CosineHead
+        return kind(dim, num_classes, temperature, FeatureTransform())
 
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         template.stop_training()
@@ -53,6 +55,9 @@ class SimpleCILPlugin(PrototypePlugin):
 
     def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
         self._centre_on(head, class_stats(self.averaged(head, features), labels))
+
+    def fit_frame(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
+        self.set_up(head, features, labels)
 
     def class_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
         assert head.transform is not None

@@ -46,6 +46,7 @@ from torch import Tensor
 from cl_suite.avalanche.loader import batches
 from cl_suite.features.calibrators import calibrate_directions
 from cl_suite.features.stats import ClassStats, class_stats, extract
+from cl_suite.methods.class_margin import ClassMargin
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.features import feature_function
@@ -73,7 +74,7 @@ Grid = dict[str, Sequence[float]]
 
 
 @dataclass(kw_only=True, eq=False)
-class TEENWhitenedPlugin(RobustStatistics):
+class TEENWhitenedPlugin(RobustStatistics, ClassMargin):
     """Calibrated prototypes in a feature space whitened by the base session.
 
     Args:
@@ -122,7 +123,10 @@ class TEENWhitenedPlugin(RobustStatistics):
         head.set_rows(stats.classes, self.class_vectors(stats, head))
         if self.base_classes_:
             head.set_offset(stats.classes, self.offset)
-        elif len(stats.classes) == 1:
+            self.set_margins(head, stats.classes)
+            return stats.classes
+        self.learn_margins(head, features, labels)
+        if len(stats.classes) == 1:
             warnings.warn(
                 "the base session has one class: every new class is pulled towards it", stacklevel=2
             )
@@ -130,7 +134,7 @@ class TEENWhitenedPlugin(RobustStatistics):
 
     @property
     def has_rule(self) -> bool:
-        return self.outliers == "keep"
+        return self.outliers == "keep" and not self.class_margin
 
     @property
     def needs_base(self) -> bool:
@@ -142,6 +146,9 @@ class TEENWhitenedPlugin(RobustStatistics):
 
     def set_up(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
         self._choose(features, labels)
+        self._whiten(head, features, labels)
+
+    def fit_frame(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
         self._whiten(head, features, labels)
 
     def averaged(self, head: ClassHead, features: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class RobustStatistics(HeadPlugin):
     _left_out: str = field(default="", init=False, repr=False)  # a note on the last session
 
     def session_note(self, session: int) -> str:
-        return self._left_out
+        return "; ".join(filter(None, [super().session_note(session), self._left_out]))
 
     def session_samples(self, template: Template) -> tuple[Tensor, Tensor]:
         """Return the session's training features `(n, dim)` and labels `(n,)`, without outliers."""
