@@ -190,7 +190,7 @@ class RehearsalPlugin(StrategyPlugin):
         self.classes_ = [*self.classes_, *new]
         if self.needs_teacher:
             self._teacher = frozen_copy(template.model)
-            self.teacher_ = _state(self._teacher)
+            self.teacher_ = kept_state(self._teacher)
 
     def teacher(self, template: Template) -> nn.Module | None:
         """Return the network as it was after the last session, in eval mode and without gradients.
@@ -199,12 +199,7 @@ class RehearsalPlugin(StrategyPlugin):
         """
         if self._teacher is None and self.teacher_:
             # after a restore: built from the network, which may have more classes by now
-            self._teacher = frozen_copy(template.model)
-            if isinstance(self._teacher, Classifier):
-                self._teacher.load_trained_state(self.teacher_)
-            else:
-                self._teacher.load_state_dict(self.teacher_)
-            self._teacher.requires_grad_(False)
+            self._teacher = restored_copy(template.model, self.teacher_)
         return self._teacher
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -218,6 +213,17 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return twin.requires_grad_(False)
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
+def kept_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors from which `restored_copy` makes the network again."""
     # published tensors can be downloaded again
     return model.trained_state() if isinstance(model, Classifier) else dict(model.state_dict())
+
+
+def restored_copy(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """Return a frozen copy of a network with the tensors that `kept_state` returned earlier."""
+    twin = frozen_copy(model)
+    if isinstance(twin, Classifier):
+        twin.load_trained_state(state)
+    else:
+        twin.load_state_dict(state)
+    return twin.requires_grad_(False)
