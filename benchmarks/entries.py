@@ -100,6 +100,12 @@ ENTRIES: Mapping[str, Entry] = {
         MINI,
         MINI_IMAGENET | LITE0,
     ),
+    "as_it_comes": Entry(
+        "head rules, plain and robust, on streams as they come",
+        f"{DATA} --conditions label_noise --methods class_means class_means_distance --seeds 1",
+        MINI,
+        MINI_IMAGENET | LITE0,
+    ),
     "learner_calibration": Entry(
         "a learner's probabilities, and how it knows strangers",
         "--base 12 --epochs 1 --seeds 1 --rules simple_cil",

@@ -135,6 +135,20 @@ def test_frozen_features_writes_accuracies(tmp_path: Path) -> None:
     assert Path(written.removeprefix("written: ")).is_file()
 
 
+def test_as_it_comes_writes_the_plain_and_the_robust_form(tmp_path: Path) -> None:
+    plain, robust, written = printed_by("as_it_comes", folder=tmp_path)
+    assert plain.split()[:2] == ["label_noise", "class_means"]
+    assert robust.split()[:2] == ["label_noise", "class_means_distance"]
+    found = json.loads(Path(written.removeprefix("written: ")).read_text("utf-8"))
+    assert found["partial"]
+    assert [row["options"] for row in found["rows"]] == [
+        {"scenario.label_noise": "0.4"},
+        {"scenario.label_noise": "0.4", "strategy.outliers": "distance"},
+    ]
+    assert found["rows"][1]["baseline"] == "label_noise/class_means"
+    assert [d["figure"] for d in found["differences"]] == ["average", "harmonic"]
+
+
 def test_frozen_run_times_a_cold_and_a_warm_run(tmp_path: Path) -> None:
     heading, round_line, median_line = printed_by("frozen_run", folder=tmp_path)
     assert "distinct images" in heading
