@@ -6,6 +6,7 @@ The training loop is Avalanche's; two engine plugins run around the strategy's p
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from cl_suite.engine.session import (
 )
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.engine.training_data import TrainingData
+from cl_suite.engine.transductive import check_head
 from cl_suite.engine.watched_base import WatchedBase
 from cl_suite.errors import UserError
 from cl_suite.features.source import FeatureSource, Part
@@ -82,6 +84,8 @@ class Engine:
         self.pending: dict[str, Any] | None = None  # a captured state still to be restored
         self.measure, self.probes = measures(plugin, evaluation or EvaluationConfig())
         self.measuring = self._measuring(evaluation or EvaluationConfig())
+        if self.measuring.settings.transductive != "none" and self.measure == "classifier":
+            check_head(self.model.head)
         answers_of(plugin).prepare_model(self.model)
         self.context = SessionContext(
             model=self.model,
@@ -215,6 +219,11 @@ class Engine:
             settings,
             num_classes=info.num_classes,
             session_classes=info.session_classes,
+            class_counts=Counter(
+                int(class_id)
+                for samples in sets["train"] * (settings.transductive != "none")
+                for class_id in samples.targets
+            ),
         )
 
     def _tell_base(self) -> None:

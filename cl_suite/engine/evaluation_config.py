@@ -9,6 +9,9 @@ from cl_suite.errors import UserError, option
 from cl_suite.parameters import Above, Parameters, Within
 
 ProbeName = Literal["linear", "knn"]
+Transductive = Literal["none", "softmax", "sinkhorn"]
+# in the description of a measure, and in a method's name in tables
+TRANSDUCTIVE = "(transductive)"
 IN_WORDS: dict[str, str] = {
     "classifier": "its classifier",
     "linear": "a linear probe on its features",
@@ -33,6 +36,10 @@ class EvaluationConfig(Parameters):
         temperature: a neighbour's vote weighs exp(cosine / temperature).
         task_known: give the classifier the session of each test sample; it then chooses among that
             session's classes (task-incremental). Probes never receive it.
+        transductive: move the classifier's prototypes by all unlabelled test samples so far before
+            these are classified: softmax (iterative adaptation) or sinkhorn (optimal transport);
+            see `cl_suite.features.refine`. Such figures do not compare with others, so the run and
+            its tables are marked.
         dynamics: record how much every tensor of the network moves in each epoch, for
             `cl-suite sensitivity`.
         confidence: measure after each session how far the classifier's probabilities can be
@@ -47,17 +54,32 @@ class EvaluationConfig(Parameters):
     neighbours: Annotated[int, Within(1), Within(high=2**31 - 1)] = 20
     temperature: Annotated[float, Above(0)] = 0.07
     task_known: bool = False
+    transductive: Transductive = "none"
     dynamics: bool = False
     confidence: bool = False
 
     def in_words(self, measure: str) -> str:
         """Return a measure in words."""
         told = measure == "classifier" and self.task_known
-        return IN_WORDS[measure] + (", told the session of each sample" if told else "")
+        moved = measure == "classifier" and self.transductive != "none"
+        return (
+            IN_WORDS[measure]
+            + (", told the session of each sample" if told else "")
+            + (f", moved by the unlabelled test samples {TRANSDUCTIVE}" if moved else "")
+        )
 
     def check(self) -> None:
-        """Raise `UserError` for a probe that comes twice."""
+        """Raise `UserError` for a probe that comes twice, or settings that exclude each other."""
         if len(set(self.probes)) != len(self.probes):
             raise UserError(
                 f"{option('evaluation.probes')} lists one twice: {self.probes}; name each once"
             )
+        if self.transductive == "none":
+            return
+        for name, is_set in {"task_known": self.task_known, "confidence": self.confidence}.items():
+            if is_set:
+                raise UserError(
+                    f"{option('evaluation.transductive', self.transductive)} classifies all test "
+                    f"samples together, which contradicts {option(f'evaluation.{name}', 'true')}; "
+                    "leave one of them out"
+                )

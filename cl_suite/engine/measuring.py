@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 from cl_suite.data.samples import UNLABELLED
 from cl_suite.engine.evaluation import Predictions, predictions
 from cl_suite.engine.evaluation_config import EvaluationConfig
+from cl_suite.engine.transductive import refined_head
 from cl_suite.features.source import FeatureSource
 from cl_suite.models.classifier import Classifier
+from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.modes import evaluating
 from cl_suite.requirements import requirements_of
 
@@ -26,6 +28,7 @@ class Measuring:
 
     Args:
         features: features and labels of each session's training and test data.
+        class_counts: training samples of each class id.
     """
 
     def __init__(
@@ -36,10 +39,12 @@ class Measuring:
         *,
         num_classes: int,
         session_classes: Sequence[Sequence[int]],
+        class_counts: Mapping[int, int],
     ) -> None:
         self.model, self.features = model, features
         self.settings = settings
         self.num_classes, self.session_classes = num_classes, session_classes
+        self.class_counts = class_counts
 
     def predictions(self, session: int, measure: str) -> list[Predictions]:
         """Return the predictions for the test data of each session so far.
@@ -54,7 +59,15 @@ class Measuring:
         with evaluating(self.model):
             if self.settings.task_known:
                 return [self._of(self._classify(i), part) for i, part in enumerate(parts)]
-            return self._together(self._classify(session), parts)
+            return self._together(self._classify(session, self._head(parts)), parts)
+
+    def _head(self, parts: Sequence[Sequence[list[Tensor]]]) -> ClassHead:
+        """Return the classifier's head; refined by these test samples if that is asked for."""
+        rule = self.settings.transductive
+        if rule == "none":
+            return self.model.head
+        features = torch.cat([batch[0] for part in parts for batch in part])
+        return refined_head(self.model.head, features, self.class_counts, rule)
 
     def _of(self, predict: Predict, batches: Iterable[list[Tensor]]) -> Predictions:
         return predictions(predict, batches, self.num_classes, self.features.device)
@@ -70,12 +83,17 @@ class Measuring:
         )
         return [Predictions(labels, predicted, self.num_classes) for labels, predicted in pairs]
 
-    def _classify(self, session: int) -> Predict:
-        """Return the classifier for this session; if the task is known, among its classes only."""
+    def _classify(self, session: int, head: ClassHead | None = None) -> Predict:
+        """Return the classifier for this session; if the task is known, among its classes only.
+
+        Args:
+            head: the model's own by default.
+        """
+        scored_by = self.model.head if head is None else head
 
         @torch.no_grad()
         def predict(features: Tensor) -> Tensor:
-            logits: Tensor = self.model.head(features)
+            logits: Tensor = scored_by(features)
             if self.settings.task_known:
                 own = list(self.session_classes[session])
                 logits = torch.full_like(logits, -math.inf).index_copy(

@@ -23,6 +23,7 @@ from cl_suite.learner.pictures import Picture, Skipped, read, sources
 from cl_suite.learner.records import Examples, State
 from cl_suite.learner.rule import Rule
 from cl_suite.learner.table import Table
+from cl_suite.learner.unlabelled import moved
 
 MOST_UNDONE = 100
 
@@ -199,12 +200,15 @@ class Knowledge:
 
     # --- use
 
-    def predict(self, images: Any, top: int = 5, *, strict: bool = False) -> list[Prediction]:
+    def predict(
+        self, images: Any, top: int = 5, *, strict: bool = False, keys: Tensor | None = None
+    ) -> list[Prediction]:
         """Return the classes of pictures, in order; see `pictures.sources`.
 
         Args:
             top: number of labels of each.
             strict: raise for a picture that cannot be read, instead of saying so in its place.
+            keys: what `moved_keys` returned; by default the classes' own.
 
         Raises:
             UserError: if no picture is given, or no class was learned.
@@ -215,7 +219,7 @@ class Knowledge:
         found: list[Prediction] = []
         for part in read(sources(images), self.extractor.prepare, strict=strict):
             good = [one.prepared for one in part if isinstance(one, Picture)]
-            answers = iter(self.answers(self.extractor.to_predict(good), top))
+            answers = iter(self.answers(self.extractor.to_predict(good), top, keys=keys))
             for one in part:
                 if isinstance(one, Skipped):
                     found.append(Prediction(one.name, (), (), error=one.reason))
@@ -224,8 +228,13 @@ class Knowledge:
         return found
 
     @torch.no_grad()
-    def answers(self, features: Tensor, top: int = 5) -> list[Prediction]:
+    def answers(
+        self, features: Tensor, top: int = 5, *, keys: Tensor | None = None
+    ) -> list[Prediction]:
         """Return the predictions, without names, for features `(n, dim)`.
+
+        Args:
+            keys: as for `predict`.
 
         Raises:
             UserError: if no class was learned.
@@ -235,7 +244,7 @@ class Knowledge:
             calibration = self.calibration
             labels = self._table.labels
             queries = self._table.query(features)
-            scores = self._table.scores(queries)
+            scores = self._table.scores(queries, keys)
         familiar = familiarity(self.rule, queries, scores).tolist()
         best = scores.topk(min(top, len(labels)), dim=1)
         log_sum = (calibration.scale * scores).logsumexp(dim=1, keepdim=True)
@@ -253,6 +262,24 @@ class Knowledge:
                 best.indices.tolist(), probabilities, familiar, strict=True
             )
         ]
+
+    @torch.no_grad()
+    def moved_keys(self, examples: Examples) -> Tensor:
+        """Return the classes' keys, moved by unlabelled pictures that probably belong to them.
+
+        Predictions with them depend on these pictures. What is known stays: nothing is learned, and
+        nothing needs to be undone. Temperature and threshold are those of the classes' own keys.
+
+        Args:
+            examples: pictures that `look` returned.
+
+        Raises:
+            UserError: if no class was learned, or the rule does not compare by cosine.
+        """
+        with self._lock:
+            self._check_not_empty()
+            self._table.follow(self._state)
+            return moved(self.rule, self._table, self._state, examples.features)
 
     def evaluate(self, folder: str | os.PathLike[str], *, strict: bool = False) -> Evaluation:
         """Return the accuracy on a folder of class folders; unknown classes test the threshold.

@@ -52,9 +52,14 @@ class Table:
         """Return the queries `(n, width)` of features `(n, dim)`, on the table's device."""
         return self._head.query(self._head.transformed(features.to(self.device)))
 
-    def scores(self, queries: Tensor) -> Tensor:
-        """Return scores `(n, num_classes)` of queries, before any temperature."""
-        return torch.addmm(self.offsets, queries, self.keys.T)
+    def scores(self, queries: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Return scores `(n, num_classes)` of queries, before any temperature.
+
+        Args:
+            keys: in the place of the table's own.
+        """
+        keys = self.keys if keys is None else keys
+        return torch.addmm(self.offsets, queries, keys.T)
 
     def follow(self, state: State) -> None:
         """Bring the table up to date."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from cl_suite.engine.evaluation_config import IN_WORDS
+from cl_suite.engine.evaluation_config import IN_WORDS, TRANSDUCTIVE
 from cl_suite.metrics.headline import Headline, headline
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
 from cl_suite.report.completed import completed
@@ -203,12 +203,18 @@ def _measures(run: LoadedRun) -> Iterator[LoadedRun]:
 
 def _methods(runs: Sequence[LoadedRun]) -> list[Method]:
     groups = _grouped(runs, lambda run: [run.strategy_name, run.method])
-    names = [group[0].strategy_name for group in groups]
+    names = [_name(group[0]) for group in groups]
     labels = [
         f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
     return [Method(label, group) for label, group in zip(labels, groups, strict=True)]
+
+
+def _name(run: LoadedRun) -> str:
+    """Return a strategy's name in a table; it tells if test samples had a part in predictions."""
+    marked = TRANSDUCTIVE in run.measured_by
+    return f"{run.strategy_name} {TRANSDUCTIVE}" if marked else run.strategy_name
 
 
 def _grouped(

@@ -92,6 +92,7 @@ class Run(FolderRun):
         self.confidence = confidence_log(folder, self.engine, config)
         self.run_info = run_info(self.stream, model, images.info) | {
             "measured_by": config.evaluation.in_words(self.engine.measure),
+            "uses_test_features": config.evaluation.transductive != "none",
             "probes": list(self.probes),
             "drawn_by_seed": drawn_by_seed(config),
             **self._ground_entry(self.engine),
@@ -130,6 +131,11 @@ class Run(FolderRun):
         )
         self._say_facts(self.stream.info, self.engine)
         self.alarm.says()
+        if self.config.evaluation.transductive != "none":
+            self.listener.says(
+                "note: the unlabelled test samples move the prototypes (transductive), so these "
+                "figures do not compare with those of other runs"
+            )
         damage = drop_damaged_base(self.folder) if is_first() and self.log.records else None
         if damage is not None:
             self.listener.says(f"note: {damage}; it is deleted, so no run can --start-from it")

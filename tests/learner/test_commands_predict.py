@@ -90,3 +90,21 @@ def test_a_name_that_is_no_text_is_printed_with_escapes(
     assert lines_of(capsys)[0]["image"] == "new/\udcff.png"
     done("predict", "a.clm", "new")
     assert r"new/\udcff.png: class0" in capsys.readouterr().out
+
+
+def test_unlabelled_pictures_move_the_prototypes_for_these_predictions_alone(
+    model: Path, here: Path, capsys: Capture
+) -> None:
+    shown = picture_files(here / "new", of=1, number=2)
+    picture_files(here / "unlabelled", of=2, number=6)
+    before = model.read_bytes()
+    done("predict", "a.clm", *shown, "--json", "--unlabelled", "unlabelled")
+    said = capsys.readouterr()
+    moved = [json.loads(line) for line in said.out.splitlines()]
+    assert "6 pictures without labels move the classes' prototypes" in said.err
+    assert "(transductive)" in said.err
+    done("predict", "a.clm", *shown, "--json")
+    plain = lines_of(capsys)
+    assert [one["label"] for one in moved] == ["class1", "class1"]
+    assert moved[0]["top"][0]["probability"] != plain[0]["top"][0]["probability"]
+    assert model.read_bytes() == before

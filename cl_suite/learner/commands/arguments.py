@@ -96,6 +96,13 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top", type=_positive, default=5, metavar="N", help="classes to list (default: 5)"
     )
+    parser.add_argument(
+        "--unlabelled",
+        nargs="+",
+        metavar="PHOTOS",
+        help="pictures without labels, such as a folder, that move the classes' prototypes for "
+        "these predictions (transductive); MODEL stays as it is",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="CSV with a header")

@@ -8,6 +8,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+from torch import Tensor
+
 from cl_suite.data.readers.class_folders import find_images
 from cl_suite.errors import UserError
 from cl_suite.learner.answers import Evaluation, Prediction
@@ -25,9 +27,10 @@ def predict(parsed: Namespace, screen: Screen) -> int:
     """Print the classes of pictures; return the exit code."""
     learner = loaded(parsed)
     wanted = sources(parsed.images)
+    keys = _moved(learner, parsed, screen)
     used = 0
     with looking(screen, len(wanted), "looking"):
-        found = _predictions(learner, wanted, parsed)
+        found = _predictions(learner, wanted, parsed, keys)
         if parsed.strict or not (parsed.json or parsed.csv):
             found = iter(list(found))  # all or nothing
         if parsed.json:
@@ -63,10 +66,30 @@ def evaluate(parsed: Namespace, screen: Screen) -> int:
     return 0
 
 
-def _predictions(learner: Learner, wanted: list[Source], parsed: Namespace) -> Iterator[Prediction]:
+def _moved(learner: Learner, parsed: Namespace, screen: Screen) -> Tensor | None:
+    """Return the keys of the classes moved by the unlabelled pictures; None without any."""
+    if parsed.unlabelled is None:
+        return None
+    wanted = sources(parsed.unlabelled)
+    with looking(screen, len(wanted), "looking"):
+        examples, skipped = learner.look(wanted, strict=parsed.strict)
+    if not len(examples):
+        raise UserError("none of the unlabelled pictures could be used; leave --unlabelled out")
+    keys = learner.moved_keys(examples)
+    also = f" ({len(skipped)} skipped)" if skipped else ""
+    screen.note(
+        f"note: {pictures(len(examples))} without labels{also} move the classes' prototypes for "
+        "these predictions (transductive)"
+    )
+    return keys
+
+
+def _predictions(
+    learner: Learner, wanted: list[Source], parsed: Namespace, keys: Tensor | None
+) -> Iterator[Prediction]:
     for first in range(0, len(wanted), AT_ONCE):
         part = wanted[first : first + AT_ONCE]
-        yield from learner.predict(part, parsed.top, strict=parsed.strict)
+        yield from learner.predict(part, parsed.top, strict=parsed.strict, keys=keys)
 
 
 def _print_json(found: Iterator[Prediction]) -> int:
