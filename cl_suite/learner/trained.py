@@ -28,8 +28,8 @@ from cl_suite.learner.pictures import thumbnail
 from cl_suite.learner.records import Examples, State, grown, new_rows, with_record
 from cl_suite.learner.rule import FALLBACK, Rule, rule_plugin
 from cl_suite.learner.steps import LONGEST_LABEL
-from cl_suite.methods.first_session import FirstSessionPlugin
 from cl_suite.methods.head_plugin import HeadPlugin
+from cl_suite.methods.head_rule import HeadRulePlugin
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.settings import ModelConfig
 from cl_suite.plugin import StrategyPlugin
@@ -112,7 +112,7 @@ def rule_of(strategy: Mapping[str, Any], plugin: Any, model: Classifier) -> tupl
     """Return the rule of a trained strategy, and a sentence if it is not the strategy's own."""
     name, parameters = strategy["name"], dict(strategy["parameters"])
     head = getattr(plugin, "own_head_", None) or model.head
-    if isinstance(plugin, FirstSessionPlugin) and isinstance(plugin.head_rule, str):
+    if isinstance(plugin, HeadRulePlugin) and isinstance(plugin.head_rule, str):
         name, parameters = plugin.head_rule, plugin.rule_parameters
         plugin = plugin.rule
     if isinstance(plugin, HeadPlugin) and rule_plugin(name, parameters) is not None:

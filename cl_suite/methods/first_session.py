@@ -7,47 +7,37 @@ this and every later session, come from another strategy's rule, such as class m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, option
-from cl_suite.methods.head_plugin import HeadPlugin
-from cl_suite.methods.host import make_host
+from cl_suite.methods.head_rule import HeadRulePlugin
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.encoder import Encoder, StudentPass
 from cl_suite.models.features import classifier_of, unreduced
-from cl_suite.models.heads.class_head import ClassHead, CosineHead
+from cl_suite.models.heads.class_head import CosineHead
 from cl_suite.plugin import Above, Template, session_classes, session_stats
 
 TUNER = "tuner"  # name of the base session's own classifier in the network
 
 
 @dataclass(kw_only=True, eq=False)
-class FirstSessionPlugin(HeadPlugin):
+class FirstSessionPlugin(HeadRulePlugin):
     """Tune on the base session, freeze, then let a head rule write the rows of every session.
 
     A subclass adds its trainable parts in `add_parts` and names what learns in `learning`. The
     network runs in eval mode meanwhile, so BatchNorm's statistics stay; dropout acts on adapters.
 
     Args:
-        head_rule: strategy that makes the rows from features, with the parameters of its YAML file:
-            simple_cil (class means), teen, teen_whitened, lda, klda, ranpac or c_ranpac; in Python
-            also a plugin.
-        head_rule_params: parameters of that strategy that differ from its YAML file.
         scale: factor on the cosines in the base session's cross-entropy.
     """
 
-    head_rule: Any = "simple_cil"
-    head_rule_params: dict[str, Any] | None = None
     scale: Annotated[float, Above(0)] = 16.0
-    rule_: HeadPlugin | None = field(default=None, init=False, repr=False)
 
-    requirements = replace(HeadPlugin.requirements, own_adapters=True, rate_auto=True)
-    trains_network = True
+    requirements = replace(HeadRulePlugin.requirements, own_adapters=True, rate_auto=True)
 
     _encoder: Encoder = field(init=False, repr=False)  # of the base session
     _pass: StudentPass = field(init=False, repr=False)  # of the current batch
@@ -59,42 +49,6 @@ class FirstSessionPlugin(HeadPlugin):
     def learning(self, encoder: Encoder) -> Iterable[nn.Parameter]:
         """Return the encoder's parameters that learn in the base session."""
         raise NotImplementedError
-
-    @property
-    def rule(self) -> HeadPlugin:
-        """The strategy that makes the rows.
-
-        Raises:
-            UserError: if `head_rule` names none, or one that trains the network itself.
-        """
-        if self.rule_ is None:
-            rule = make_host(self.head_rule, self.head_rule_params or {}, "head_rule")
-            if not isinstance(rule, HeadPlugin) or rule.trains_network:
-                raise UserError(
-                    f"head_rule must be a strategy that makes its rows from features alone, got "
-                    f"'{self.rule_name}'; choose simple_cil, teen, teen_whitened, lda, klda, "
-                    "ranpac or c_ranpac"
-                )
-            self.rule_ = rule
-        return self.rule_
-
-    @property
-    def rule_name(self) -> str:
-        """The rule's name for messages."""
-        return self.head_rule if isinstance(self.head_rule, str) else type(self.head_rule).__name__
-
-    @property
-    def rule_parameters(self) -> dict[str, Any]:
-        """All parameters of the rule, those of its YAML file and its defaults included."""
-        return {f.name: getattr(self.rule, f.name) for f in fields(self.rule) if f.init}
-
-    def check(self) -> None:
-        super().check()
-        _ = self.rule  # refuse an unsuitable one at once
-
-    def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead:
-        own = self.rule.make_head(dim, num_classes, temperature)
-        return own or CosineHead(dim, num_classes, temperature)
 
     def prepare_model(self, model: nn.Module) -> None:
         if isinstance(model, Classifier) and model.backbone.frozen:
@@ -111,15 +65,6 @@ class FirstSessionPlugin(HeadPlugin):
         tuner = CosineHead(dim, 0, self.scale)
         self.add_parts(model)
         model.add_module(TUNER, tuner.to(next(model.parameters()).device))
-
-    def kept_data(self) -> tuple[int, int]:
-        return self.rule.kept_data()
-
-    def session_note(self, session: int) -> str:
-        return self.rule.session_note(session)
-
-    def check_stream(self, info: StreamInfo, session_sizes: Sequence[int]) -> None:
-        self.rule.check_stream(info, session_sizes)
 
     def before_train_dataset_adaptation(self, template: Template, **kwargs: Any) -> None:
         super().before_train_dataset_adaptation(template, **kwargs)
@@ -155,12 +100,6 @@ class FirstSessionPlugin(HeadPlugin):
             tuner_of(template.model).keep_first(0)  # it has served
             template.model.requires_grad_(False)
         super().after_training_exp(template, **kwargs)
-
-    def learn(self, template: Template, head: ClassHead) -> list[int]:
-        classes = self.rule.learn(template, head)
-        if not self.rule.base_classes_:
-            self.rule.base_classes_ = classes
-        return classes
 
     @property
     def recorded_stage(self) -> int:
