@@ -13,6 +13,9 @@ in, never kept. Queues and teachers get no gradient. Under autocast the losses c
     ascl                   neighbours in the queue as soft positives
     cwcl                   positives weighted by a frozen network
     class_mean             class log-mean-exp with a logit adjustment, for long tails
+    gml                    the same with a learned temperature; logit-adjusted cross-entropy
+    sbcl                   SupCon over subclasses of frequent classes, and between them
+    fassl                  NT-Xent with weights for rare prototypes; formulas reconstructed
     mcl                    negatives from the anchor's group; batches from one group
     nspt                   COCONUT: a teacher's positives and the student's own negatives; CLIP's
                            loss with only some samples as anchors
@@ -22,6 +25,7 @@ in, never kept. Queues and teachers get no gradient. Under autocast the losses c
     decoupled_uniformity   repulsion of the samples' mean views, with a kernel of prior knowledge
     diagnostics            alignment, uniformity, effective rank, cosines
     key_queue, grad_cache  queues and teachers; large batches in little memory
+    clusters               k-means by cosine, for groups and subclasses
     kernel, inputs         the shared computation; input checks
 
 Mixtures are sums: supervised plus unsupervised is `a * supcon_loss(...) + (1 - a) *
@@ -32,8 +36,6 @@ Not built, because no strategy needs them:
     AMCL    several heads with a temperature for each pair (the kernel takes one); the published
             program does not run, so its formula is uncertain
     Hydra   a gate for each pair of classes
-    SBCL    subclasses of head classes; SupCon twice, with one temperature for each anchor
-    FASSL   prototypes that follow class frequencies; its formulas could not be confirmed
     Symile  products of three and more modalities
     RCAL    a calibration of class statistics, with a squared distance as its loss
     VICReg, Barlow Twins, debiasing by a helper model, whitening of channel groups

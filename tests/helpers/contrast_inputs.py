@@ -16,12 +16,15 @@ from cl_suite.losses.class_mean import class_mean_loss
 from cl_suite.losses.cwcl import cwcl_loss
 from cl_suite.losses.dcl import dcl_loss
 from cl_suite.losses.decoupled_uniformity import decoupled_uniformity_loss
+from cl_suite.losses.fassl import fassl_loss
+from cl_suite.losses.gml import gml_loss
 from cl_suite.losses.info_nce import clip_loss, info_nce_loss
 from cl_suite.losses.macl import macl_loss
 from cl_suite.losses.mcl import mcl_loss
 from cl_suite.losses.moco import dual_moco_loss, moco_loss
 from cl_suite.losses.nspt import multimodal_loss, nspt_loss
 from cl_suite.losses.nt_xent import nt_xent_loss
+from cl_suite.losses.sbcl import sbcl_loss
 from cl_suite.losses.supcon import supcon_loss
 from cl_suite.losses.sycon import cassle_loss, sycon_loss, sycon_moco_loss
 
@@ -131,6 +134,31 @@ def sycon_moco(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
     )
 
 
+def subclassed(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
+    """The groups are the classes, cut by the labels."""
+    parts = 10 * state.groups + state.labels
+    return sbcl_loss(z1, z2, labels=state.groups, subclasses=parts, **options)
+
+
+def weighted(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
+    return fassl_loss(z1, z2, weight=state.frozen[:, 0].abs(), **options)
+
+
+def learned_scale(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
+    """Labels stand for samples, so each has a key of its own in the queue."""
+    ids = {"sample_ids": state.labels, "queue_sample_ids": state.queue_labels}
+    return gml_loss(
+        z1,
+        z2,
+        labels=state.groups,
+        log_temperature=torch.tensor(-0.5),
+        queue=state.queue,
+        queue_labels=state.queue_labels,
+        **ids,
+        **options,
+    )
+
+
 def rehearsed(z1: Tensor, z2: Tensor, state: State, **options: Any) -> Tensor:
     """All samples are of earlier classes, as a mean over some would be no mean of the values."""
     everyone = torch.ones_like(state.labels).bool()
@@ -171,6 +199,9 @@ TWO_SIDED: dict[str, Loss] = {
     "cwcl": stateful(cwcl_loss, "frozen"),
     "cwcl one way": stateful(cwcl_loss, "frozen", symmetric=False),
     "mcl": stateful(mcl_loss, "groups"),
+    "sbcl": subclassed,
+    "sbcl plain": partial(subclassed, class_term="plain"),
+    "fassl": weighted,
     "cassle": with_past(cassle_loss),
     "sycon": with_past(sycon),
     "sycon whole": with_past(sycon, l2_include_positive=True),
@@ -183,4 +214,6 @@ WEIGHTED: dict[str, Loss] = {
 }
 REDUCING = TWO_SIDED | WEIGHTED | TEACHER
 UNIFORMITY: dict[str, Loss] = {"decoupled_uniformity": plain(decoupled_uniformity_loss)}
-EVERY = REDUCING | UNIFORMITY
+# a term trains the encoder and another one a temperature, so finite differences see both
+TWO_TERMS: dict[str, Loss] = {"gml": learned_scale}
+EVERY = REDUCING | UNIFORMITY | TWO_TERMS
