@@ -35,10 +35,13 @@ def figure_of(run: LoadedRun, name: str) -> float:
 
     Args:
         run: a finished run.
-        name: `average`, `last`, `drop`, `base`, `new`, `harmonic`, `forgetting`, `last_macro`, or
-            `last_session` (accuracy on the last session's classes); the prefix `linear.` or `knn.`
-            selects that probe's figure.
+        name: `average`, `last`, `drop`, `base`, `new`, `harmonic`, `forgetting`, `last_macro`,
+            `last_session` (accuracy on the last session's classes), or `base_seconds` (of the base
+            session's training, in hundreds, because files hold a hundred times the figure); the
+            prefix `linear.` or `knn.` selects that probe's figure.
     """
+    if name == "base_seconds":
+        return run.records[0].seconds_train / 100
     probe, _, own = name.rpartition(".")
     hits = _hits_of(run, probe)
     matrix, num_images = accuracy_matrix(hits)

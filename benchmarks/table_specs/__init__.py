@@ -9,7 +9,16 @@ from collections.abc import Mapping
 
 from table_rows import Table
 
-from table_specs import claims, episodes, few_shot, full_data, online, speech, tasks
+from table_specs import (
+    claims,
+    contrastive,
+    episodes,
+    few_shot,
+    full_data,
+    online,
+    speech,
+    tasks,
+)
 
 TABLES: Mapping[str, Table] = {
     table.name: table
@@ -24,6 +33,8 @@ TABLES: Mapping[str, Table] = {
         full_data.without_labels(),
         claims.ssl_features(),
         claims.rehearsal_features(),
+        contrastive.contrastive_losses(),
+        contrastive.contrastive_streams(),
         online.cler_cifar10(),
         episodes.limit_long(),
         speech.spoken_words(),
