@@ -6,9 +6,10 @@ and the projections `z = g(f(x))` of two random views of each sample,
 
     L = loss(z1, z2; labels, keys, ...) + ce_weight * CE(W f(x), y)
 
-trains the base session. Then the projector has served and the network is frozen. The rows of all
-classes come from `head_rule`, another strategy's rule, on the features `f(x)` as in SimCLR (Chen et
-al., ICML 2020) and SupCon (Khosla et al., NeurIPS 2020), whose projector this is too.
+trains the base session. Then the projector has served. The rows of all classes come from
+`head_rule`, another strategy's rule, on the features `f(x)`. The projector and the choice to
+classify before it are those of SimCLR (Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv
+2002.05709) and SupCon (Khosla et al., NeurIPS 2020, arXiv 2004.11362):
 
     supcon, class_mean, nspt                      labels say which samples attract each other
     sbcl, gml                                     the same for unbalanced classes
@@ -19,8 +20,8 @@ al., ICML 2020) and SupCon (Khosla et al., NeurIPS 2020), whose projector this i
     fassl                                         no labels, for unbalanced samples (reconstructed)
 
 `loss_params` holds a loss's own settings; without it they are its paper's. Each file of
-`cl_suite.losses` names the paper, and each class of `cl_suite.methods.contrastive.recipes` says
-what differs from it when it trains a base session.
+`cl_suite.losses` names the paper, and each class of `cl_suite.methods.contrastive` says what
+differs from it when it trains a base session.
 
 Differences from the papers:
     - optimiser, epochs and batches are the scenario's, for every loss; the papers train longer, in
@@ -44,9 +45,9 @@ from torch import Tensor, nn
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, option
 from cl_suite.losses.gml import logit_adjusted_cross_entropy
-from cl_suite.losses.inputs import unit_rows
 from cl_suite.losses.key_queue import ema_update_
-from cl_suite.methods.contrastive.recipe import ContrastBatch, ContrastRecipe, KeyedRecipe, Pair
+from cl_suite.methods.contrastive.keys import keys_of, no_memory, remember
+from cl_suite.methods.contrastive.recipe import ContrastBatch, ContrastRecipe, KeyedRecipe
 from cl_suite.methods.contrastive.recipes import LossName, make_recipe
 from cl_suite.methods.head_rule import HeadRulePlugin
 from cl_suite.methods.optimizer_groups import own_group
@@ -54,7 +55,6 @@ from cl_suite.methods.self_supervised.projected import (
     Wrapped,
     add_projector,
     embed,
-    follow_modes,
     still_copy,
 )
 from cl_suite.methods.self_supervised.views import Augmentation, ssl_views, with_views
@@ -222,15 +222,7 @@ class ContrastivePlugin(HeadRulePlugin):
         assert self.momentum_ is not None, "it made the keys"
         assert isinstance(self._recipe, KeyedRecipe), "it has keys"
         ema_update_(self.momentum_, self._network(template), self._recipe.momentum)
-        rows = torch.zeros_like(batch.labels) if batch.rows is None else batch.rows
-        newest = {
-            "keys": torch.cat(batch.keys),
-            "labels": batch.labels.repeat(2),
-            "rows": rows.to(batch.labels).repeat(2),
-        }
-        joined = {name: torch.cat([old, newest[name]]) for name, old in batch.memory.items()}
-        kept = self._recipe.kept(joined["labels"], self._counts)
-        self.memory_ = {name: values[kept] for name, values in joined.items()}
+        self.memory_ = dict(remember(batch, self._recipe, self._counts))
 
     def after_training_exp(self, template: Template, **kwargs: Any) -> None:
         super().after_training_exp(template, **kwargs)
@@ -243,9 +235,10 @@ class ContrastivePlugin(HeadRulePlugin):
         network, labels = self._network(template), template.mb_y
         assert isinstance(network.projector, nn.Module), "made before training"
         keys = frozen = None
+        memory: Mapping[str, Tensor] = {}
         if self.momentum_ is not None:
-            follow_modes(self.momentum_, network)
-            keys = self._keys(self.momentum_, first, second)
+            keys = keys_of(self.momentum_, network, first, second)
+            memory = self.memory_ or no_memory(keys)
         if self.frozen_ is not None:
             inner = self.frozen_.network if isinstance(self.frozen_, Wrapped) else self.frozen_
             with torch.no_grad():
@@ -256,26 +249,12 @@ class ContrastivePlugin(HeadRulePlugin):
             log_prior=self._log_prior(labels.device),
             progress=template.clock.train_exp_epochs / template.train_epochs,
             keys=keys,
-            memory=self._memory(keys, labels.device),
+            memory={name: values.to(labels.device) for name, values in memory.items()},
             frozen=frozen,
             rows=rows_of(template, self) if self._recipe.has_rows else None,
             groups=self.groups_,
             extras=getattr(network, EXTRAS, None),
         )
-
-    @staticmethod
-    @torch.no_grad()
-    def _keys(copy: nn.Module, first: Tensor, second: Tensor) -> Pair:
-        return unit_rows(embed(copy, first)), unit_rows(embed(copy, second))
-
-    def _memory(self, keys: Pair | None, device: torch.device) -> Mapping[str, Tensor]:
-        """Return the keys of earlier batches; at first there are none."""
-        if keys is None:
-            return {}
-        if not self.memory_:
-            none = torch.zeros(0, dtype=torch.long, device=device)
-            return {"keys": keys[0][:0], "labels": none, "rows": none}
-        return {name: values.to(device) for name, values in self.memory_.items()}
 
     def _log_prior(self, device: torch.device) -> Tensor:
         counts = self._counts.to(device)

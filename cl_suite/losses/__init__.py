@@ -25,7 +25,7 @@ in, never kept. Queues and teachers get no gradient. Under autocast the losses c
     decoupled_uniformity   repulsion of the samples' mean views, with a kernel of prior knowledge
     diagnostics            alignment, uniformity, effective rank, cosines
     key_queue, grad_cache  queues and teachers; large batches in little memory
-    clusters               k-means by cosine, for groups and subclasses
+    clusters, subclasses   k-means by cosine; subclasses of frequent classes, their temperatures
     kernel, inputs         the shared computation; input checks
 
 Mixtures are sums: supervised plus unsupervised is `a * supcon_loss(...) + (1 - a) *

@@ -14,6 +14,7 @@ results must not be cited as the paper's:
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,8 +27,7 @@ SMALLEST_SHARE = 1e-3  # a prototype that no sample belongs to would have an inf
 
 def assignments(z: Tensor, prototypes: Tensor, *, temperature: float = 0.1) -> Tensor:
     """Return `a`, `(batch, prototypes)`: a softmax over the cosines with the prototypes."""
-    check_temperature(temperature)
-    return (unit_rows(z) @ unit_rows(prototypes).T / temperature).softmax(dim=1)
+    return _logits(z, prototypes, temperature).softmax(dim=1)
 
 
 def prototype_loss(
@@ -49,8 +49,7 @@ def prototype_loss(
     """
     check_views(z1, z2, smallest_batch=1)
     target = assignments(z1.detach(), prototypes.detach(), temperature=temperature * sharpening)
-    logits = unit_rows(z2) @ unit_rows(prototypes).T / temperature
-    return F.cross_entropy(logits, target)
+    return F.cross_entropy(_logits(z2, prototypes, temperature), target)
 
 
 def frequency_weights(assigned: Tensor, frequencies: Tensor, exponent: float = 0.5) -> Tensor:
@@ -61,7 +60,8 @@ def frequency_weights(assigned: Tensor, frequencies: Tensor, exponent: float = 0
         frequencies: `(prototypes,)`, `pi`.
         exponent: `gamma`; 0 weighs all samples alike.
     """
-    weight = assigned @ frequencies.clamp(min=SMALLEST_SHARE) ** -exponent
+    rarity = frequencies.clamp(min=SMALLEST_SHARE) ** -exponent
+    weight = (assigned * rarity).sum(dim=1)
     return weight / weight.mean()
 
 
@@ -103,3 +103,10 @@ def fassl_loss(
         )
     values = values * weight.detach().repeat(2)
     return reduce(values, weight.new_ones(len(values)), reduction)
+
+
+def _logits(z: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
+    check_temperature(temperature)
+    # as in the kernel: a bfloat16 exponent would move in steps
+    with torch.autocast(z.device.type, enabled=False):
+        return unit_rows(z) @ unit_rows(prototypes).T / temperature

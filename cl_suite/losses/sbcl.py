@@ -3,8 +3,8 @@
 "Subclass-balancing Contrastive Learning for Long-tailed Recognition". Classes with many samples are
 cut into subclasses of about the size of the rarest class, so that no class owns most of the space.
 SupCon over the subclasses is balanced; a second term with a smaller weight keeps the subclasses of
-a class together. `subclasses` cuts the classes and `class_temperatures` gives the second term's
-temperatures, from features that the caller computes anew every few epochs.
+a class together. `subclasses.subclasses` cuts the classes, from features that the caller computes
+anew every few epochs; `subclasses.class_temperatures` gives the second term's temperatures.
 
 Differences from the authors' code: the second term's weight is `beta` exactly (theirs multiplies
 the first term alone by 0.1 / 0.07, so `beta` acts as 0.175), and samples need no order by class.
@@ -12,13 +12,10 @@ the first term alone by 0.1 / 0.07, so `beta` acts as 0.175), and samples need n
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from cl_suite.losses.clusters import cosine_clusters
 from cl_suite.losses.inputs import (
     check_labels,
     check_temperature,
@@ -132,58 +129,3 @@ def _rank_term(
         reduction=reduction,
         chunk_size=chunk_size,
     )
-
-
-def subclasses(
-    features: Tensor, labels: Tensor, *, smallest: int = 10, generator: torch.Generator
-) -> Tensor:
-    """Return subclass ids `(n,)`: class `c` has `max(1, n_c // max(rarest, smallest))` of them.
-
-    They are clusters of its features by cosine.
-
-    Args:
-        features: `(n, dim)`.
-        labels: `(n,)` class ids.
-        smallest: lower bound on the size of a subclass.
-        generator: see `cosine_clusters`.
-    """
-    check_labels(labels, features)
-    classes, counts = torch.unique(labels, return_counts=True)
-    size = max(int(counts.min()), smallest)
-    ids, used = torch.zeros_like(labels), 0
-    for class_id, count in zip(classes.tolist(), counts.tolist(), strict=True):
-        members = labels == class_id
-        parts = max(1, count // size)
-        ids[members] = used + cosine_clusters(features[members], parts, generator=generator)
-        used += parts
-    return ids
-
-
-def class_temperatures(
-    features: Tensor, labels: Tensor, subclass_ids: Tensor, *, temperature: float = 0.1
-) -> Tensor:
-    """Return the temperature `(n,)` of each sample's class: wider classes have higher ones.
-
-    With `phi_c = mean |z - m_c| / log(n_c + 10)`, clipped to its percentiles 20 and 80, it is
-    `temperature phi_c / mean(phi)`. A class of one subclass keeps `temperature`.
-
-    Args:
-        features: `(n, dim)`; they are scaled to unit length.
-        labels: `(n,)` class ids.
-        subclass_ids: `(n,)` as `subclasses` returned them.
-        temperature: of the mean class.
-    """
-    rows = unit_rows(features)
-    classes, position = torch.unique(labels, return_inverse=True)
-    widths, is_cut = [], []
-    for number in range(len(classes)):
-        members = rows[position == number]
-        spread = (members - members.mean(dim=0)).norm(dim=1).mean()
-        widths.append(spread / math.log(len(members) + 10))
-        is_cut.append(len(torch.unique(subclass_ids[position == number])) > 1)
-    width = torch.stack(widths)
-    limits = torch.quantile(width, width.new_tensor([0.2, 0.8]))
-    width = width.clamp(limits[0], limits[1])
-    own = temperature * width / width.mean().clamp(min=1e-12)
-    cut = torch.tensor(is_cut, device=rows.device)
-    return torch.where(cut, own, torch.full_like(own, temperature)).clamp(min=1e-3)[position]

@@ -61,6 +61,15 @@ def test_the_first_view_teaches_the_second() -> None:
     assert prototypes.grad.abs().max() > 0
 
 
+def test_autocast_does_not_change_assignments() -> None:
+    z, prototypes = Z1.float(), PROTOTYPES.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = assignments(z, prototypes)
+        learned = prototype_loss(z, z, prototypes)
+    assert mixed.equal(assignments(z, prototypes))
+    assert learned.item() == pytest.approx(prototype_loss(z, z, prototypes).item(), rel=1e-6)
+
+
 def test_a_weight_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"weight has shape \(2,\); pass \(4,\)"):
         fassl_loss(Z1, Z2, weight=torch.ones(2))

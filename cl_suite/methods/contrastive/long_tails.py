@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from cl_suite.losses.fassl import assignments, fassl_loss, frequency_weights, prototype_loss
 from cl_suite.losses.gml import class_quotas, gml_loss, newest_of_each
 from cl_suite.losses.nt_xent import nt_xent_loss
-from cl_suite.losses.sbcl import ClassTerm, class_temperatures, sbcl_loss, subclasses
+from cl_suite.losses.sbcl import ClassTerm, sbcl_loss
+from cl_suite.losses.subclasses import class_temperatures, subclasses
 from cl_suite.losses.supcon import supcon_loss
 from cl_suite.methods.contrastive.recipe import (
     ContrastBatch,
@@ -167,13 +168,11 @@ class FASSL(ScaledRecipe):
     def loss(self, batch: ContrastBatch) -> Tensor:
         own = batch.extras
         assert isinstance(own, FrequencyPrototypes), "made with the projector"
-        with torch.no_grad():
-            assigned = sum(
-                assignments(z, own.prototypes, temperature=self.prototype_temperature)
-                for z in batch.z
-            )
-            assert isinstance(assigned, Tensor), "two views"
-            assigned = assigned / 2
+        first, second = (
+            assignments(z.detach(), own.prototypes.detach(), temperature=self.prototype_temperature)
+            for z in batch.z
+        )
+        assigned = (first + second) / 2
         if batch.progress >= self.first_share:
             weight = frequency_weights(assigned, own.frequencies, self.exponent)
             return fassl_loss(*batch.z, weight=weight, temperature=self.temperature)
