@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_the_figures_of_finished_runs_are_written(called: list[list[str]], tmp_p
     assert means.figures["knn.last"].mean == 20.0
     assert teen.seeds == [0, 1, 2]
     assert teen.label == "`teen`"
+
+
+def test_the_base_sessions_seconds_are_a_figure(
+    called: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = dataclasses.replace(SMALL, columns={**SMALL.columns, "base_seconds": "seconds"})
+    monkeypatch.setattr(tables, "TABLES", {"small": timed})
+    assert tables.main(["small"]) == 0
+    means, _ = documents.load(tmp_path / "results/small.json").rows
+    assert means.figures["base_seconds"].mean == 1.0
 
 
 def test_differences_are_paired_by_seed(called: list[list[str]], tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.tiny_models import subject_named
 from helpers.tiny_ssl import Steps, unequal, weights
 from helpers.tiny_streams import make_stream
 from torch import Tensor, nn
@@ -29,6 +31,7 @@ from cl_suite.plugin import requirements_of
 from cl_suite.randomness import seed_everything
 from cl_suite.storage import checkpoint
 from cl_suite.strategies.contrastive import EXTRAS, ContrastivePlugin
+from cl_suite.testing.contract import CHECKS, Check, run_check
 
 # so short sessions see every part of a loss
 EARLY: dict[str, dict[str, Any]] = {
@@ -334,3 +337,12 @@ def test_a_second_preparation_changes_nothing() -> None:
     plugin.prepare_model(engine.model)
     assert [engine.model.projector, getattr(engine.model, EXTRAS)] == parts
     assert unequal(weights(engine), before) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("loss", ["gml", "mcl", "cwcl", "fassl"])
+def test_losses_with_state_of_their_own_keep_the_contract(check: Check, loss: str) -> None:
+    subject = dataclasses.replace(subject_named("contrastive"), given={"loss": loss})
+    if (reason := run_check(check, subject)) is not None:
+        pytest.skip(reason)
