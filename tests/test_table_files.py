@@ -172,6 +172,28 @@ def test_a_real_run_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found.figures["last"].values == {"0": pytest.approx(last, abs=1e-5)}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("contrastive_losses", ("cross_entropy", "moco")),
+        ("contrastive_streams", ("tail", "tail_sbcl")),
+    ],
+)
+def test_contrastive_base_sessions_are_measured_at_their_smallest(
+    name: str, chosen: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tables.TABLES[name]
+    some = [row for row in table.rows if row.name in chosen]
+    small = dataclasses.replace(table, rows=some, differences=())
+    monkeypatch.setattr(tables, "TABLES", {name: small})
+    monkeypatch.setattr(tables, "call_suite", cli.main)
+    assert tables.main([name, "--seed", "0", *TINY]) == 0
+    plain, contrastive = documents.load(tmp_path / f"results/{name}.json").rows
+    assert contrastive.baseline == plain.name
+    assert set(contrastive.figures) == set(table.columns)
+
+
 def test_the_tasks_of_a_run_are_the_values_of_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("ranpac", {"strategy.num_projections": 96}),
     ("fsa", {"strategy.head_rule": "teen_whitened", "training.lr": 0.01}),
     ("fsa", {"strategy.head_rule": "lda", "strategy.concat": True, "training.lr": 0.01}),
+    ("contrastive", {"strategy.loss": "gml", "strategy.head_rule": "teen"}),
 ]
 STREAM: dict[str, Any] = {"scenario.base_classes": 62, "scenario.way": 60, "scenario.shots": 5}
 
