@@ -25,8 +25,9 @@ PRELOADED = (
     "cl_suite.runs.sweep.fill_bank",
     "timm",
 )
-# what the server of this process was started with: libraries read it when they are imported
-_started_with: dict[str, str] = {}
+# variables of the server of this process, which libraries read when they are imported: one server
+# for all jobs; empty before it is needed
+_served: list[dict[str, str]] = []
 
 
 def serves(environment: Mapping[str, str]) -> bool:
@@ -36,12 +37,23 @@ def serves(environment: Mapping[str, str]) -> bool:
     """
     if sys.platform != "linux":
         return False
-    if not _started_with:
-        multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOADED))
+    if not _served:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
         with _variables(child_environment(environment)):
             forkserver.ensure_running()
-        _started_with.update(environment)
-    return _started_with == dict(environment)
+        # a program may have started a server before, for something else
+        first = context.Process(target=_look, args=(dict(environment),))
+        first.start()
+        first.join()
+        _served.append(dict(environment) if first.exitcode == 0 else {})
+    return _served[0] == environment
+
+
+def _look(environment: Mapping[str, str]) -> None:
+    """End with 0 in a fork of a server with these variables that has imported everything."""
+    same = environment.items() <= os.environ.items()
+    raise SystemExit(0 if same and set(PRELOADED) <= sys.modules.keys() else 1)
 
 
 class Fork:

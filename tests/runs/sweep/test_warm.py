@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 from helpers.processes import alive, wait_until
 from helpers.sweeps import Heard, job
 
+from cl_suite.runs.sweep import warm
 from cl_suite.runs.sweep.drive import Drive
 from cl_suite.runs.sweep.job import Job, log_tail
 from cl_suite.runs.sweep.local import LocalPool
@@ -36,6 +40,19 @@ if __name__ == "__main__":
     print(Fork(["-m", "work"], Path(sys.argv[1])).pid, flush=True)
     time.sleep(600)
 """
+
+
+@pytest.fixture(autouse=True)
+def no_server() -> Iterator[None]:
+    """Stop this process's server, which another test may have started, and this test's own."""
+    stop_server()
+    yield
+    stop_server()
+
+
+def stop_server() -> None:
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # made for tests
+    warm._served.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +86,14 @@ def test_a_job_with_other_threads_or_a_gpu_gets_a_process_of_its_own(path: Path)
     assert log_tail(more.log) == [expected, "__main__ [] 2 True"]
     Drive([first], LocalPool(1, ["0"], warm=True), Heard()).go()
     assert log_tail(first.log)[0] == expected
+
+
+def test_a_server_that_somebody_else_started_is_not_used(path: Path) -> None:
+    multiprocessing.get_context("forkserver").set_forkserver_preload([])
+    forkserver.ensure_running()
+    one = work(path, SHOW)
+    Drive([one], LocalPool(1, warm=True), Heard()).go()
+    assert log_tail(one.log)[0] == "0 are there already"
 
 
 def test_how_a_fork_ends_is_known(path: Path) -> None:
