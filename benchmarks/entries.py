@@ -50,6 +50,10 @@ ENTRIES: Mapping[str, Entry] = {
         MINI,
         MINI_IMAGENET | LITE0,
     ),
+    "forked_jobs": Entry(
+        "a sweep's jobs as forks of one process, against processes",
+        "--jobs 1 --rounds 1",
+    ),
     "training_step": Entry(
         "training steps with and without memory kept, and against a bare loop",
         "--networks tiny --rounds 1 --steps 3",

@@ -116,6 +116,12 @@ def test_training_step_compares_memory_and_loops(tmp_path: Path) -> None:
     assert compared_by("training_step", tmp_path) == ["tiny, memory kept", "tiny, a step"]
 
 
+def test_forked_jobs_compares_both_ways_to_start_them(tmp_path: Path) -> None:
+    (line, _) = printed_by("forked_jobs", folder=tmp_path)
+    assert line.startswith("1 jobs: forks ")
+    assert len(compared_by("forked_jobs", tmp_path)) == 1
+
+
 def test_start_compares_a_run_with_imports(tmp_path: Path) -> None:
     lines = printed_by("start", folder=tmp_path)
     assert lines[0].startswith("omniglot, first batch: imports ")
