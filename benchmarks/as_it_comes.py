@@ -3,8 +3,9 @@
 Under each condition (long-tailed, mislabelled, unequal shots, corrupted shots; and clean) every
 rule runs as it is and with options made for such streams: class statistics without outliers, a
 margin for each new class, scores mixed by the number of shots. A seed draws both the condition and
-what a rule draws. `blurry` is missing: it brings more data of earlier classes, which these rules
-refuse. The figures go to `results/as_it_comes.json` in $RESULTS (benchmarks/results by default).
+what a rule draws. `blurry` is missing: only `class_incremental` has it, and these rules refuse
+its later samples of earlier classes. The figures go to `results/as_it_comes.json` in $RESULTS
+(benchmarks/results by default).
 
     python benchmarks/as_it_comes.py --root DATA --weights FILE.safetensors
 """
@@ -68,9 +69,9 @@ SETTING = (
     "EfficientNet-Lite0 stays frozen, and its features are in bfloat16. The base session has "
     "{base} images if nothing thins it. The tests have {tests} images, and they are clean. A seed "
     "draws the condition (its `spoil_seed`) and what a rule draws. The conditions are `imbalance` "
-    "20, `label_noise` 0.4, `unequal_shots` 1..10, and `corruption` noise. `blurry` is left out, "
-    "because these rules learn a class once. Robust forms are compared with their rule's plain "
-    "form."
+    "20, `label_noise` 0.4, `unequal_shots` 1..10, and `corruption` noise. `blurry` is left out: "
+    "only `class_incremental` has it, and these rules learn a class once. Robust forms are "
+    "compared with their rule's plain form."
 )
 
 
