@@ -174,7 +174,7 @@ def rows(condition: str, found: Mapping[str, Mapping[str, Mapping[int, float]]])
 
 
 def differences(condition: str, found: Mapping[str, Any]) -> list[Any]:
-    """Return how far each robust form is from the plain one, in average and harmonic mean."""
+    """Return how far each robust form is from the plain one, in average accuracy."""
     pairs = [
         (name, base)
         for name in found
@@ -184,12 +184,11 @@ def differences(condition: str, found: Mapping[str, Any]) -> list[Any]:
     ]
     each = [
         result_file.difference(
-            figure,
-            (f"{condition}/{name}", found[name][figure]),
-            (f"{condition}/{base}", found[base][figure]),
+            "average",
+            (f"{condition}/{name}", found[name]["average"]),
+            (f"{condition}/{base}", found[base]["average"]),
         )
         for name, base in pairs
-        for figure in ("average", "harmonic")
     ]
     return [one for one in each if one is not None]
 

@@ -152,7 +152,7 @@ def test_as_it_comes_writes_the_plain_and_the_robust_form(tmp_path: Path) -> Non
         {"scenario.label_noise": "0.4", "strategy.outliers": "distance"},
     ]
     assert found["rows"][1]["baseline"] == "label_noise/class_means"
-    assert [d["figure"] for d in found["differences"]] == ["average", "harmonic"]
+    assert [d["figure"] for d in found["differences"]] == ["average"]
 
 
 def test_frozen_run_times_a_cold_and_a_warm_run(tmp_path: Path) -> None:
