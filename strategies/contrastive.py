@@ -81,8 +81,8 @@ class ContrastivePlugin(HeadRulePlugin):
     Args:
         loss: name of the loss.
         loss_params: settings of the loss that differ from its paper's, as `{temperature: 0.2}`.
-        ce_weight: weight of a cross-entropy beside the loss; null: the loss's own (gml: 1, others:
-            0).
+        ce_weight: weight of a cross-entropy beside the loss; null: the loss's own (gml and nspt: 1,
+            others: 0).
         augmentation: transform that makes a view: SimCLR's transforms for photographs (standard),
             the scenario's training transform (scenario), or the first for colour images and the
             second for everything else (auto).

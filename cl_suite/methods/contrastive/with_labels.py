@@ -71,13 +71,16 @@ class ClassMean(KeyedRecipe, ScaledRecipe):
 class NSPT(KeyedRecipe, ScaledRecipe):
     """COCONUT's distillation (ACL 2024) with the momentum copy as teacher, all samples as anchors.
 
-    The paper's teacher is the network of the last session, which a first session does not have.
+    The paper's teacher is the network of the last session, which a first session does not have. As
+    in the paper a cross-entropy stands beside it: alone it leaves random features unordered, for
+    its denominator pushes views of one class apart too.
 
     Args:
         denominator: see `nspt_loss`.
     """
 
     denominator: Denominator = "student_all"
+    ce_weight = 1.0
 
     @property
     def supervised(self) -> bool:
