@@ -115,10 +115,14 @@ def rule_of(strategy: Mapping[str, Any], plugin: Any, model: Classifier) -> tupl
     if isinstance(plugin, HeadRulePlugin) and isinstance(plugin.head_rule, str):
         name, parameters = plugin.head_rule, plugin.rule_parameters
         plugin = plugin.rule
+    note = ""
+    if isinstance(plugin, HeadPlugin) and (stated := plugin.stated_rule(head)) is not None:
+        name, parameters, plugin = stated.strategy, dict(stated.parameters), stated.plugin
+        head, note = stated.head, stated.note
     if isinstance(plugin, HeadPlugin) and rule_plugin(name, parameters) is not None:
         rule = Rule(name, parameters, model.feature_dim)
         rule.take_frame(plugin, head)
-        return rule, ""
+        return rule, note
     return Rule(FALLBACK, {}, model.feature_dim), (
         f"strategy '{name}' trains its classifier, which cannot take a class without training; "
         "this classifier is made of class means on the backbone that it tuned, computed after the "

@@ -27,6 +27,25 @@ from cl_suite.plugin import (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class StatedRule:
+    """A rule that follows from class statistics, as a trained strategy states it.
+
+    Attributes:
+        strategy: the name under which it is registered.
+        parameters: of that strategy.
+        plugin: it, trained.
+        head: what it wrote.
+        note: a sentence if it is not all of the strategy that states it, else "".
+    """
+
+    strategy: str
+    parameters: Mapping[str, Any]
+    plugin: HeadPlugin
+    head: ClassHead
+    note: str = ""
+
+
 @dataclass(kw_only=True, eq=False)
 class HeadPlugin(StrategyPlugin):
     """Train in the first session only; after every session, compute head rows from its features.
@@ -74,6 +93,14 @@ class HeadPlugin(StrategyPlugin):
     def needs_base(self) -> bool:
         """Whether the rule means nothing before `set_up`."""
         return False
+
+    def stated_rule(self, head: ClassHead) -> StatedRule | None:
+        """Return the rule inside, of a trained strategy that rests on others' rules; None if none.
+
+        Args:
+            head: the strategy's.
+        """
+        return None
 
     @property
     def offset(self) -> float:

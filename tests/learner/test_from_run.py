@@ -26,6 +26,7 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("teen_whitened", {}),
     ("lda", {}),
     ("ranpac", {"strategy.num_projections": 96}),
+    ("auto", {"strategy.rules": ["teen", "lda"], "strategy.tie_errors": 0}),
     ("fsa", {"strategy.head_rule": "teen_whitened", "training.lr": 0.01}),
     ("fsa", {"strategy.head_rule": "lda", "strategy.concat": True, "training.lr": 0.01}),
     ("contrastive", {"strategy.loss": "gml", "strategy.head_rule": "teen"}),

@@ -96,11 +96,11 @@ def fake_tasks(
     test_images: int = 20,
     max_images: int = 100,
     least_classes: int = LEAST_CLASSES,
+    shot_share: float = 0.5,
 ) -> list[FakeTask]:
     """Return fake streams over base samples with these class ids; none if there are too few.
 
-    A class needs 4 images to take part. Shots are at most half of a class's images.
-    Of a base class a fifth is held out, at most `test_images`.
+    A class needs 4 images to take part. Of a base class a fifth is held out, at most `test_images`.
 
     Args:
         labels: `(n,)` class ids of the base training samples.
@@ -112,6 +112,8 @@ def fake_tasks(
         test_images: maximum number of test images per class.
         max_images: maximum number of images used per class.
         least_classes: number of such classes that are needed.
+        shot_share: the largest share of a new class's images that its shots may be. With 0.8 a
+            base session of few shots a class plays new classes of nearly as many.
     """
     rows = {c: torch.nonzero(labels.cpu() == c)[:, 0] for c in torch.unique(labels).tolist()}
     usable = torch.tensor([c for c, own in rows.items() if len(own) >= LEAST_IMAGES])
@@ -124,36 +126,39 @@ def fake_tasks(
         images = {}
         for c in order.tolist():
             images[c] = rows[c][torch.randperm(len(rows[c]), generator=generator)][:max_images]
-        task = _cut(order[num_new:], order[:num_new], images, shots, test_images, num_sessions)
+        own = {c: min(shots, int(shot_share * len(images[c]))) for c in order[:num_new].tolist()}
+        task = _cut(order[num_new:], own, images, test_images, num_sessions)
         tasks.append(task.to(labels.device))
     return tasks
 
 
 def _cut(
     base: Tensor,
-    new: Tensor,
+    shots: Mapping[int, int],
     images: Mapping[int, Tensor],
-    shots: int,
     test_images: int,
     num_sessions: int,
 ) -> FakeTask:
-    """Return a task: the first images of a base class are held out, of a new class its shots."""
+    """Return a task: the first images of a base class are held out, of a new class its shots.
+
+    Args:
+        shots: number of shots of each new class, in order of arrival.
+    """
     train, support, test = [], [], []
     for own in (images[c] for c in base.tolist()):
         num = min(test_images, max(1, len(own) // 5))
         train.append(own[num:])
         test.append(own[:num])
-    for own in (images[c] for c in new.tolist()):
-        num = min(shots, len(own) // 2)
-        support.append(own[:num])
-        test.append(own[num : num + test_images])
+    for c, num in shots.items():
+        support.append(images[c][:num])
+        test.append(images[c][num : num + test_images])
     return FakeTask(
         base_classes=base,
-        new_classes=new,
+        new_classes=base.new_tensor(list(shots)),
         train=torch.cat(train),
         shots=torch.cat(support),
         test=torch.cat(test),
-        way=math.ceil(len(new) / num_sessions),
+        way=math.ceil(len(shots) / num_sessions),
     )
 
 

@@ -46,6 +46,13 @@ def test_small_classes_give_at_most_half_their_images_as_shots() -> None:
         assert torch.bincount(labels[task.shots])[task.new_classes].tolist() == [3] * 8
 
 
+def test_shots_may_be_a_larger_share_if_the_rest_suffices_for_testing() -> None:
+    labels = labels_of(per_class=10)
+    for task in tasks_of(labels, shots=10, shot_share=0.8):
+        assert torch.bincount(labels[task.shots])[task.new_classes].tolist() == [8] * 8
+        assert torch.bincount(labels[task.test])[task.classes].tolist() == [2] * 20
+
+
 @pytest.mark.parametrize(("num_classes", "per_class"), [(9, 100), (60, 3), (4, 12)])
 def test_too_small_a_base_session_gives_no_task(num_classes: int, per_class: int) -> None:
     assert tasks_of(labels_of(num_classes, per_class)) == []
