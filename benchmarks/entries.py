@@ -76,6 +76,12 @@ ENTRIES: Mapping[str, Entry] = {
         "--data $GROUNDS --weights $WEIGHTS",
         WEIGHTS | {"GROUNDS": "the folder of the data sets, see `coact_rates.py`"},
     ),
+    "auto_grounds": Entry(
+        "auto beside every rule that it chooses from, on frozen features of several grounds",
+        "--seeds 0 --methods class_means auto",
+        "--data $GROUNDS --weights $WEIGHTS",
+        WEIGHTS | {"GROUNDS": "the folder of the data sets, see `coact_rates.py`"},
+    ),
     "mamlcon_inner": Entry(
         "mamlcon's inner loop of first and second order",
         "--rounds 1 --episodes 1 --network mlp",

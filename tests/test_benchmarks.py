@@ -85,6 +85,12 @@ def test_coact_rates_compares_a_chosen_rate_with_fixed_ones(tmp_path: Path) -> N
     assert gain.mean == pytest.approx(means[1] - means[0], abs=1e-5)
 
 
+def test_auto_grounds_compares_auto_with_its_rules(tmp_path: Path) -> None:
+    means, auto = printed_by("auto_grounds", folder=tmp_path)
+    assert means.split()[:4] == ["smallest", "class_means", "seed", "0"]
+    assert "auto chose" in " ".join([auto.split()[1], *auto.split("  ")[-1:]])
+
+
 def test_engine_overhead_compares_training_and_later_sessions(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in printed_by("engine_overhead", folder=tmp_path)] == [
         "training, engine / bare loop",
