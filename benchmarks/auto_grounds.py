@@ -10,7 +10,8 @@ ground whose files are missing is left out. Without DATA, Omniglot from the pack
 network shows that the program runs.
 
 A seed is that of the fake streams that rules choose their parameters on. In the FSCIT grounds it
-also is the class order (0: the published one), on Omniglot and spoken words the draw of the stream.
+also is the class order (0: the published one), on Omniglot the network's training, and on spoken
+words the draw of the stream.
 Features come from the bank, in bfloat16. Figures go to `results/auto_grounds.json`, beside those of
 grounds and methods that are not measured again ($RESULTS replaces the folder).
 """
@@ -21,7 +22,7 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,21 +173,23 @@ def rows_of(name: str, ground: Ground, found: Mapping[str, Values]) -> list[dict
 
 
 def _row(group: str, method: str, scenario: str, values: Values) -> dict[str, Any]:
-    stem = "mean" if group == MEAN else group
     return result_file.row_record(
-        name=f"{stem}_{method}",
+        name=f"{_stem(group)}_{method}",
         label=COMPARED[method].label,
         group=group,
         scenario=scenario,
         strategy=COMPARED[method].strategy,
-        baseline=None if method == "class_means" else f"{stem}_class_means",
         options=COMPARED[method].options,
         figures=values,
     )
 
 
+def _stem(group: str) -> str:
+    return "mean" if group == MEAN else group
+
+
 def mean_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the mean over the grounds of each method that all of them have, seed by seed."""
+    """Return the mean over the grounds of each method that all of them have, by common seed."""
     groups = {row["group"] for row in rows}
     found = []
     for method in COMPARED:
@@ -196,15 +199,15 @@ def mean_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _mean_values(rows: Iterable[Mapping[str, Any]]) -> Values:
-    by_seed: dict[str, dict[int, list[float]]] = {}
-    for row in rows:
-        for column, values in values_of(row).items():
-            for seed, value in values.items():
-                by_seed.setdefault(column, {}).setdefault(seed, []).append(value)
+def _mean_values(rows: Sequence[Mapping[str, Any]]) -> Values:
+    """Return the means over rows for the seeds that all of them have, by figure."""
+    values = [values_of(row) for row in rows]
     return {
-        column: {seed: statistics.fmean(values) for seed, values in seeds.items()}
-        for column, seeds in by_seed.items()
+        column: {
+            seed: statistics.fmean(each[column][seed] for each in values)
+            for seed in sorted(set.intersection(*(set(each[column]) for each in values)))
+        }
+        for column in COLUMNS
     }
 
 
@@ -246,13 +249,17 @@ def write_results(new: Sequence[dict[str, Any]]) -> None:
     place = {f"{g}_{m}": (i, j) for i, g in enumerate(GROUNDS) for j, m in enumerate(COMPARED)}
     rows.sort(key=lambda row: place.get(row["name"], (len(GROUNDS), 0)))
     rows += mean_rows(rows)
+    names = {row["name"] for row in rows}
+    for row in rows:
+        baseline = f"{_stem(row['group'])}_class_means"
+        row["baseline"] = baseline if baseline in names - {row["name"]} else None
     content = {
         "name": path.stem,
         "title": "`auto` beside the rules that it chooses from, on frozen features",
         "scenario": "fscit",
         "setting": "Backbones stay frozen, and no method sees test data. A seed is that of the "
-        "fake streams; it also is the class order in FSCIT grounds, and the draw of the stream on "
-        "Omniglot and spoken words. Features are stored in bfloat16.",
+        "fake streams; it also is the class order in FSCIT grounds, the network's training on "
+        "Omniglot, and the draw of the stream on spoken words. Features are stored in bfloat16.",
         **result_file.measured_here(),
         "partial": {row["name"] for row in rows if row["group"] != MEAN} != set(place),
         "command": "python benchmarks/auto_grounds.py --data $DATA --weights $WEIGHTS "

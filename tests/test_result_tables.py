@@ -151,6 +151,38 @@ def test_frozen_features_are_written_by_the_same_rules(
     assert "100 images, the tests 30" in table.setting
 
 
+def test_autos_grounds_have_a_mean_by_common_seeds_and_what_auto_gains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESULTS", str(tmp_path))
+    program = load_program("benchmarks/auto_grounds.py")
+
+    def values(average: dict[int, float]) -> dict[str, dict[int, float]]:
+        return {"average": average, "last": average, "harmonic": average}
+
+    for ground, found in {
+        "gtsrb_deit": {"lda": {0: 0.4, 1: 0.5}, "auto": {0: 0.5, 1: 0.7}, "ridge": {0: 0.1}},
+        "omniglot_conv4": {"lda": {0: 0.6}, "auto": {0: 0.7}},
+    }.items():
+        measured = {method: values(average) for method, average in found.items()}
+        # the second call keeps what the first wrote
+        program.write_results(program.rows_of(ground, program.GROUNDS[ground], measured))
+    table = documents.load(tmp_path / "auto_grounds.json")
+    means = {row.name: row for row in table.rows if row.group == program.MEAN}
+    assert means.keys() == {"mean_lda", "mean_auto"}
+    assert means["mean_auto"].figures["average"].values == {"0": 60.0}
+    gains = {(d.row, d.against): d.mean for d in table.differences if d.figure == "average"}
+    assert gains == pytest.approx(
+        {
+            ("gtsrb_deit_auto", "gtsrb_deit_lda"): 15.0,
+            ("gtsrb_deit_auto", "gtsrb_deit_ridge"): 40.0,
+            ("omniglot_conv4_auto", "omniglot_conv4_lda"): 10.0,
+            ("mean_auto", "mean_lda"): 10.0,
+        }
+    )
+    assert table.partial
+
+
 # --- the rules ---
 
 
