@@ -43,7 +43,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.data.stream import StreamInfo
-from cl_suite.errors import UserError, option
 from cl_suite.losses.gml import logit_adjusted_cross_entropy
 from cl_suite.losses.key_queue import ema_update_
 from cl_suite.methods.contrastive.keys import keys_of, no_memory, remember
@@ -55,6 +54,7 @@ from cl_suite.methods.self_supervised.projected import (
     Wrapped,
     add_projector,
     embed,
+    refuse_frozen,
     still_copy,
 )
 from cl_suite.methods.self_supervised.views import Augmentation, ssl_views, with_views
@@ -139,11 +139,7 @@ class ContrastivePlugin(HeadRulePlugin):
     def prepare_model(self, model: nn.Module) -> None:
         if not isinstance(model, Classifier):
             return
-        if model.backbone.frozen:
-            raise UserError(
-                f"{type(self).__name__} trains the backbone, but {option('model.frozen')} "
-                f"freezes it; pass {option('model.frozen', 'false')}"
-            )
+        refuse_frozen(model, type(self).__name__)
         self._complete(model, model.feature_dim)
 
     def _complete(self, network: Classifier | Wrapped, width: int) -> None:

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_suite.data.stream import StreamInfo
-from cl_suite.errors import UserError, option
 from cl_suite.losses.inputs import unit_rows
 from cl_suite.losses.key_queue import KeyQueue, ema_update_
 from cl_suite.losses.moco import moco_loss
@@ -34,6 +33,7 @@ from cl_suite.methods.self_supervised.projected import (
     add_projector,
     embed,
     follow_modes,
+    refuse_frozen,
     still_copy,
 )
 from cl_suite.methods.self_supervised.views import Augmentation, ssl_views, with_views
@@ -189,11 +189,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
     def prepare_model(self, model: nn.Module) -> None:
         if not isinstance(model, Classifier):
             return
-        if model.backbone.frozen:
-            raise UserError(
-                f"{type(self).__name__} trains the backbone, but {option('model.frozen')} "
-                f"freezes it; pass {option('model.frozen', 'false')}"
-            )
+        refuse_frozen(model, type(self).__name__)
         self._complete(model, model.feature_dim)
 
     def _complete(self, network: Classifier | Wrapped, width: int) -> None:

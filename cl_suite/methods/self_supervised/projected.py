@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from cl_suite.errors import UserError, option
 from cl_suite.models.classifier import Classifier
 from cl_suite.models.features import feature_function
 
@@ -65,6 +66,15 @@ def add_projector(
         network.projector = make_projector(width, hidden_dim, projection_dim).to(device)
     if predictor_dim is not None and not hasattr(network, "predictor"):
         network.predictor = make_predictor(projection_dim, predictor_dim).to(device)
+
+
+def refuse_frozen(network: Classifier, method: str) -> None:
+    """Raise `UserError` for a frozen backbone, which the method would train."""
+    if network.backbone.frozen:
+        raise UserError(
+            f"{method} trains the backbone, but {option('model.frozen')} freezes it; pass "
+            f"{option('model.frozen', 'false')}"
+        )
 
 
 def embed(network: nn.Module, x: Tensor) -> Tensor:
