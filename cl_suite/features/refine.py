@@ -37,19 +37,27 @@ PASSES = 20
 STEPS, ENOUGH = 1000, 1e-4  # the paper's end of the iteration
 
 
-def refined(prototypes: Tensor, samples: Tensor, counts: Tensor, assignment: Assignment) -> Tensor:
+def refined(
+    prototypes: Tensor,
+    samples: Tensor,
+    counts: Tensor,
+    assignment: Assignment,
+    *,
+    sharpness: float = SHARPNESS,
+) -> Tensor:
     """Return unit prototypes `(num_classes, dim)` after refinement with unlabelled samples.
 
     Args:
         prototypes: `(num_classes, dim)`, of any length, in the space in which cosines are scored.
         samples: `(n, dim)` unlabelled ones in the same space; with none, nothing changes.
         counts: `(num_classes,)` labelled samples behind each prototype; unused by sinkhorn.
+        sharpness: factor on cosines before the softmax; unused by sinkhorn.
     """
     unit, others = F.normalize(prototypes), F.normalize(samples)
     if not len(samples):
         return unit
     if assignment == "softmax":
-        return adapted(unit * counts.to(unit)[:, None], counts, others)
+        return adapted(unit * counts.to(unit)[:, None], counts, others, sharpness=sharpness)
     return F.normalize(transported(unit, others, blend=BLEND))
 
 

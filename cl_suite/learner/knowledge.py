@@ -279,7 +279,8 @@ class Knowledge:
         with self._lock:
             self._check_not_empty()
             self._table.follow(self._state)
-            return moved(self.rule, self._table, self._state, examples.features)
+            scale = self.calibration.scale
+            return moved(self.rule, self._table, self._state, examples.features, scale)
 
     def evaluate(self, folder: str | os.PathLike[str], *, strict: bool = False) -> Evaluation:
         """Return the accuracy on a folder of class folders; unknown classes test the threshold.

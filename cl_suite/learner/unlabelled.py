@@ -13,7 +13,7 @@ from cl_suite.learner.table import Table
 from cl_suite.models.heads.class_head import CosineHead
 
 
-def moved(rule: Rule, table: Table, state: State, features: Tensor) -> Tensor:
+def moved(rule: Rule, table: Table, state: State, features: Tensor, scale: float) -> Tensor:
     """Return the keys `(num_classes, width)` of a state's classes after iterative adaptation.
 
     A class of many pictures moves less than one of few. See `cl_suite.features.refine`.
@@ -21,6 +21,8 @@ def moved(rule: Rule, table: Table, state: State, features: Tensor) -> Tensor:
     Args:
         table: up to date with the state.
         features: `(n, dim)` of the unlabelled pictures.
+        scale: factor on cosines at which their softmax is calibrated. A fixed one is too soft where
+            all features lie in a narrow cone, and then draws all classes to the centre.
 
     Raises:
         UserError: if the rule does not compare by cosine.
@@ -33,4 +35,5 @@ def moved(rule: Rule, table: Table, state: State, features: Tensor) -> Tensor:
         )
     queries = table.query(features)
     counts = torch.tensor([float(record.count) for record in state.records.values()])
-    return refined(table.keys, queries, counts.to(queries.device), "softmax")
+    counts = counts.to(queries.device)
+    return refined(table.keys, queries, counts, "softmax", sharpness=scale)

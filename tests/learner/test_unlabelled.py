@@ -20,7 +20,8 @@ def test_the_keys_are_those_of_iterative_adaptation(tmp_path: Path) -> None:
     keys = learner.moved_keys(examples)
     counts = torch.tensor([6.0, 6.0, 6.0, 2.0])
     queries = F.normalize(examples.features)
-    expected = refined(learner._table.keys, queries, counts, "softmax")
+    scale = learner.calibration.scale
+    expected = refined(learner._table.keys, queries, counts, "softmax", sharpness=scale)
     torch.testing.assert_close(keys, expected)
     assert not keys.equal(learner._table.keys)
 
