@@ -44,6 +44,11 @@ from cl_suite.plugin import Above, Template, Within, requirements_of, session_cl
 Gradients = Sequence[Tensor | None]
 
 
+# of the task's gradient: in a session's first step the network is the earlier one, so the general
+# gradient is zero but for rounding, whose direction says nothing
+ROUNDING = 1e-5
+
+
 @dataclass(kw_only=True, eq=False)
 class ProGradPlugin(WrappingPlugin):
     """A host strategy whose gradients may not contradict what the network knew.
@@ -170,7 +175,8 @@ def aligned(
 
     Args:
         task, general: gradients of the same tensors.
-        strength: share of the contradicting part that is removed.
+        strength: share of the contradicting part that is removed; nothing is where the general
+            gradient is as small as rounding beside the task's.
         scope: compare tensor by tensor, or all at once.
     """
     both = [
@@ -183,8 +189,9 @@ def aligned(
     for part in parts:
         dot = torch.stack([(g * k).sum() for _, g, k in part]).sum()
         size = torch.stack([k.square().sum() for _, _, k in part]).sum()
-        # no division by zero: then the dot is zero too
-        factor = strength * dot.clamp(max=0) / torch.where(size > 0, size, 1.0)
+        of_task = torch.stack([g.square().sum() for _, g, _ in part]).sum()
+        says = size > ROUNDING**2 * of_task
+        factor = strength * dot.clamp(max=0) / torch.where(says, size, torch.inf)
         for i, g, k in part:
             found[i] = g - factor * k
     return found

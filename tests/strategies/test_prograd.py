@@ -84,16 +84,16 @@ def test_all_tensors_together_are_compared_as_one_vector() -> None:
 # --- around hosts
 
 
-def made(plugin: Any) -> Engine:
+def made(plugin: Any, **changes: Any) -> Engine:
     stream = make_stream()
     seed_everything(0)
     model = build_classifier(ModelConfig(), stream.info.input_shape, 8, plugin)
-    recipe = TrainingConfig(batch_size=16, lr=0.02, base_epochs=2, incremental_epochs=2)
-    return Engine(stream, model, plugin, recipe)
+    recipe = {"batch_size": 16, "lr": 0.02, "base_epochs": 2, "incremental_epochs": 2, **changes}
+    return Engine(stream, model, plugin, TrainingConfig(**recipe))
 
 
-def run(plugin: Any, sessions: int = 3) -> Engine:
-    engine = made(plugin)
+def run(plugin: Any, sessions: int = 3, **changes: Any) -> Engine:
+    engine = made(plugin, **changes)
     for session in range(sessions):
         engine.train_session(session)
     return engine
@@ -107,7 +107,10 @@ def test_no_strength_leaves_the_host_as_it_is_and_any_changes_later_sessions(hos
     first = {k: v.clone() for k, v in run(ProGradPlugin(host=host), 1).model.state_dict().items()}
     alone = run(ProGradPlugin(host=host, strength=0.0), 1).model.state_dict()
     assert all(alone[name].equal(value) for name, value in first.items())
-    off, on = run(ProGradPlugin(host=host, strength=0.0)), run(ProGradPlugin(host=host))
+    # with a memory, it takes long steps to contradict what was known
+    long = {"lr": 0.2, "incremental_epochs": 6}
+    off = run(ProGradPlugin(host=host, strength=0.0), **long)
+    on = run(ProGradPlugin(host=host), **long)
     assert not off.model.head.weight.equal(on.model.head.weight)
 
 
@@ -186,3 +189,13 @@ def test_frozen_parameters_are_left_out() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     model[0].requires_grad_(False)
     assert len(trained(model)) == 2
+
+
+def test_a_general_gradient_as_small_as_rounding_says_nothing() -> None:
+    task, noise = torch.tensor([3.0, 4.0]), torch.tensor([-1e-6, 0.0])
+    (found,) = aligned([task], [noise], strength=1.0, scope="tensor")
+    assert found is not None
+    assert found.equal(task)
+    (found,) = aligned([task], [1e3 * noise], strength=1.0, scope="tensor")
+    assert found is not None
+    torch.testing.assert_close(found, torch.tensor([0.0, 4.0]))
