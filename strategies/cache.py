@@ -46,14 +46,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_suite.avalanche.loader import batches
-from cl_suite.features.stats import class_stats, extract
+from cl_suite.features.stats import class_stats
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
+from cl_suite.methods.further_views import further_views
 from cl_suite.methods.head_plugin import HeadPlugin
-from cl_suite.models.features import feature_function
 from cl_suite.models.heads.cache import CacheHead, agreed, cache_logits
 from cl_suite.models.heads.class_head import ClassHead
-from cl_suite.models.modes import evaluating
 from cl_suite.plugin import Template, Within, session_features
 
 ALPHAS = (0.0, 0.3, 0.6, 1.0, 2.0)
@@ -123,21 +121,10 @@ class CachePlugin(HeadPlugin):
         num = self.base_keys if is_base else None
         generator = torch.Generator().manual_seed(self.key_seed)
         rows = drawn_rows(labels.cpu(), num, generator)
-        keys = torch.stack([features[rows], *self._views_of(template, rows)])
+        keys = torch.stack([features[rows], *further_views(template, rows, self.views)])
         head.append(keys, labels[rows])
         self.kept_ = [len(head.owners), head.samples.numel() * head.samples.element_size()]
         return stats.classes
-
-    def _views_of(self, template: Template, rows: Tensor) -> list[Tensor]:
-        """Return the features `(num, dim)` of these samples in each further view."""
-        data = template.experience.dataset.train().subset(rows.tolist())
-        found = []
-        with evaluating(template.model), torch.no_grad():
-            for _ in range(self.views):
-                loader = batches(data, template.eval_mb_size)
-                network = feature_function(template.model)
-                found.append(extract(network, loader, device=template.device)[0])
-        return found
 
     def _choose(self, features: Tensor, labels: Tensor) -> None:
         given = {"alpha": self.alpha, "beta": self.beta}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from helpers.feature_streams import accuracy, features_of, make_engine, make_feature_stream, trained
+from helpers.view_streams import stream_of_views
 
-from cl_suite.data.samples import TensorSamples
-from cl_suite.data.stream import Stream
 from cl_suite.errors import UserError
-from cl_suite.features.bank import DrawnView, FirstView
 from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
 from cl_suite.models.heads.cache import CacheHead
 from cl_suite.strategies.cache import CachePlugin, drawn_rows
@@ -82,26 +78,6 @@ def test_what_is_not_given_is_chosen_and_what_is_given_is_taken() -> None:
 def test_it_is_no_worse_than_class_means_on_gaussian_classes() -> None:
     stream = make_feature_stream()
     assert accuracy(trained(CachePlugin(), stream)) >= accuracy(trained(SimpleCILPlugin(), stream))
-
-
-def stream_of_views() -> Stream:
-    """Return the stream with two further views of each training sample, as a bank keeps them."""
-    stream = make_feature_stream()
-    parts = []
-    for samples in stream.train:
-        x: torch.Tensor = samples.inputs  # type: ignore[attr-defined]
-        views = torch.stack([x, x + 0.1, x - 0.1], dim=1)
-        parts.append(TensorSamples(views, list(samples.targets)))
-    tests = [
-        TensorSamples(s.inputs[:, None], list(s.targets))  # type: ignore[attr-defined]
-        for s in stream.test
-    ]
-    info = dataclasses.replace(
-        stream.info,
-        train_transform=DrawnView(("a", "b", "c"), ""),
-        eval_transform=FirstView("a", ""),
-    )
-    return Stream(info, tuple(parts), tuple(tests))
 
 
 def test_each_view_is_a_cache_of_its_own() -> None:

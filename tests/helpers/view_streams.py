@@ -1,0 +1,32 @@
+"""The stream of features with further views of each sample, as a feature bank keeps them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import Stream
+from cl_suite.features.bank import DrawnView, FirstView
+from helpers.feature_streams import make_feature_stream
+
+
+def stream_of_views() -> Stream:
+    """Return the stream with two further views of each training sample, as a bank keeps them."""
+    stream = make_feature_stream()
+    parts = []
+    for samples in stream.train:
+        x: torch.Tensor = samples.inputs  # type: ignore[attr-defined]
+        views = torch.stack([x, x + 0.1, x - 0.1], dim=1)
+        parts.append(TensorSamples(views, list(samples.targets)))
+    tests = [
+        TensorSamples(s.inputs[:, None], list(s.targets))  # type: ignore[attr-defined]
+        for s in stream.test
+    ]
+    info = dataclasses.replace(
+        stream.info,
+        train_transform=DrawnView(("a", "b", "c"), ""),
+        eval_transform=FirstView("a", ""),
+    )
+    return Stream(info, tuple(parts), tuple(tests))
