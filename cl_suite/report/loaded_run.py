@@ -14,6 +14,10 @@ from cl_suite.runs.flat import flatten
 from cl_suite.runs.folder import RunFolder, SessionRecord
 
 
+# parameters of a scenario that change neither its classes, its samples nor its test
+AUGMENTATION = ("augment", "augmentation")
+
+
 @dataclass(frozen=True)
 class Draw:
     """The draw of a benchmark that a run is of; draws of one group are repeats, as seeds are.
@@ -98,9 +102,11 @@ class LoadedRun:
     def scenario(self) -> dict[str, Any]:
         """Everything that determines the stream: the parameters and the data itself.
 
-        If each seed draws its own stream, only the part that the draws share.
+        If each seed draws its own stream, only the part that the draws share. How training images
+        are augmented is a matter of the method.
         """
         parameters = flatten(self.config.get("scenario"))
+        parameters = {k: v for k, v in parameters.items() if k not in AUGMENTATION}
         if self.draw is not None:
             shared = {k: v for k, v in parameters.items() if k not in self.draw.names}
             return {**shared, "draws": self.draw.group}
@@ -115,6 +121,8 @@ class LoadedRun:
         """Everything else that determines the result, except the seed."""
         sections = ("strategy", "model", "training", "evaluation")
         settings = flatten({name: self.config.get(name) for name in sections})
+        shown = flatten(self.config.get("scenario"))
+        settings |= {f"scenario.{name}": shown[name] for name in AUGMENTATION if name in shown}
         if self.draw is None and (start := self.config.get("start_from")):
             # the folder above the seed: seeds of one comparison start from runs of other seeds
             settings["start_from"] = str(Path(str(start)).parent)
