@@ -13,7 +13,6 @@ from cl_suite.metrics.accuracy_matrix import Hits
 from cl_suite.runs.flat import flatten
 from cl_suite.runs.folder import RunFolder, SessionRecord
 
-
 # parameters of a scenario that change neither its classes, its samples nor its test
 AUGMENTATION = ("augment", "augmentation")
 
