@@ -20,6 +20,7 @@ from cl_suite.runs.sweep.needs import machine_threads
 
 LOOK_SECONDS = 0.2
 SECONDS_TO_CONNECT = 10.0
+SECONDS_TO_ASK_AGAIN = 15.0
 PASSED_ON = ("CL_SUITE_BANK",)  # variables that every machine must agree in
 
 
@@ -66,12 +67,14 @@ class RayPool:
         return [self._end(task) for task in done]
 
     def stop(self) -> None:
-        for task in self.running:
-            with contextlib.suppress(Exception):  # it may have ended, or its machine be gone
-                self.ray.cancel(task, force=False)
-        if self.running:
-            tasks = list(self.running)
-            self.ray.wait(tasks, num_returns=len(tasks), timeout=SECONDS_TO_STOP + 5)
+        left = list(self.running)
+        until = time.monotonic() + SECONDS_TO_STOP + 5
+        while left and time.monotonic() < until:
+            for task in left:
+                with contextlib.suppress(Exception):  # it may have ended, or its machine be gone
+                    self.ray.cancel(task, force=False)
+            # a busy worker may miss one
+            _, left = self.ray.wait(left, num_returns=len(left), timeout=SECONDS_TO_ASK_AGAIN)
         self.running.clear()
 
     def _end(self, task: Any) -> Ended:
@@ -96,7 +99,9 @@ def fill(arguments: Sequence[str], log: str, environment: Mapping[str, str], con
         while child.poll() is None:
             time.sleep(LOOK_SECONDS)
     except BaseException:  # Ray interrupts a cancelled task
-        stop_children([child])
+        while child.poll() is None:
+            with contextlib.suppress(KeyboardInterrupt):  # it is asked again
+                stop_children([child])
         raise
     return child.returncode
 
