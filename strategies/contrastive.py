@@ -49,17 +49,16 @@ from cl_suite.methods.contrastive.keys import keys_of, no_memory, remember
 from cl_suite.methods.contrastive.recipe import ContrastBatch, ContrastRecipe, KeyedRecipe
 from cl_suite.methods.contrastive.recipes import LossName, make_recipe
 from cl_suite.methods.head_rule import HeadRulePlugin
-from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.methods.self_supervised.projected import (
     Wrapped,
     add_projector,
     embed,
-    refuse_frozen,
     still_copy,
 )
 from cl_suite.methods.self_supervised.views import Augmentation, ssl_views, with_views
+from cl_suite.methods.self_supervised.with_projector import ProjectorPlugin
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.features import FeatureTap, classifier_of, feature_function
+from cl_suite.models.features import feature_function
 from cl_suite.plugin import (
     BatchLayout,
     Requirements,
@@ -75,7 +74,7 @@ EXTRAS = "contrast"  # name of a loss's own parameters in the network
 
 
 @dataclass(kw_only=True, eq=False)
-class ContrastivePlugin(HeadRulePlugin):
+class ContrastivePlugin(ProjectorPlugin, HeadRulePlugin):
     """Train the base session by a contrastive loss; a head rule classifies from then on.
 
     Args:
@@ -100,11 +99,8 @@ class ContrastivePlugin(HeadRulePlugin):
     frozen_: nn.Module | None = field(default=None, init=False, repr=False)
     memory_: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     groups_: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
-    # a foreign network with its projector
-    wrapped_: Wrapped | None = field(default=None, init=False, repr=False)
 
     _counts: Tensor = field(init=False, repr=False)  # (classes,) samples of the base session
-    _tap: FeatureTap = field(init=False, repr=False)  # on the current batch
     _batch: ContrastBatch | None = field(default=None, init=False, repr=False)
 
     @cached_property
@@ -136,31 +132,13 @@ class ContrastivePlugin(HeadRulePlugin):
 
     # --- the networks ---
 
-    def prepare_model(self, model: nn.Module) -> None:
-        if not isinstance(model, Classifier):
-            return
-        refuse_frozen(model, type(self).__name__)
-        self._complete(model, model.feature_dim)
-
-    def _complete(self, network: Classifier | Wrapped, width: int) -> None:
+    def complete(self, network: Classifier | Wrapped, width: int) -> None:
         hidden = self.projector_dim or width
         add_projector(network, width, hidden_dim=hidden, projection_dim=self.projection_dim)
         if not hasattr(network, EXTRAS):
             extras = self._recipe.make_extras(self.projection_dim)
             if extras is not None:
                 network.add_module(EXTRAS, extras.to(next(network.parameters()).device))
-
-    def _network(self, template: Template) -> Classifier | Wrapped:
-        """Return the network with the projector that belongs to it."""
-        model = template.model
-        if isinstance(model, Classifier):
-            return model
-        if self.wrapped_ is None or self.wrapped_.network is not model:
-            last = classifier_of(model)
-            assert isinstance(last, nn.Linear), "as in every foreign network"
-            self.wrapped_ = Wrapped(model)
-            self._complete(self.wrapped_, last.in_features)
-        return self.wrapped_
 
     # --- callbacks ---
 
@@ -173,16 +151,13 @@ class ContrastivePlugin(HeadRulePlugin):
         if self.base_classes_:
             return
         self._counts = torch.tensor([int(y) for y in template.adapted_dataset.targets]).bincount()
-        network = self._network(template)
-        if isinstance(network, Wrapped):
-            parts = [p for n, p in network.named_parameters() if not n.startswith("network.")]
-            own_group(template.optimizer, parts)
+        self.train_projector(template)
 
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         super().before_training_epoch(template, **kwargs)
         if self.base_classes_:
             return
-        network = self._network(template)
+        network = self.network(template)
         if isinstance(self._recipe, KeyedRecipe) and self.momentum_ is None:
             self.momentum_ = still_copy(network)
         if self._recipe.has_frozen and self.frozen_ is None:
@@ -191,12 +166,6 @@ class ContrastivePlugin(HeadRulePlugin):
         if self._recipe.regroups(epoch, template.train_epochs):
             features, labels = session_features(template)
             self.groups_ = self._recipe.grouped(features, labels, self.groups_, epoch)
-
-    def before_forward(self, template: Template, **kwargs: Any) -> None:
-        self._tap = FeatureTap(template.model)
-
-    def after_forward(self, template: Template, **kwargs: Any) -> None:
-        self._tap.end()
 
     def before_backward(self, template: Template, **kwargs: Any) -> None:
         if self.base_classes_:
@@ -217,7 +186,7 @@ class ContrastivePlugin(HeadRulePlugin):
             return
         assert self.momentum_ is not None, "it made the keys"
         assert isinstance(self._recipe, KeyedRecipe), "it has keys"
-        ema_update_(self.momentum_, self._network(template), self._recipe.momentum)
+        ema_update_(self.momentum_, self.network(template), self._recipe.momentum)
         self.memory_ = dict(remember(batch, self._recipe, self._counts))
 
     def after_training_exp(self, template: Template, **kwargs: Any) -> None:
@@ -228,7 +197,7 @@ class ContrastivePlugin(HeadRulePlugin):
     # --- a batch ---
 
     def _batch_of(self, template: Template, first: Tensor, second: Tensor) -> ContrastBatch:
-        network, labels = self._network(template), template.mb_y
+        network, labels = self.network(template), template.mb_y
         assert isinstance(network.projector, nn.Module), "made before training"
         keys = frozen = None
         memory: Mapping[str, Tensor] = {}

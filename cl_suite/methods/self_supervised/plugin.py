@@ -27,22 +27,19 @@ from cl_suite.losses.inputs import unit_rows
 from cl_suite.losses.key_queue import KeyQueue, ema_update_
 from cl_suite.losses.moco import moco_loss
 from cl_suite.losses.nt_xent import nt_xent_loss
-from cl_suite.methods.optimizer_groups import own_group
 from cl_suite.methods.self_supervised.projected import (
     Wrapped,
     add_projector,
     embed,
     follow_modes,
-    refuse_frozen,
     still_copy,
 )
 from cl_suite.methods.self_supervised.views import Augmentation, ssl_views, with_views
+from cl_suite.methods.self_supervised.with_projector import ProjectorPlugin
 from cl_suite.models.classifier import Classifier
-from cl_suite.models.features import FeatureTap, classifier_of
 from cl_suite.plugin import (
     BatchLayout,
     Requirements,
-    StrategyPlugin,
     Template,
     Within,
     session_classes,
@@ -98,7 +95,7 @@ class PredictorParameters:
 
 
 @dataclass(kw_only=True, eq=False)
-class SelfSupervisedPlugin(StrategyPlugin):
+class SelfSupervisedPlugin(ProjectorPlugin):
     """Learn features from two views of each sample; by default with the loss of SimCLR or MoCo.
 
     Subclasses declare their needs by `has_momentum` and `has_past`, and override `loss`.
@@ -120,8 +117,6 @@ class SelfSupervisedPlugin(StrategyPlugin):
     past_: nn.Module | None = field(default=None, init=False)
     momentum_: nn.Module | None = field(default=None, init=False)
     queues_: nn.ModuleDict | None = field(default=None, init=False)
-    # a foreign network with its projector
-    wrapped_: Wrapped | None = field(default=None, init=False)
 
     # parameters of `MomentumParameters` and `PredictorParameters`
     queue_size: int = field(init=False, repr=False)
@@ -129,9 +124,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
     last_momentum: float = field(init=False, repr=False)
     predictor_dim: int = field(init=False, repr=False)
 
-    # of the current batch
-    _tap: FeatureTap = field(init=False, repr=False)
-    _embedded: Embedded | None = field(default=None, init=False, repr=False)
+    _embedded: Embedded | None = field(default=None, init=False, repr=False)  # the current batch
 
     @property
     def runs_network(self) -> bool:
@@ -186,13 +179,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
 
     # --- the networks ---
 
-    def prepare_model(self, model: nn.Module) -> None:
-        if not isinstance(model, Classifier):
-            return
-        refuse_frozen(model, type(self).__name__)
-        self._complete(model, model.feature_dim)
-
-    def _complete(self, network: Classifier | Wrapped, width: int) -> None:
+    def complete(self, network: Classifier | Wrapped, width: int) -> None:
         add_projector(
             network,
             width,
@@ -206,18 +193,6 @@ class SelfSupervisedPlugin(StrategyPlugin):
                 {name: KeyQueue(self.queue_size, self.projection_dim) for name in names}
             )
         self.queues_.to(next(network.parameters()).device)
-
-    def _network(self, template: Template) -> Classifier | Wrapped:
-        """Return the network with the projector that belongs to it."""
-        model = template.model
-        if isinstance(model, Classifier):
-            return model
-        if self.wrapped_ is None or self.wrapped_.network is not model:
-            last = classifier_of(model)
-            assert isinstance(last, nn.Linear), "as in every foreign network"
-            self.wrapped_ = Wrapped(model)
-            self._complete(self.wrapped_, last.in_features)
-        return self.wrapped_
 
     # --- callbacks ---
 
@@ -236,30 +211,21 @@ class SelfSupervisedPlugin(StrategyPlugin):
 
     def before_training_exp(self, template: Template, **kwargs: Any) -> None:
         super().before_training_exp(template, **kwargs)
-        network = self._network(template)
-        if isinstance(network, Wrapped):
-            parts = [p for n, p in network.named_parameters() if not n.startswith("network.")]
-            own_group(template.optimizer, parts)
+        self.train_projector(template)
         if self.has_past and self.sessions_ > 0:
-            self.past_ = still_copy(network).eval()
+            self.past_ = still_copy(self.network(template)).eval()
 
     def before_training_epoch(self, template: Template, **kwargs: Any) -> None:
         # not earlier: a base session from another run is in the network only now
         if self.has_momentum and self.momentum_ is None:
-            self.momentum_ = still_copy(self._network(template))
-
-    def before_forward(self, template: Template, **kwargs: Any) -> None:
-        self._tap = FeatureTap(template.model)
-
-    def after_forward(self, template: Template, **kwargs: Any) -> None:
-        self._tap.end()
+            self.momentum_ = still_copy(self.network(template))
 
     def before_backward(self, template: Template, **kwargs: Any) -> None:
         first, second = views_of(template, self)
         if template.clock.train_exp_iterations == 0:
             warn_of_one_view(first, second, type(self).__name__, "choose augmentation standard")
         with self._tap.autocast:
-            embedded = self._embed(self._network(template), first, second)
+            embedded = self._embed(self.network(template), first, second)
             # the template's cross-entropy may be NaN: no labels, or an empty classifier
             template.loss = self.loss(embedded)
         self._embedded = embedded
@@ -270,7 +236,7 @@ class SelfSupervisedPlugin(StrategyPlugin):
         if self.momentum_ is not None:
             steps = template.train_epochs * len(template.dataloader)
             kept = self.momentum(template.clock.train_exp_iterations, steps)
-            ema_update_(self.momentum_, self._network(template), kept)
+            ema_update_(self.momentum_, self.network(template), kept)
         for kind in self.queued:
             for view, rows in enumerate(getattr(embedded, kind) or (), start=1):
                 assert self.queues_ is not None, "made with the projector"
