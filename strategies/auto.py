@@ -45,12 +45,18 @@ from torch import Tensor
 
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, suggestion
-from cl_suite.methods.episodes.rule_choice import Comparison, compare, settled_parameters
+from cl_suite.features.stats import class_stats
+from cl_suite.methods.episodes.rule_choice import (
+    Comparison,
+    compare,
+    learn_features,
+    settled_parameters,
+)
 from cl_suite.methods.episodes.tuning import fake_tasks
 from cl_suite.methods.head_plugin import HeadPlugin, StatedRule
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.fused import FusedHead
-from cl_suite.plugin import Template, Within, session_features, session_stats
+from cl_suite.plugin import Template, Within, session_features
 from cl_suite.strategies.c_ranpac import CRanPACPlugin
 from cl_suite.strategies.klda import KLDAPlugin
 from cl_suite.strategies.lda import LDAPlugin
@@ -153,13 +159,13 @@ class AutoPlugin(HeadPlugin):
         is_base = not self.base_classes_
         if is_base:
             self.rules_ = {name: self._rule(name) for name in self._names}
+        features, labels = session_features(template)  # one pass, however many rules
         for name, rule in self.rules_.items():
-            classes = rule.learn(template, head.member(name))
-            rule.base_classes_ = rule.base_classes_ or classes
-        stats = session_stats(template)
+            learn_features(rule, head.member(name), features, labels)
+        stats = class_stats(features, labels)
         head.set_rows(stats.classes, stats.mean)
         if is_base:
-            self._choose(head, *session_features(template))
+            self._choose(head, features, labels)
         return stats.classes
 
     def stated_rule(self, head: ClassHead) -> StatedRule | None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from helpers.feature_streams import DIM, accuracy, make_engine, make_feature_stream, trained
+from helpers.feature_streams import (
+    DIM,
+    accuracy,
+    features_of,
+    make_engine,
+    make_feature_stream,
+    trained,
+)
 from helpers.tiny_streams import make_stream
 
 from cl_suite.data.stream import Stream
@@ -14,6 +22,7 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.learner.trained import rule_of
+from cl_suite.methods.episodes.rule_choice import GivenFeatures
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.heads.fused import FusedHead
 from cl_suite.models.settings import ModelConfig
@@ -171,3 +180,22 @@ def test_too_small_a_base_session_takes_the_first_rule(monkeypatch: pytest.Monke
 def test_unsuitable_rules_are_refused(rules: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         AutoPlugin(rules=rules)
+
+
+def test_a_session_s_features_are_asked_for_once() -> None:
+    features, labels = features_of(make_feature_stream(), 0)
+    asked = []
+
+    class Source(GivenFeatures):
+        def features(self, session: int, part: str = "train") -> tuple[torch.Tensor, torch.Tensor]:
+            asked.append(session)
+            return super().features(session, part)
+
+    template: Any = SimpleNamespace(
+        feature_source=Source(features.float(), labels),
+        experience=SimpleNamespace(current_experience=0),
+    )
+    plugin = AutoPlugin(num_tasks=1)
+    head = plugin.make_head(features.shape[1], 0, 16.0)
+    plugin.learn(template, head.requires_grad_(False))
+    assert asked == [0]
