@@ -1,15 +1,15 @@
 """What the few images of a class share: crops that look alike across images show the object.
 
 COSOC (Luo, Wei, Wen, Yang, Xie, Xu, Tian, "Rectifying the Shortcut Learning of Background for
-Few-Shot Learning", NeurIPS 2021, arXiv 2107.07746). Of each of a class's `K` images there are `V`
-crops. The `r`-th class feature is the normalised mean of one crop an image, chosen so that these
-are as alike as possible; they are then taken away, and the next feature is chosen from the rest:
+Few-Shot Learning", NeurIPS 2021, arXiv 2107.07746). A class has `K` images with `V` crops each.
+Class feature `f_r` is the normalised mean of one crop from each image. The chosen crops are as
+similar as possible. They are then removed, and the next feature is chosen from the others:
 
     prototype = norm( sum_r alpha^r f_r ),   r = 0 .. V - 1
 
-The exact choice looks at all `V^K` tuples. Here it is greedy: it begins with the crop that is most
-like those of the other images, adds from each image the crop nearest to the mean so far, and then
-chooses each again beside all others, twice.
+The exact choice compares all `V^K` tuples. The greedy choice here starts with the crop that is
+most similar to the other images' crops, and adds from each image the crop nearest to the mean so
+far. Two sweeps then choose each crop again, given all others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Completes the settings of runs that different versions made, so that they can be compared.
+"""Completes the settings of older runs with today's defaults, so that versions can be compared.
 
-A parameter that a newer version has is absent from an older run's settings. That run did what the
-parameter's default does, so the default is put there; otherwise each version's runs would be a
-method, or a stream, of their own.
+An older run's settings lack the parameters that later versions added. The run behaved as their
+defaults do, so these are filled in. Otherwise the runs of each version would count as a separate
+method or stream.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A head with a memory of single samples beside its class means: the cache of Tip-Adapter and CaFo.
+"""A head that scores by class means and by a cache of single samples, as in Tip-Adapter and CaFo.
 
 Zhang et al., "Tip-Adapter", ECCV 2022, arXiv 2207.09519; Zhang et al., "Prompt, Generate, then
 Cache", CVPR 2023, arXiv 2303.02151. The formulas are in `cl_suite.strategies.cache`.

@@ -1,6 +1,6 @@
-"""Starts jobs as forks of one process that has imported everything, so that none imports again.
+"""Starts jobs as forks of one process that has already imported torch and the suite.
 
-A run on stored features takes a few seconds, and as long again to import torch and the rest.
+A run on stored features takes a few seconds, and its imports take as long again.
 """
 
 from __future__ import annotations
