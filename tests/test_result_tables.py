@@ -14,6 +14,7 @@ import pytest
 from helpers.programs import ROOT, load_program
 
 from cl_suite import registry
+from cl_suite.methods.contrastive.recipes import RECIPES
 
 documents = load_program("docs/tables.py")
 programs = load_program("benchmarks/tables.py")
@@ -282,3 +283,9 @@ def test_the_program_prints_the_page_or_the_rows_of_a_strategy() -> None:
     part = subprocess.run([*call, "teen"], capture_output=True, text=True, check=True).stdout
     assert "81.98 ± 1.57" in part
     assert "`lwf`" not in part
+
+
+def test_the_table_of_contrastive_losses_has_every_loss() -> None:
+    rows = programs.TABLES["contrastive_losses"].rows
+    measured = {row.options.get("strategy.loss") for row in rows} - {None}
+    assert measured == set(RECIPES)
