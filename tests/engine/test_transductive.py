@@ -85,8 +85,9 @@ def test_a_classifier_without_prototypes_is_refused_before_training() -> None:
 
 @pytest.mark.parametrize("other", ["task_known", "confidence"])
 def test_what_excludes_it_is_refused(other: str) -> None:
+    given: Any = {other: True}
     with pytest.raises(UserError, match=f"transductive=.sinkhorn. .* contradicts .*{other}"):
-        EvaluationConfig(transductive="sinkhorn", **{other: True}).check()  # type: ignore[arg-type]
+        EvaluationConfig(transductive="sinkhorn", **given).check()
 
 
 def test_the_command_line_refuses_a_gaussian_classifier(

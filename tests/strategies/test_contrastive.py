@@ -42,8 +42,8 @@ every_loss = pytest.mark.parametrize("loss", get_args(LossName))
 
 
 def make(loss: str = "supcon", **parameters: Any) -> ContrastivePlugin:
-    given = {"loss_params": EARLY.get(loss), "projection_dim": 8, **parameters}
-    return ContrastivePlugin(loss=loss, **given)  # type: ignore[arg-type]
+    given: Any = {"loss": loss, "loss_params": EARLY.get(loss), "projection_dim": 8, **parameters}
+    return ContrastivePlugin(**given)
 
 
 def make_engine(plugin: ContrastivePlugin, **training: Any) -> Engine:
@@ -237,12 +237,11 @@ def test_the_momentum_copy_follows_the_network() -> None:
 
     def note(template: Any) -> None:
         assert plugin.momentum_ is not None
-        found.append(
-            tuple(  # type: ignore[arg-type]
-                dict(network.named_parameters())["projector.0.weight"].detach().clone()
-                for network in (plugin.momentum_, engine.model)
-            )
+        copy, own = (
+            dict(network.named_parameters())["projector.0.weight"].detach().clone()
+            for network in (plugin.momentum_, engine.model)
         )
+        found.append((copy, own))
 
     Steps(engine, note, "after_training_iteration")
     run(engine, 1)
