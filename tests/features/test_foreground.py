@@ -63,6 +63,21 @@ def test_equal_crops_give_the_plain_prototype() -> None:
         torch.testing.assert_close(foreground_prototype(image.repeat(1, 3, 1), alpha), plain)
 
 
+def test_one_crop_an_image_gives_the_plain_prototype() -> None:
+    crops = unit_crops(4, 1)
+    torch.testing.assert_close(foreground_prototype(crops, 0.5), F.normalize(crops.mean(0))[0])
+
+
+def test_copies_of_the_chosen_crops_do_not_change_what_is_shared_most() -> None:
+    places = [1, 2, 3, 4]
+    crops = with_object(unit_crops(4, 5), places)
+    copies = crops[torch.arange(4), torch.tensor(places)][:, None]
+    torch.testing.assert_close(
+        foreground_prototype(torch.cat([crops, copies], dim=1), 0.0),
+        foreground_prototype(crops, 0.0),
+    )
+
+
 def test_the_order_of_crops_does_not_matter() -> None:
     crops = with_object(unit_crops(4, 5), [1, 2, 3, 4])
     order = torch.tensor([3, 0, 4, 1, 2])

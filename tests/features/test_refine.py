@@ -53,9 +53,11 @@ def test_transport_with_equal_masses() -> None:
 
 
 def test_several_passes_reach_a_fixed_point() -> None:
-    found = PROTOTYPES
+    found, passes = PROTOTYPES, []
     for _ in range(5):
         found = transported(found, SAMPLES, relaxation=math.inf)
+        passes.append(found)
+    torch.testing.assert_close(passes[1], found, rtol=0, atol=1e-6)  # after two already
     assert rows(found) == pytest.approx([0.799994, 0.200006, 0.15, 0.950001], abs=5e-6)
 
 
@@ -85,6 +87,13 @@ def test_free_masses_leave_a_rare_class_where_it_is(
     assert rows(moved[1]) == close(expected)
     if relaxation == 0.1:
         assert plan.sum(1).tolist() == close([0.749953, 0.250047])
+
+
+def test_expensive_masses_are_equal_ones() -> None:
+    cost = normalised_cost(PROTOTYPES, UNEQUAL)
+    plan = transport_plan(cost, relaxation=1e6, steps=100_000, enough=1e-12)
+    moved = plan @ UNEQUAL / plan.sum(1, keepdim=True)
+    assert rows(moved) == pytest.approx([0.8, 0.2, 0.45, 0.65], abs=2e-5)
 
 
 def test_given_shares_are_kept() -> None:

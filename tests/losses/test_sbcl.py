@@ -20,6 +20,8 @@ OF_CLASSES = torch.tensor([0.2, 0.2, 0.1, 0.1], dtype=torch.float64)
 def test_the_plain_form_is_as_worked_by_hand() -> None:
     value = sbcl_loss(Z1, Z2, labels=LABELS, subclasses=PARTS, class_term="plain")
     assert value.item() == pytest.approx(6.974632, abs=1e-6)
+    first = sbcl_loss(Z1, Z2, labels=LABELS, subclasses=PARTS, class_term="plain", beta=0.0)
+    assert (value - first).item() / 0.25 == pytest.approx(7.179706, abs=1e-6)
 
 
 def test_the_ranked_form_is_as_worked_by_hand() -> None:

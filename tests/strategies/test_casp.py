@@ -55,6 +55,16 @@ def test_the_mixed_loss_by_hand() -> None:
     assert float(one) == pytest.approx(0.407606, abs=1e-6)
 
 
+def test_the_mixed_loss_of_one_sample_by_hand() -> None:
+    logits, labels = torch.tensor([[2.0, 0.0, 1.0]]).repeat(2, 1), torch.tensor([0, 2])
+    # the second sample is mixed with itself
+    losses = [
+        2 * float(mixed_cross_entropy(logits, labels, torch.tensor([1, 1]), share)) - 1.407606
+        for share in (0.25, 1.0)
+    ]
+    assert losses == pytest.approx([1.157606, 0.407606], abs=2e-6)
+
+
 def test_the_mixed_loss_is_the_cross_entropy_with_soft_labels() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(5, 4, generator=generator), torch.tensor([0, 3, 1, 1, 2])
