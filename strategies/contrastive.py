@@ -19,9 +19,9 @@ classify before it are those of SimCLR (Chen, Kornblith, Norouzi, Hinton, ICML 2
     cwcl                                          no labels, pairs weighed by the first network
     fassl                                         no labels, for unbalanced samples (reconstructed)
 
-`loss_params` holds a loss's own settings; without it they are its paper's. Each file of
-`cl_suite.losses` names the paper, and each class of `cl_suite.methods.contrastive` says what
-differs from it when it trains a base session.
+`loss_params` holds a loss's own settings; without it they are its paper's where the paper gives
+them. Each file of `cl_suite.losses` names the paper, and each class of
+`cl_suite.methods.contrastive` says what is ours, and what differs when it trains a base session.
 
 Differences from the papers:
     - optimiser, epochs and batches are the scenario's, for every loss; the papers train longer, in

@@ -10,6 +10,8 @@ results must not be cited as the paper's:
     a_ik = softmax_k(z_i . p_k / t)       how much sample i belongs to prototype k
     pi   = running mean of a              how frequent prototypes are; not forced to be equal
     w_i  = sum_k a_ik pi_k^-gamma         scaled to a mean of 1, the weight of a sample's NT-Xent
+
+The prototypes learn by a cross-entropy between the views' assignments. All defaults are ours too.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ anew every few epochs; `subclasses.class_temperatures` gives the second term's t
 
 Differences from the authors' code: the second term's weight is `beta` exactly (theirs multiplies
 the first term alone by 0.1 / 0.07, so `beta` acts as 0.175), and samples need no order by class.
+For the cutting see `subclasses`.
 """
 
 from __future__ import annotations

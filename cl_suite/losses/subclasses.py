@@ -2,6 +2,9 @@
 
 Hou et al., "Subclass-balancing Contrastive Learning for Long-tailed Recognition", ICCV 2023, arXiv
 2306.15925.
+
+Ours: the clusters are those of plain k-means, whose sizes are equal on average alone, and a class
+temperature is at least 0.001.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ def class_temperatures(
     """Return the temperature `(n,)` of each sample's class: wider classes have higher ones.
 
     With `phi_c = mean |z - m_c| / log(n_c + 10)`, clipped to its percentiles 20 and 80, it is
-    `temperature phi_c / mean(phi)`. A class of one subclass keeps `temperature`.
+    `temperature phi_c / mean(phi)`. A class of one subclass keeps `temperature`; percentiles and
+    mean are over all classes, such ones included.
 
     Args:
         features: `(n, dim)`; they are scaled to unit length.

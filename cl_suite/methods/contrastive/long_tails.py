@@ -88,7 +88,8 @@ class GML(KeyedRecipe):
     """Mutual information maximisation for long tails (Suh, Seo, ICML 2023), without distillation.
 
     The classifier's scale on the cosines is `model.temperature`; the paper's is 30. Both views are
-    anchors, and the copy that makes the keys follows by a moving average.
+    anchors, and the copy that makes the keys follows by a moving average. A batch's own keys count
+    beside the full queue; the authors push them into it first.
 
     Args:
         floor: keys of each class in the queue besides its share of `queue_size`.
@@ -145,10 +146,11 @@ class FASSL(ScaledRecipe):
     """Frequency-aware self-supervision after FASSL's idea; its formulas are reconstructed.
 
     In the first part of the session NT-Xent trains the network, and prototypes learn beside it.
-    Then they stay, and samples of rare prototypes weigh more.
+    Then they stay, and samples of rare prototypes weigh more. All defaults are ours; the
+    temperature is NT-Xent's.
 
     Args:
-        num_prototypes: `K`; no number of the paper's is known to us.
+        num_prototypes: `K`.
         prototype_temperature: of the assignment to prototypes.
         exponent: `gamma`; 0: all samples weigh alike.
         first_share: share of the session's epochs that belong to the first part.

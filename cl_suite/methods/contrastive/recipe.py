@@ -102,7 +102,8 @@ class KeyedRecipe(ContrastRecipe):
     Args:
         queue_size: keys of earlier batches; at most as many as the session has training samples,
             which are the two views of half of them.
-        momentum: share of itself that the copy keeps in each step.
+        momentum: share of itself that the copy keeps in each step; both defaults are what is usual
+            for small images (MoCo on ImageNet: 65536 and 0.999).
     """
 
     queue_size: Annotated[int, Within(1)] = 4096

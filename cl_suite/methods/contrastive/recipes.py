@@ -1,5 +1,7 @@
 """The losses that pretraining may use, by name, each with the settings of its paper.
 
+A setting that no paper gives is ours, and its class says so.
+
 Distillation from an earlier session (`sycon`) and losses of two modalities have no place in a first
 session of one modality, so they have no recipe.
 """

@@ -24,10 +24,10 @@ class MCL(ScaledRecipe):
     that shared all clusters so far. The paper trains a new network in each stage and joins the
     features of all; here one network goes on, so the features keep their width. The paper also
     fills whole batches from one group; here a batch is drawn from all samples, and a sample alone
-    in its group is left out.
+    in its group is left out. The number of stages is ours, and the temperature is NT-Xent's.
 
     Args:
-        stages: number of stages; 1 is NT-Xent.
+        stages: number of stages, of about equally many epochs; 1 is NT-Xent.
         num_clusters: clusters of each stage.
     """
 

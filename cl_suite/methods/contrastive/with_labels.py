@@ -47,7 +47,10 @@ class SupCon(ScaledRecipe):
 
 @dataclass(kw_only=True, eq=False)
 class ClassMean(KeyedRecipe, ScaledRecipe):
-    """GML's contrastive term alone, with a fixed temperature and equal priors (see `gml`)."""
+    """GML's contrastive term alone, with a fixed temperature and equal priors (see `gml`).
+
+    The paper learns the temperature from 1 on; the fixed 0.1 is ours, that of SupCon.
+    """
 
     @property
     def supervised(self) -> bool:
