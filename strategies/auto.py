@@ -27,7 +27,9 @@ covariance, strongly shrunk, and no calibration), ridge, ridge_strong (`ranpac` 
 projection), and, because they cost more, only on request: c_ranpac and klda.
 
 In a fake stream of a few-shot base session a new class has nearly as many shots as a base class has
-images; otherwise it has the stream's shots.
+images; otherwise it has the stream's shots. In the second case rules with free parameters chose
+these on the first three or five of the same streams, which favours them beside rules without. All
+of it is training data of the base session.
 
 Rules that are not used are dropped after the base session. What the others keep is saved with the
 model: a later session needs no earlier image. A classifier file (`cl_suite.Learner`) learns by the

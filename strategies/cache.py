@@ -15,13 +15,14 @@ kept samples by the training transform; the cache that agrees more with the clas
 larger say.
 
 Differences from the paper:
-    - `z` is the cosine to class means; there it is CLIP's score of the class's text. The
-      generators (GPT-3's prompts, DALL-E's images) are left out.
+    - `z` is the cosine to class means, with `T` = 16; there it is CLIP's score of the class's text,
+      with 100. The generators (GPT-3's prompts, DALL-E's images) are left out.
     - The caches are views of one backbone's features, not the features of CLIP and DINO: a run has
       one backbone.
     - Keys are not trained.
     - `alpha` and `beta` are chosen on fake streams cut from the base session; theirs on the
-      validation images, after the epoch that is best on the test images.
+      validation images, after the epoch that is best on the test images. In a base session too
+      small for fake streams they are the paper's, 0.6 and 1.
     - A class's cache logit is a mean, not a sum: otherwise base classes of many samples would win.
       The agreement is divided by the number of classes, with which it grows.
     - `base_keys` bounds the samples kept of a base class, drawn by `key_seed`.

@@ -16,8 +16,9 @@ Differences from the paper:
       features, at as many passes a test image.
     - The choice of crops is greedy, where theirs tries all tuples: see the module named above.
     - The half that samples crops while the base session trains (COS) is left out.
-    - `blend` and `alpha` are chosen on fake streams cut from the base session; no blend, which is
-      class means, is among the choices.
+    - `blend` is ours. It and `alpha`, in the paper 1, are chosen on fake streams cut from the base
+      session; no blend, which is class means, is among the choices. In a base session too small for
+      that they are 0.6 and 0.8, also ours.
 """
 
 from __future__ import annotations

@@ -17,6 +17,10 @@ OpTA gives every class the same mass, as if there were equally many samples of e
 its episodes and of no stream: a rare class is then dragged towards the samples of a frequent one.
 So the mass of a class is free here, and only its Kullback-Leibler divergence from equal shares
 costs something (unbalanced transport; `relaxation`). An infinite one is the paper's.
+
+Differences of OpTA besides: features are scaled to unit length, where the authors standardise each
+one over its coordinates; one pass and the blend serve one shot too, for which they make five passes
+without a blend; and a cosine classifies, where they fit a logistic regression to the prototypes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """An option of head rules: class statistics without outliers, as in RCAL.
 
 RCAL also calibrates the covariances of rare classes; `lda` with one covariance a class does that
-(see `cl_suite.features.calibrators`), and `c_ranpac`.
+(see `cl_suite.features.calibrators`), and `c_ranpac`. The samples that
+RCAL draws from the calibrated Gaussians, and its training of the network, are left out.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ Differences from the paper, whose details are not certain:
       not seen; 0, the rule without margins, is among them.
     - The loss is cross-entropy on the test images of the fake streams, in which base classes
       together weigh as much as new ones.
+    - `k`, the network's width and the steps of its training are ours.
 """
 
 from __future__ import annotations
