@@ -219,11 +219,10 @@ class Engine:
             settings,
             num_classes=info.num_classes,
             session_classes=info.session_classes,
-            class_counts=Counter(
-                int(class_id)
+            class_counts=[
+                Counter(int(class_id) for class_id in samples.targets)
                 for samples in sets["train"] * (settings.transductive != "none")
-                for class_id in samples.targets
-            ),
+            ],
         )
 
     def _tell_base(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Measuring:
 
     Args:
         features: features and labels of each session's training and test data.
-        class_counts: training samples of each class id.
+        class_counts: training samples of each class id, by session; read if it is transductive.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Measuring:
         *,
         num_classes: int,
         session_classes: Sequence[Sequence[int]],
-        class_counts: Mapping[int, int],
+        class_counts: Sequence[Counter[int]],
     ) -> None:
         self.model, self.features = model, features
         self.settings = settings
@@ -67,7 +68,9 @@ class Measuring:
         if rule == "none":
             return self.model.head
         features = torch.cat([batch[0] for part in parts for batch in part])
-        return refined_head(self.model.head, features, self.class_counts, rule)
+        # a class may come back: what later sessions have of it is not known yet
+        counts = sum(self.class_counts[: len(parts)], Counter[int]())
+        return refined_head(self.model.head, features, counts, rule)
 
     def _of(self, predict: Predict, batches: Iterable[list[Tensor]]) -> Predictions:
         return predictions(predict, batches, self.num_classes, self.features.device)

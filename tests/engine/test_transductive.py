@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from helpers.feature_streams import SESSIONS, make_engine, make_feature_stream
 from helpers.tiny_runs import TINY
 
 from cl_suite import cli
+from cl_suite.data.samples import TensorSamples
+from cl_suite.data.stream import Stream
 from cl_suite.engine.engine import Engine
 from cl_suite.engine.evaluation_config import EvaluationConfig, Transductive
 from cl_suite.engine.training import TrainingConfig
@@ -25,8 +28,8 @@ from cl_suite.models.settings import ModelConfig
 from cl_suite.strategies import LDAPlugin, SimpleCILPlugin, TEENWhitenedPlugin
 
 
-def engine_of(plugin: Any, transductive: Transductive) -> Engine:
-    stream = make_feature_stream()
+def engine_of(plugin: Any, transductive: Transductive, stream: Stream | None = None) -> Engine:
+    stream = stream or make_feature_stream()
     torch.manual_seed(0)
     settings, info = ModelConfig(backbone="identity", frozen=True), stream.info
     model = build_classifier(settings, info.input_shape, info.num_classes, plugin)
@@ -72,6 +75,22 @@ def test_only_test_samples_so_far_have_a_part() -> None:
     again = engine_of(SimpleCILPlugin(), "softmax")
     again.train_session(0)
     assert again.evaluate(0).equal(first)
+
+
+def test_what_later_sessions_have_of_a_class_has_no_part() -> None:
+    plain = make_feature_stream()
+    first, second, *others = plain.train
+    again = TensorSamples(
+        torch.cat([second.inputs, first.inputs[:3].repeat(1000, 1)]),  # type: ignore[attr-defined]
+        [*second.targets, *first.targets[:3] * 1000],
+    )
+    back = dataclasses.replace(plain, train=(first, again, *others))
+    found = []
+    for stream in (plain, back):
+        engine = engine_of(SimpleCILPlugin(), "softmax", stream)
+        engine.train_session(0)
+        found.append(engine.evaluate(0))
+    assert found[0].equal(found[1])
 
 
 def test_a_classifier_without_prototypes_is_refused_before_training() -> None:
