@@ -28,8 +28,9 @@ projection), and, because they cost more, only on request: c_ranpac and klda.
 
 In a fake stream of a few-shot base session a new class has nearly as many shots as a base class has
 images; otherwise it has the stream's shots. In the second case rules with free parameters chose
-these on the first three or five of the same streams, which favours them beside rules without. All
-of it is training data of the base session.
+these on the first three or five of the same streams, which may favour them beside rules without. On
+miniImageNet it did not (EfficientNet-Lite0, four seeds): `teen_whitened` was 7.5 points ahead of
+class means on these streams and on fresh ones, `lda` 6.4 and 6.6.
 
 Rules that are not used are dropped after the base session. What the others keep is saved with the
 model: a later session needs no earlier image. A classifier file (`cl_suite.Learner`) learns by the
