@@ -2,10 +2,10 @@
 
 Suh, Seo, ICML 2023, arXiv 2305.01160. `class_mean_loss` is its contrastive term. The authors
 compute it twice: once for the encoder with the temperature held fixed, and once for the temperature
-alone, without the keys of the anchor's own image, which are too easy. A queue holds each class in
-proportion to its frequency plus a floor, so rare classes always have keys. Beside it stands a
-cross-entropy with the log frequencies added to the logits; predictions leave them out, and this is
-what balances the classes.
+alone, without the keys of the anchor's own image, which are too easy. A queue holds keys of each
+class in proportion to its frequency, and at least a few of every class. The method adds a
+cross-entropy whose logits include the log frequencies. Predictions leave these out, which balances
+the classes.
 
 Their knowledge distillation from a larger network is left out.
 """

@@ -1,7 +1,7 @@
 """Subclass-balancing contrastive loss for long tails (Hou et al., ICCV 2023, arXiv 2306.15925).
 
 "Subclass-balancing Contrastive Learning for Long-tailed Recognition". Classes with many samples are
-cut into subclasses of about the size of the rarest class, so that no class owns most of the space.
+cut into subclasses of about the size of the rarest class, so that frequent classes do not dominate.
 SupCon over the subclasses is balanced; a second term with a smaller weight keeps the subclasses of
 a class together. `subclasses.subclasses` cuts the classes, from features that the caller computes
 anew every few epochs; `subclasses.class_temperatures` gives the second term's temperatures.

@@ -145,8 +145,8 @@ class FrequencyPrototypes(nn.Module):
 class FASSL(ScaledRecipe):
     """Frequency-aware self-supervision after FASSL's idea; its formulas are reconstructed.
 
-    In the first part of the session NT-Xent trains the network, and prototypes learn beside it.
-    Then they stay, and samples of rare prototypes weigh more. All defaults are ours; the
+    In the first part of the session NT-Xent trains the network, and prototypes are trained with it.
+    Then the prototypes stay fixed, and samples of rare prototypes weigh more. All defaults are ours; the
     temperature is NT-Xent's.
 
     Args:

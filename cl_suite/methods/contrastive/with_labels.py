@@ -75,8 +75,8 @@ class NSPT(KeyedRecipe, ScaledRecipe):
     """COCONUT's distillation (ACL 2024) with the momentum copy as teacher, all samples as anchors.
 
     The paper's teacher is the network of the last session, which a first session does not have. As
-    in the paper a cross-entropy stands beside it: alone it leaves random features unordered, for
-    its denominator pushes views of one class apart too.
+    in the paper, a cross-entropy is added. The distillation alone leaves random features unordered,
+    because its denominator pushes views of one class apart too.
 
     Args:
         denominator: see `nspt_loss`.
