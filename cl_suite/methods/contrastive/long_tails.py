@@ -146,8 +146,8 @@ class FASSL(ScaledRecipe):
     """Frequency-aware self-supervision after FASSL's idea; its formulas are reconstructed.
 
     In the first part of the session NT-Xent trains the network, and prototypes are trained with it.
-    Then the prototypes stay fixed, and samples of rare prototypes weigh more. All defaults are ours; the
-    temperature is NT-Xent's.
+    Then the prototypes stay fixed, and samples of rare prototypes weigh more. All defaults are
+    ours; the temperature is NT-Xent's.
 
     Args:
         num_prototypes: `K`.
