@@ -126,8 +126,8 @@ class ContrastivePlugin(ProjectorPlugin, HeadRulePlugin):
     def session_note(self, session: int) -> str:
         said = [super().session_note(session)]
         if session == 0 and not self._recipe.supervised:
-            used = "; its cross-entropy and the rows do" if self._ce_weight else "; the rows do"
-            said.insert(0, f"the loss {self.loss} uses no labels{used}")
+            others = "cross-entropy and classifier do" if self._ce_weight else "classifier does"
+            said.insert(0, f"trained by a loss that reads no labels ({self.loss}); its {others}")
         return "; ".join(note for note in said if note)
 
     # --- the networks ---

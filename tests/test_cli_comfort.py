@@ -211,7 +211,10 @@ def test_a_librarys_warning_is_one_line_said_once(capsys: pytest.CaptureFixture[
                 number,
             )
         warnings.warn_explicit("soon gone", DeprecationWarning, "/x/site-packages/np/a.py", 1)
-    assert capsys.readouterr().err == "note: PIL: Palette images with Transparency\n"
+        warnings.warn_explicit("coact: both views are alike", UserWarning, "/x/coact.py", 1)
+    assert capsys.readouterr().err == (
+        "note: PIL: Palette images with Transparency\nnote: coact: both views are alike\n"
+    )
 
 
 def library_logger(name: str, *handlers: logging.Handler) -> logging.Logger:

@@ -120,7 +120,7 @@ class _Notes:
         Args:
             place: the line of code that says it; only its first few texts are printed.
         """
-        text = " ".join(text.split())
+        text = " ".join(text.split()).removeprefix(f"{package}: ")  # named once
         if text in self._said:
             return
         self._said.add(text)

@@ -133,8 +133,7 @@ class Run(FolderRun):
         self.alarm.says()
         if self.config.evaluation.transductive != "none":
             self.listener.says(
-                "note: the unlabelled test samples move the prototypes (transductive), so these "
-                "figures do not compare with those of other runs"
+                "note: these figures do not compare with those of runs that are not transductive"
             )
         damage = drop_damaged_base(self.folder) if is_first() and self.log.records else None
         if damage is not None:

@@ -274,8 +274,9 @@ def test_fassl_weighs_samples_after_its_first_part() -> None:
 
 
 def test_a_loss_without_labels_says_so_after_the_base_session() -> None:
-    assert make("dcl").session_note(0) == "the loss dcl uses no labels; the rows do"
-    assert "its cross-entropy and the rows do" in make("dcl", ce_weight=1.0).session_note(0)
+    plain = "trained by a loss that reads no labels (dcl); its classifier does"
+    assert make("dcl").session_note(0) == plain
+    assert "its cross-entropy and classifier do" in make("dcl", ce_weight=1.0).session_note(0)
     assert make("dcl").session_note(1) == ""
     assert make("supcon").session_note(0) == ""
     assert make("moco", loss_params={"use_labels": True}).session_note(0) == ""

@@ -109,8 +109,8 @@ def read_protocol(name: str) -> Protocol:
         if point.name == name:
             return _protocol(name, point.load(), f"benchmark '{name}' of '{point.value}'")
     raise UserError(
-        f"benchmark '{name}' is unknown{suggestion(name, names())}; a file of your own is named by "
-        "its path, such as my.yaml"
+        f"benchmark '{name}' is unknown (a file of your own is named by its path, such as my.yaml)"
+        f"{suggestion(name, names())}"
     )
 
 
