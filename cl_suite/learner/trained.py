@@ -123,11 +123,13 @@ def rule_of(strategy: Mapping[str, Any], plugin: Any, model: Classifier) -> tupl
         rule = Rule(name, parameters, model.feature_dim)
         rule.take_frame(plugin, head)
         return rule, note
+    why = "trains its classifier, which cannot take a class without training"
+    if isinstance(plugin, HeadPlugin):
+        why = "needs more, with these settings, than the sums of features that a classifier keeps"
     return Rule(FALLBACK, {}, model.feature_dim), (
-        f"strategy '{name}' trains its classifier, which cannot take a class without training; "
-        "this classifier is made of class means on the backbone that it tuned, computed after the "
-        "last session from the training pictures of all sessions, so its accuracy differs from the "
-        "run's, and is not a result of the strategy"
+        f"strategy '{name}' {why}; this classifier is made of class means on the run's backbone, "
+        "computed after the last session from the training pictures of all sessions, so its "
+        "accuracy differs from the run's, and is not a result of the strategy"
     )
 
 
