@@ -11,9 +11,12 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import result_file
+
+if TYPE_CHECKING:
+    from coact_cells import Cell
 
 SETTING = (
     "Each ground is in its FSCIT form, with ten shots a class in every session (miniImageNet: "
@@ -31,7 +34,7 @@ class Figures:
 
 
 BySeed = dict[int, Figures]  # a cell of the table
-Cells = dict[str, BySeed]  # a ground's row: simple_cil, auto and each fixed rate
+Row = dict["Cell", BySeed]  # a ground's: simple_cil, auto, each fixed rate, and parts
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,23 @@ class Measured:
 
     Attributes:
         ground, scenario: the names.
-        cells: the figures.
+        row: the figures.
         options: of every run; tuning: of coact's runs, in addition.
+        parts: the rate at which the method is taken apart, if it is.
     """
 
     ground: str
     scenario: str
-    cells: Cells
+    row: Row
     options: Mapping[str, Any]
     tuning: Mapping[str, Any]
+    parts: float | None
 
     @property
     def command(self) -> str:
         """The command that measures it again."""
-        seeds = sorted({seed for cell in self.cells.values() for seed in cell})
-        named = {"--options": self.options, "--tuning": self.tuning}
+        seeds = sorted({seed for cell in self.row.values() for seed in cell})
+        named = {"--parts": self.parts, "--options": self.options, "--tuning": self.tuning}
         words = [word for key, value in named.items() if value for word in (key, json.dumps(value))]
         given = ["--grounds", self.ground, "--seeds", *map(str, seeds), *words, "--results"]
         start = "python benchmarks/coact_rates.py --data $DATA --weights $WEIGHTS"
@@ -62,30 +67,38 @@ class Measured:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the cells as rows of the file."""
-        return [self._row(name, cell) for name, cell in self.cells.items()]
+        return [self._record(cell, found) for cell, found in self.row.items()]
 
-    def gain(self) -> dict[str, Any] | None:
-        """Return what the chosen rate gains over simple_cil, paired by seed."""
-        ours, theirs = (
-            (f"{self.ground}_{name}", _by_figure(self.cells[name])["average"])
-            for name in ("auto", "simple_cil")
-        )
-        return result_file.difference("average", ours, theirs)
+    def gains(self) -> list[dict[str, Any]]:
+        """Return what each cell gains over simple_cil, and each part over the whole, by seed."""
+        values = {cell.name: _by_figure(found)["average"] for cell, found in self.row.items()}
+        pairs = [(name, "simple_cil") for name in values if name != "simple_cil"]
+        if self.parts is not None and (whole := str(self.parts)) in values:
+            pairs += [(cell.name, whole) for cell in self.row if cell.of_parts]
+        found = [
+            result_file.difference(
+                "average", *((f"{self.ground}_{name}", values[name]) for name in pair)
+            )
+            for pair in pairs
+        ]
+        return [each for each in found if each is not None]
 
-    def _row(self, name: str, cell: BySeed) -> dict[str, Any]:
-        plain = name == "simple_cil"
-        rates = [each.chosen for each in cell.values() if each.chosen]
+    def _record(self, cell: Cell, found: BySeed) -> dict[str, Any]:
+        plain = cell.name == "simple_cil"
+        rates = [each.chosen for each in found.values() if each.chosen]
         chosen = f" (chose {', '.join(rates)})" if rates else ""
-        own = {} if plain else {**self.tuning, "training.lr": name}
+        label = f"`coact`, rate {cell.name}{chosen}"
+        if cell.of_parts:
+            label = f"{cell.label}, rate {self.parts:g}"
         return result_file.row_record(
-            name=f"{self.ground}_{name}",
-            label="`simple_cil`" if plain else f"`coact`, rate {name}{chosen}",
+            name=f"{self.ground}_{cell.name}",
+            label="`simple_cil`" if plain else label,
             group=self.ground,
             scenario=self.scenario,
-            strategy="simple_cil" if plain else "coact",
+            strategy=cell.strategy,
             baseline=None if plain else f"{self.ground}_simple_cil",
-            options={key: _word(value) for key, value in {**self.options, **own}.items()},
-            figures=_by_figure(cell),
+            options={key: _word(value) for key, value in {**self.options, **cell.options}.items()},
+            figures=_by_figure(found),
         )
 
 
@@ -102,7 +115,7 @@ def write_results(measured: Sequence[Measured], *, complete: bool, of_all: Colle
     grounds = {each.ground for each in measured}
     rows, gains, commands = _kept(before, grounds)
     rows += [row for each in measured for row in each.rows()]
-    gains += [gain for each in measured if (gain := each.gain()) is not None]
+    gains += [gain for each in measured for gain in each.gains()]
     commands += [each.command for each in measured]
     order = list(of_all)
     place = {name: order.index(name) if name in order else 0 for name in (r["group"] for r in rows)}
@@ -112,7 +125,7 @@ def write_results(measured: Sequence[Measured], *, complete: bool, of_all: Colle
         "title": "`coact` on six grounds in few-shot form, DeiT-tiny",
         "scenario": "fscit",
         "setting": SETTING,
-        **result_file.measured_here(),
+        **result_file.measured_here(measured[0].options.get("device", "cpu")),
         "partial": not complete or set(place) != set(of_all),
         "command": "\n".join(commands),
         "needs": {

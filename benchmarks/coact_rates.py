@@ -19,26 +19,29 @@ views of an image and adapters in the last three blocks:
     --tuning '{"strategy.adapt_blocks": 3, "model.trained_blocks": 3, "model.bank": true,
         "model.bank_views": ["corners"]}'
 
-Runs go to --out and stay there: a repeated command goes on where it stopped. --results writes the
-figures to `results/coact_grounds.json` too ($RESULTS replaces the folder). The last columns judge
-three marks: never more than 1 point below `simple_cil`, never more than 1.5 below the best fixed
-rate (average accuracy), and a mean gain over `simple_cil` of at least 2.5.
+--parts RATE takes the method apart at that rate: without contrast (part A), without tuned blocks
+(B), without later training (C), and plain adapters (`fsa` with the same epochs and batches).
+
+Runs go to --out and stay there: a repeated command goes on where it stopped. --jobs runs so many at
+a time. --results writes the figures to `results/coact_grounds.json` too ($RESULTS replaces the
+folder). The last columns judge three marks: never more than 1 point below `simple_cil`, never more
+than 1.5 below the best fixed rate (average accuracy), and a mean gain over `simple_cil` of at least
+2.5.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from coact_file import BySeed, Cells, Figures, Measured, write_results
-
-import cl_suite
-from cl_suite.runs.folder import RunFolder
+from coact_cells import Cell, Ground, cells_of, run_cell
+from coact_file import BySeed, Figures, Measured, Row, write_results
 
 NETWORK = "deit_tiny_patch16_224"
 TINY = {
@@ -55,15 +58,6 @@ TINY = {
 CHARACTERS = 62
 FIXED = (0.003, 0.01, 0.03, 0.1)
 BELOW_BASELINE, BELOW_BEST, LEAST_GAIN = 1.0, 1.5, 2.5  # the marks, percentage points
-
-
-@dataclass(frozen=True)
-class Ground:
-    """A stream: its scenario, its folder below DATA, and further options."""
-
-    scenario: str
-    folder: str
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 OMNIGLOT = {
@@ -100,44 +94,6 @@ def characters(source: Path, target: Path) -> Path:
     return target
 
 
-class Runs:
-    """Runs the cells of the table, or reads those that are finished.
-
-    Args:
-        ground: the stream.
-        options: further options of every run.
-        tuning: further options of coact's runs.
-    """
-
-    def __init__(
-        self, ground: Ground, options: Mapping[str, Any], tuning: Mapping[str, Any], out: Path
-    ) -> None:
-        self.ground, self.options, self.out = ground, {**ground.options, **options}, out
-        self.tuning = tuning
-
-    def figures(self, strategy: str, seed: int, rate: float | str | None = None) -> Figures:
-        """Return a run's figures; `rate` is coact's."""
-        own = {} if rate is None else {**self.tuning, "training.lr": rate}
-        name = strategy if rate is None else f"{strategy}_{rate}"
-        settings: dict[str, Any] = {"listeners": (), "seed": seed, "resume": True}
-        folder = cl_suite.run(
-            self.ground.scenario,
-            strategy,
-            out=self.out / name,
-            **{**settings, **self.options, **own},
-        )
-        return read(folder)
-
-
-def read(folder: Path) -> Figures:
-    """Return a finished run's figures."""
-    run = RunFolder(folder)
-    accuracies = [100 * record.accuracy for record in run.read_metrics()]
-    choice = run.read_run_info().get("rate_choice")
-    chosen = "" if choice is None else f"{choice['rate']:g}" if choice["rate"] else "none"
-    return Figures(sum(accuracies) / len(accuracies), accuracies[-1], chosen)
-
-
 def mean(cell: BySeed) -> Figures:
     """Return the mean over seeds, and every seed's choice."""
     found = list(cell.values())
@@ -148,71 +104,117 @@ def mean(cell: BySeed) -> Figures:
     )
 
 
-def measured(runs: Runs, seeds: Sequence[int], rates: Sequence[float]) -> Cells:
-    """Return the figures of a ground's runs, which are made where they are missing."""
-    cells = {"simple_cil": {seed: runs.figures("simple_cil", seed) for seed in seeds}}
-    for rate in ("auto", *rates):
-        cells[str(rate)] = {seed: runs.figures("coact", seed, rate) for seed in seeds}
-    return cells
+def gain_of(cells: Mapping[str, BySeed]) -> float:
+    """Return what the chosen rate gains over simple_cil, on average."""
+    return mean(cells["auto"]).average - mean(cells["simple_cil"]).average
 
 
-def print_row(name: str, cells: Cells) -> float:
-    """Print a ground's row; return the gain over simple_cil."""
-    baseline, chosen, *fixed = map(mean, cells.values())
-    gain = chosen.average - baseline.average
-    cells = [f"{each.average:5.1f} /{each.last:5.1f}" for each in (baseline, chosen, *fixed)]
+def print_row(name: str, cells: Mapping[str, BySeed]) -> None:
+    """Print a ground's row, with the marks that it keeps."""
+    means = {cell: mean(found) for cell, found in cells.items()}
+    chosen = means["auto"]
+    fixed = [found for cell, found in means.items() if cell[0].isdigit()]
+    gain = gain_of(cells)
+    words = [f"{each.average:5.1f} /{each.last:5.1f}" for each in means.values()]
     marks = [verdict(gain >= -BELOW_BASELINE)]
     if fixed:
         best = max(each.average for each in fixed)
         marks.append(verdict(chosen.average >= best - BELOW_BEST))
     print(  # noqa: T201
-        f"{name:16}{'  '.join(cells)}  {gain:+5.1f}  {' '.join(marks):12}  chose {chosen.chosen}",
+        f"{name:16}{'  '.join(words)}  {gain:+5.1f}  {' '.join(marks):12}  chose {chosen.chosen}",
         flush=True,
     )
-    return gain
 
 
 def verdict(kept: bool) -> str:
     return "kept" if kept else "MISSED"
 
 
+def measured(
+    grounds: Mapping[str, tuple[Ground, dict[str, Any]]],
+    cells: Mapping[str, Sequence[Cell]],
+    options: argparse.Namespace,
+    out: Path,
+) -> dict[str, Row]:
+    """Return each ground's row, and print it; runs are made where they are missing."""
+    rows = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+        under_way = {
+            name: {
+                cell: {
+                    seed: pool.submit(run_cell, ground, cell, seed, given, out / name)
+                    for seed in options.seeds
+                }
+                for cell in cells[name]
+            }
+            for name, (ground, given) in grounds.items()
+        }
+        for name, row in under_way.items():
+            rows[name] = {
+                cell: {seed: run.result() for seed, run in runs.items()}
+                for cell, runs in row.items()
+            }
+            print_row(name, {cell.name: found for cell, found in rows[name].items()})
+    return rows
+
+
 def main() -> None:
+    options = parsed()
+    with tempfile.TemporaryDirectory() as temporary:
+        out = options.out or Path(temporary)
+        grounds = streams(options, out)
+        cells = {
+            name: cells_of(ground, options.tuning, options.rates, options.parts)
+            for name, (ground, _) in grounds.items()
+        }
+        print(f"average / last  {heading(options)}   gain  marks")  # noqa: T201
+        rows = measured(grounds, cells, options, out)
+    if options.results:
+        write_results(
+            [
+                Measured(
+                    name,
+                    grounds[name][0].scenario,
+                    row,
+                    options.options,
+                    options.tuning,
+                    options.parts,
+                )
+                for name, row in rows.items()
+            ],
+            complete=tuple(options.rates) == FIXED,
+            of_all=GROUNDS,
+        )
+    gains = [gain_of({cell.name: found for cell, found in row.items()}) for row in rows.values()]
+    gain = sum(gains) / len(gains)
+    print(  # noqa: T201
+        f"mean gain over simple_cil, {len(gains)} grounds, seeds {options.seeds}: {gain:+.1f} "
+        f"(mark: at least {LEAST_GAIN}; {verdict(gain >= LEAST_GAIN)})"
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--grounds", nargs="+", choices=GROUNDS, default=list(GROUNDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rates", nargs="*", type=float, default=list(FIXED), help="fixed rates")
+    parser.add_argument("--parts", type=float, help="take the method apart at this rate")
     parser.add_argument("--options", type=json.loads, default={}, help="of every run, as JSON")
     parser.add_argument("--tuning", type=json.loads, default={}, help="of coact's runs, as JSON")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--results", action="store_true", help="write the figures to a file too")
     parser.add_argument("--out", type=Path, help="keeps the runs (default: a temporary folder)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        out = options.out or Path(temporary)
-        grounds = streams(options, out)
-        heading = ["simple_cil", "auto", *(f"{rate:g}" for rate in options.rates)]
-        cells = "  ".join(f"{each:>12}" for each in heading)
-        print(f"average / last  {cells}   gain  marks")  # noqa: T201
-        found, gains = {}, []
-        for name, (ground, given) in grounds.items():
-            runs = Runs(ground, given, options.tuning, out / name)
-            found[name] = measured(runs, options.seeds, options.rates)
-            gains.append(print_row(name, found[name]))
-    if options.results:
-        write_results(
-            [
-                Measured(name, grounds[name][0].scenario, cells, options.options, options.tuning)
-                for name, cells in found.items()
-            ],
-            complete=tuple(options.rates) == FIXED,
-            of_all=GROUNDS,
-        )
-    gain = sum(gains) / len(gains)
-    print(  # noqa: T201
-        f"mean gain over simple_cil, {len(gains)} grounds, seeds {options.seeds}: {gain:+.1f} "
-        f"(mark: at least {LEAST_GAIN}; {verdict(gain >= LEAST_GAIN)})"
-    )
+    return parser.parse_args()
+
+
+def heading(options: argparse.Namespace) -> str:
+    """Return the names of the cells, above their columns."""
+    names = [cell.name for cell in cells_of(PACKAGED, {}, options.rates, options.parts)]
+    return "  ".join(f"{each:>12}" for each in names)
 
 
 def streams(options: argparse.Namespace, out: Path) -> dict[str, tuple[Ground, dict[str, Any]]]:

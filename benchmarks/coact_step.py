@@ -9,9 +9,10 @@ and consistency terms. LoRA is in the upper half of the blocks, and a batch has 
     6 passes    as in the authors' code: student, BASE and PRE each have a student and a teacher
                 encoder, each run on both views; the students of BASE and PRE keep their graph
 Time: all variants in one process, interleaved. Memory: peak resident size of one process per
-variant, minus its size before any network was built.
+variant, minus its size before any network was built; on a GPU, the most that tensors took there.
 
     python benchmarks/coact_step.py [--rounds 3] [--batch 64] [--weights FILE for DeiT-tiny]
+        [--device cuda] [--precision bfloat16]
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ class FullEncoder(CoACTPlugin):
         add_lora(model.backbone.body, replace(settings, start=-self.adapt_blocks))
 
 
-def make(name: str, weights: str | None, kind: type[CoACTPlugin]) -> tuple[Classifier, CoACTPlugin]:
+def make(
+    name: str, weights: str | None, kind: type[CoACTPlugin], device: str
+) -> tuple[Classifier, CoACTPlugin]:
     """Return a classifier after a base session of zero epochs, and its strategy."""
     torch.manual_seed(0)
     plugin = kind(adapt_blocks=6, tune_from_block=None)
     config = ModelConfig(backbone=name, weights=weights)
-    model = build_classifier(config, (3, 224, 224), ALL, plugin).train()
-    model.head.set_rows(range(BASE), torch.randn(BASE, model.feature_dim))
+    model = build_classifier(config, (3, 224, 224), ALL, plugin).train().to(device)
+    model.head.set_rows(range(BASE), torch.randn(BASE, model.feature_dim, device=device))
     for adapter in lora_parameters(model.backbone.body).values():
         nn.init.normal_(adapter, std=0.01)
     encoder = plugin._encoder = Encoder(model)
@@ -70,15 +73,15 @@ def make(name: str, weights: str | None, kind: type[CoACTPlugin]) -> tuple[Class
         "classifier": {k: v.clone() for k, v in model.head.state_dict().items()},
     }
     plugin.classes_ = list(range(BASE))
-    model.head.set_rows(range(ALL), torch.randn(ALL, model.feature_dim))
+    model.head.set_rows(range(ALL), torch.randn(ALL, model.feature_dim, device=device))
     model.head.requires_grad_(False)
     return model, plugin
 
 
-def make_batch(size: int) -> list[Tensor]:
+def make_batch(size: int, device: str) -> list[Tensor]:
     torch.manual_seed(1)
     view, other = torch.randn(2, size, 3, 224, 224)
-    return [view, torch.randint(BASE, ALL, (size,)), other]
+    return [each.to(device) for each in (view, torch.randint(BASE, ALL, (size,)), other)]
 
 
 def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
@@ -86,7 +89,9 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(trained, lr=1e-4, momentum=0.9, nesterov=True)
 
 
-def shared_step(model: Classifier, plugin: CoACTPlugin, batch: list[Tensor]) -> Step:
+def shared_step(
+    model: Classifier, plugin: CoACTPlugin, batch: list[Tensor], precision: torch.autocast
+) -> Step:
     optimizer = optimizer_of(model)
     # not the session's first step, in which the strategy compares the two views
     clock = SimpleNamespace(train_exp_iterations=1)
@@ -98,9 +103,10 @@ def shared_step(model: Classifier, plugin: CoACTPlugin, batch: list[Tensor]) -> 
         optimizer.zero_grad()
         plugin.before_training_iteration(strategy)
         plugin.before_forward(strategy)
-        strategy.mb_output = model(batch[0])
+        with precision:
+            strategy.mb_output = model(batch[0])
         plugin.after_forward(strategy)
-        strategy.loss = F.cross_entropy(strategy.mb_output, batch[1])
+        strategy.loss = F.cross_entropy(strategy.mb_output.float(), batch[1])
         plugin.before_backward(strategy)
         strategy.loss.backward()
         optimizer.step()
@@ -109,7 +115,9 @@ def shared_step(model: Classifier, plugin: CoACTPlugin, batch: list[Tensor]) -> 
     return step
 
 
-def separate_step(model: Classifier, batch: list[Tensor], *, all_passes: bool) -> Step:
+def separate_step(
+    model: Classifier, batch: list[Tensor], precision: torch.autocast, *, all_passes: bool
+) -> Step:
     """Return the step with a full copy of the network for each encoder."""
     num_copies = 5 if all_passes else 3
     copies = [copy.deepcopy(model) for _ in range(num_copies)]
@@ -123,18 +131,19 @@ def separate_step(model: Classifier, batch: list[Tensor], *, all_passes: bool) -
     def step() -> float:
         optimizer.zero_grad()
         base, base_teacher, pre_teacher, *unread = copies
-        features = model.features(view)
-        with torch.set_grad_enabled(all_passes):
-            base_logits = base.eval()(view)
-        kept = [base_logits]  # results that are never read live until the step ends
-        if all_passes:
-            own_teacher, pre_student = unread
-            kept += [pre_student.eval()(view), teacher(own_teacher)]
-        vectors = [features, teacher(base_teacher), teacher(pre_teacher)]
-        rows = torch.cat([F.normalize(each) for each in vectors])
-        logits = model.head(features)
+        with precision:
+            features = model.features(view)
+            with torch.set_grad_enabled(all_passes):
+                base_logits = base.eval()(view)
+            kept = [base_logits]  # results that are never read live until the step ends
+            if all_passes:
+                own_teacher, pre_student = unread
+                kept += [pre_student.eval()(view), teacher(own_teacher)]
+            vectors = [features, teacher(base_teacher), teacher(pre_teacher)]
+            logits = model.head(features).float()
+        rows = torch.cat([F.normalize(each.float()) for each in vectors])
         loss = F.cross_entropy(logits, labels) + supcon(rows, labels.repeat(3))
-        loss = loss + F.mse_loss(logits[:, :BASE], base_logits[:, :BASE])
+        loss = loss + F.mse_loss(logits[:, :BASE], base_logits[:, :BASE].float())
         loss.backward()
         optimizer.step()
         return float(loss.detach())
@@ -145,11 +154,13 @@ def separate_step(model: Classifier, batch: list[Tensor], *, all_passes: bool) -
 def make_step(variant: str, name: str, options: argparse.Namespace) -> Step:
     weights = options.weights if name.startswith("deit_tiny") else None
     kind = CoACTPlugin if variant == "shared" else FullEncoder
-    model, plugin = make(name, weights, kind)
-    batch = make_batch(options.batch)
+    model, plugin = make(name, weights, kind, options.device)
+    batch = make_batch(options.batch, options.device)
+    half = options.precision == "bfloat16"
+    precision = torch.autocast(torch.device(options.device).type, torch.bfloat16, enabled=half)
     if variant == "shared":
-        return shared_step(model, plugin, batch)
-    return separate_step(model, batch, all_passes=variant == "6 passes")
+        return shared_step(model, plugin, batch, precision)
+    return separate_step(model, batch, precision, all_passes=variant == "6 passes")
 
 
 VARIANTS = ("shared", "4 encoders", "6 passes")
@@ -159,6 +170,7 @@ def peak_growth(variant: str, name: str, options: argparse.Namespace) -> float:
     """Return by how many MiB a process grows in two steps of a variant."""
     command = [sys.executable, __file__, "--child", variant, "--model", name]
     command += ["--batch", str(options.batch)]
+    command += ["--device", options.device, "--precision", options.precision]
     if options.weights:
         command += ["--weights", options.weights]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -172,7 +184,9 @@ def child(options: argparse.Namespace) -> None:
     step = make_step(options.child, options.model[0], options)
     for _ in range(2):
         step()
-    print(status_mib("VmHWM") - before)  # noqa: T201
+    on_gpu = torch.device(options.device).type == "cuda"
+    grown = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else status_mib("VmHWM") - before
+    print(grown)  # noqa: T201
 
 
 def status_mib(field: str) -> float:
@@ -197,11 +211,12 @@ def compare(name: str, options: argparse.Namespace) -> list[Comparison]:
             step()
             if round_number:  # the first one warms up
                 seconds[variant].append(time.perf_counter() - start)
-    print(f"{name}, batch {options.batch}, {options.rounds} rounds")  # noqa: T201
+    where = "" if options.device == "cpu" else f" on {options.device} in {options.precision}"
+    print(f"{name}, batch {options.batch}, {options.rounds} rounds{where}")  # noqa: T201
     for variant in VARIANTS:
         ratios = [a / b for a, b in zip(seconds[variant], seconds["shared"], strict=True)]
         print(  # noqa: T201
-            f"  {variant:10}  {statistics.median(seconds[variant]):6.2f} s  "
+            f"  {variant:10}  {statistics.median(seconds[variant]):6.3f} s  "
             f"x {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})  "
             f"peak {memory[variant]:6.0f} MiB  x {memory[variant] / memory['shared']:.2f}"
         )
@@ -216,6 +231,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--model", nargs="+", default=list(MODELS))
     parser.add_argument("--weights", help="safetensors file for DeiT-tiny; random ones without")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -72,8 +72,8 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "coact_rates": Entry(
         "coact with a chosen rate, with fixed ones, and beside simple_cil, on six grounds",
-        "--seeds 0 --rates 0.01",
-        "--data $GROUNDS --weights $WEIGHTS",
+        "--seeds 0 --rates 0.01 --parts 0.01",
+        "--data $GROUNDS --weights $WEIGHTS --parts 0.1",
         WEIGHTS | {"GROUNDS": "the folder of the data sets, see `coact_rates.py`"},
     ),
     "auto_grounds": Entry(

@@ -103,12 +103,12 @@ def notes_of(path: Path) -> list[str]:
     return [str(note) for note in json.loads(path.read_text("utf-8"))["notes"]]
 
 
-def measured_here() -> dict[str, Any]:
+def measured_here(device: str = "cpu") -> dict[str, Any]:
     """Return when, by which version and on what machine figures are measured now."""
     return {
         "measured": time.strftime("%Y-%m-%d"),
         "version": __version__,
-        "machine": {"device": "cpu", "cores": os.cpu_count(), "processor": platform.machine()},
+        "machine": {"device": device, "cores": os.cpu_count(), "processor": platform.machine()},
         "provenance": None,
     }
 

@@ -1,11 +1,11 @@
 """Measure a table of results: run its rows, and write their figures to `results/NAME.json`.
 
     python benchmarks/tables.py                        list the tables
-    python benchmarks/tables.py NAME [--seed 0] [...]  run one
+    python benchmarks/tables.py NAME [--seed 0] [--jobs 4] [...]  run one
 
 Options after the name, such as --device, are added to each run and take precedence. --seed replaces
-the seeds of every row; the file lists the seeds that were run. To continue a table that was
-stopped, add --resume.
+the seeds of every row; the file lists the seeds that were run. --jobs runs so many at a time, each
+with one seed. To continue a table that was stopped, add --resume.
 
 Runs go to $OUT (runs/tables by default), files to $RESULTS (benchmarks/results). $SPOKEN_DIGITS and
 $MINI_IMAGENET are data roots, $DEIT_TINY a weights file. Relative paths start at the repository.
@@ -18,8 +18,9 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,14 @@ class Request:
     Attributes:
         table: the table to measure.
         seeds: seeds that replace those of every row; None: each row's own.
+        jobs: how many runs at a time.
         added: further options of every run.
         variables: values of the variables in the options.
     """
 
     table: Table
     seeds: Sequence[int] | None
+    jobs: int
     added: Sequence[str]
     variables: Mapping[str, str]
 
@@ -88,18 +91,29 @@ def request(name: str, options: Sequence[str]) -> Request:
         raise UserError(f"{words}; set the environment variable and repeat the command")
     parser = argparse.ArgumentParser(prog="tables.py NAME", allow_abbrev=False, add_help=False)
     parser.add_argument("--seed", type=int, nargs="+")
+    parser.add_argument("--jobs", type=int, default=1)
     own, added = parser.parse_known_args(options)
     variables = {root: os.environ[root] for root in table.needs}
     variables["OUT"] = os.environ.get("OUT") or "runs/tables"
-    return Request(table=table, seeds=own.seed, added=added, variables=variables)
+    return Request(table=table, seeds=own.seed, jobs=own.jobs, added=added, variables=variables)
 
 
 def calls(asked: Request, row: Row) -> list[list[str]]:
-    """Return the arguments of each call of `cl-suite` for a row."""
-    return [
-        command.arguments(asked.variables, asked.added, asked.out(row))
-        for command in asked.table.commands(row, asked.seeds)
-    ]
+    """Return the arguments of each call of `cl-suite` for a row: one a seed if there are jobs."""
+    commands = list(asked.table.commands(row, asked.seeds))
+    if asked.jobs > 1:
+        commands = [replace(each, seeds=[seed]) for each in commands for seed in each.seeds]
+    return [each.arguments(asked.variables, asked.added, asked.out(row)) for each in commands]
+
+
+def stages(table: Table) -> Iterator[list[Row]]:
+    """Yield rows that do not need each other; each stage needs only those before it."""
+    left, done = list(table.rows), {None}
+    while left:
+        ready = [row for row in left if {row.start_from, row.weights_from, row.tasks_on} <= done]
+        yield ready
+        left = [row for row in left if row not in ready]
+        done |= {row.name for row in ready}
 
 
 def measure(asked: Request) -> int:
@@ -108,12 +122,9 @@ def measure(asked: Request) -> int:
     Raises:
         UserError: if a run cannot be read, or the file cannot be written.
     """
-    for row in asked.table.rows:
-        for call in calls(asked, row):
-            print("cl-suite", shlex.join(call), flush=True)  # noqa: T201
-            if code := call_suite(call):
-                sys.stderr.write(f"tables: row '{row.name}' ended with exit code {code}\n")
-                return code
+    run = run_in_jobs if asked.jobs > 1 else run_in_turn
+    if code := run(asked):
+        return code
     folder = REPOSITORY / (os.environ.get("RESULTS") or result_file.RESULTS)
     path = folder / f"{asked.table.name}.json"
     notes = result_file.notes_of(path)
@@ -124,10 +135,43 @@ def measure(asked: Request) -> int:
     return 0
 
 
+def run_in_turn(asked: Request) -> int:
+    """Run the rows one after another; return the exit code of the first that failed, or 0."""
+    for row in asked.table.rows:
+        for call in calls(asked, row):
+            print("cl-suite", shlex.join(call), flush=True)  # noqa: T201
+            if code := call_suite(call):
+                sys.stderr.write(f"tables: row '{row.name}' ended with exit code {code}\n")
+                return code
+    return 0
+
+
+def run_in_jobs(asked: Request) -> int:
+    """Run the rows at once as far as they do not need each other; return as `run_in_turn` does."""
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for rows in stages(asked.table):
+            found = [call for row in rows for call in calls(asked, row)]
+            if code := next((code for code in pool.map(call_quietly, found) if code), 0):
+                pool.shutdown(cancel_futures=True)
+                return code
+    return 0
+
+
 def call_suite(arguments: Sequence[str]) -> int:
     """Call the `cl-suite` of this repository and return its exit code."""
     command = [sys.executable, "-m", "cl_suite.cli", *arguments]
     return subprocess.run(command, cwd=REPOSITORY).returncode
+
+
+def call_quietly(arguments: Sequence[str]) -> int:
+    """Do as `call_suite`, but print one line, and the run's own last lines only if it fails."""
+    command = [sys.executable, "-m", "cl_suite.cli", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    print("cl-suite", shlex.join(arguments), flush=True)  # noqa: T201
+    if done.returncode:
+        last = "\n".join(done.stderr.splitlines()[-5:])
+        sys.stderr.write(f"tables: it ended with exit code {done.returncode}\n{last}\n")
+    return done.returncode
 
 
 def content(asked: Request) -> dict[str, Any]:

@@ -21,10 +21,28 @@ def seed_everything(seed: int) -> None:
 
 
 def use_repeatable_kernels(device: str) -> None:
-    """Let an accelerator give the same bits at each repetition, with a warning if it cannot."""
+    """Let an accelerator give the same bits at each repetition, with a warning if it cannot.
+
+    Convolutions in float32 are then computed in float32, as matrix products are; by default CUDA
+    rounds their inputs to ten bits (TF32).
+    """
     if device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # where PyTorch is only to warn, this kernel's backward pass adds up in any order
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
+        torch.backends.cudnn.allow_tf32 = False
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute convolutions in float32 on a GPU inside the block, instead of in TF32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 @contextlib.contextmanager

@@ -69,7 +69,10 @@ def test_coact_step_compares_three_variants(tmp_path: Path) -> None:
 
 def test_coact_rates_compares_a_chosen_rate_with_fixed_ones(tmp_path: Path) -> None:
     heading, row, written, summary = printed_by("coact_rates", "--results", folder=tmp_path)
-    assert heading.split()[-5:] == ["simple_cil", "auto", "0.01", "gain", "marks"]
+    assert heading.split()[3:] == [
+        *("simple_cil", "auto", "0.01", "no_contrast", "no_blocks", "no_later", "adapters"),
+        *("gain", "marks"),
+    ]
     assert row.startswith("packaged")
     assert row.split()[-2] == "chose"
     assert written == f"written: {tmp_path / 'coact_grounds.json'}"
@@ -79,8 +82,15 @@ def test_coact_rates_compares_a_chosen_rate_with_fixed_ones(tmp_path: Path) -> N
         "packaged_simple_cil",
         "packaged_auto",
         "packaged_0.01",
+        "packaged_no_contrast",
+        "packaged_no_blocks",
+        "packaged_no_later",
+        "packaged_adapters",
     ]
-    (gain,) = table.differences
+    gains = {(gain.row, gain.against): gain for gain in table.differences}
+    # each against simple_cil, and each part against the whole
+    assert len(gains) == 6 + 4
+    gain = gains["packaged_auto", "packaged_simple_cil"]
     means = [found.figures["average"].mean for found in table.rows]
     assert gain.mean == pytest.approx(means[1] - means[0], abs=1e-5)
 

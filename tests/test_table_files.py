@@ -39,12 +39,47 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(tables, "TABLES", {"small": SMALL})
     monkeypatch.setattr(tables, "call_suite", call)
+    monkeypatch.setattr(tables, "call_quietly", call)
     return found
 
 
 def written(tmp_path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((tmp_path / "results/small.json").read_text("utf-8"))
     return content
+
+
+def test_jobs_run_single_seeds_after_what_they_need_and_give_the_same_file(
+    called: list[list[str]], tmp_path: Path
+) -> None:
+    assert tables.main(["small"]) == 0
+    expected = written(tmp_path)
+    called.clear()
+    assert tables.main(["small", "--jobs", "3"]) == 0
+    assert written(tmp_path) == expected
+    assert sorted((call[2], *seeds_in(call)) for call in called) == [
+        (name, seed) for name in ("finetune", "prototype", "teen") for seed in range(3)
+    ]
+    # prototype goes on from finetune; teen needs nothing
+    assert {call[2] for call in called[:6]} == {"finetune", "teen"}
+
+
+def test_a_job_that_fails_ends_the_table_with_its_exit_code(
+    called: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "call_quietly", lambda call: 2 * (call[2] == "teen"))
+    assert tables.main(["small", "--jobs", "2"]) == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_job_prints_its_command_and_the_last_lines_of_a_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert tables.call_quietly(["--version"]) == 0
+    assert tables.call_quietly(["bank", "no"]) == 2
+    out, error = capsys.readouterr()
+    assert out.splitlines() == ["cl-suite --version", "cl-suite bank no"]
+    assert error.startswith("tables: it ended with exit code 2\n")
+    assert "cl-suite" in error.splitlines()[-1]
 
 
 def test_the_figures_of_finished_runs_are_written(called: list[list[str]], tmp_path: Path) -> None:

@@ -7,28 +7,32 @@ from table_rows import Difference, Row, Table
 FIVE = (0, 1, 2, 3, 4)
 
 
+ONE_PASS = {
+    "scenario.source": "cifar10",
+    "scenario.root": "$CIFAR10",
+    "scenario.way": "2",
+    "scenario.class_order": "natural",
+    "model.backbone": "resnet18",
+    "model.backbone_args": "{channels: [20, 40, 80, 160]}",
+    "model.head": "linear",
+    "training.base_epochs": "1",
+    "training.incremental_epochs": "1",
+    "training.batch_size": "10",
+    "training.optimizer": "sgd",
+    "training.lr": "0.03",
+    "training.incremental_lr": "null",
+    "training.momentum": "0",
+    "training.nesterov": "false",
+    "training.weight_decay": "0",
+    "training.schedule": "constant",
+    "training.incremental_batchnorm": "train",
+}
+STREAM = "The stream is CIFAR-10 in 5 sessions of 2 classes with 500 training images each, which \
+are seen once, in batches of 10. The network is a thin ResNet-18 (20 to 160 channels)."
+
+
 def cler_cifar10() -> Table:
     """Return the table `cler_cifar10`."""
-    recipe = {
-        "scenario.source": "cifar10",
-        "scenario.root": "$CIFAR10",
-        "scenario.way": "2",
-        "scenario.class_order": "natural",
-        "model.backbone": "resnet18",
-        "model.backbone_args": "{channels: [20, 40, 80, 160]}",
-        "model.head": "linear",
-        "training.base_epochs": "1",
-        "training.incremental_epochs": "1",
-        "training.batch_size": "10",
-        "training.optimizer": "sgd",
-        "training.lr": "0.03",
-        "training.incremental_lr": "null",
-        "training.momentum": "0",
-        "training.nesterov": "false",
-        "training.weight_decay": "0",
-        "training.schedule": "constant",
-        "training.incremental_batchnorm": "train",
-    }
     jigsaw = {
         "strategy.pretext": "jigsaw",
         "strategy.weight": "1.7",
@@ -42,7 +46,7 @@ def cler_cifar10() -> Table:
                 strategy=host,
                 label="alone",
                 group=f"`{host}`, {int(buffer):,} kept",
-                options=recipe | {"strategy.buffer": buffer},
+                options=ONE_PASS | {"strategy.buffer": buffer},
                 seeds=FIVE,
             )
             hosted = {"strategy.host": host, "strategy.host_params": f"{{buffer: {buffer}}}"}
@@ -52,7 +56,7 @@ def cler_cifar10() -> Table:
                 label="in `cler`",
                 group=alone.group,
                 baseline=alone.name,
-                options=recipe | hosted | jigsaw,
+                options=ONE_PASS | hosted | jigsaw,
                 seeds=FIVE,
             )
             rows += [alone, inside]
@@ -64,10 +68,72 @@ def cler_cifar10() -> Table:
         name="cler_cifar10",
         title="A pretext task beside a host, online: `cler` on CIFAR-10",
         scenario="class_incremental",
-        setting="The stream is CIFAR-10 in 5 sessions of 2 classes with 500 training images each, "
-        "which are seen once, in batches of 10. The network is a thin ResNet-18 (20 to 160 "
-        "channels). The pretext task is jigsaw with weight 1.7, as published for CIFAR-100.",
+        setting=f"{STREAM} The pretext task is jigsaw with weight 1.7, as published for CIFAR-100.",
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
         rows=rows,
         differences=differences,
+    )
+
+
+def cler_ablation() -> Table:
+    """Return the table `cler_ablation`."""
+    jigsaw = {"strategy.pretext": "jigsaw", "strategy.private_blocks": "2"}
+    five = {"training.base_epochs": "5", "training.incremental_epochs": "5"}
+    variants: dict[str, tuple[str, dict[str, str]]] = {
+        "weight_1.7": ("weight 1.7, the last stage private", {"strategy.weight": "1.7"}),
+        "weight_.3": ("weight 0.3", {"strategy.weight": "0.3"}),
+        "weight_.1": ("weight 0.1", {"strategy.weight": "0.1"}),
+        "rotation": (
+            "rotation, weight 0.3",
+            {"strategy.weight": "0.3", "strategy.pretext": "rotation"},
+        ),
+        "stages": (
+            "weight 0.3, the last two stages private",
+            {"strategy.weight": "0.3", "strategy.private_blocks": "4"},
+        ),
+        "features": (
+            "weight 0.3, nothing private",
+            {"strategy.weight": "0.3", "strategy.branch": "features"},
+        ),
+    }
+    rows = []
+    for host, suffix, epochs, chosen in (
+        ("er_ace", "", {}, tuple(variants)),
+        ("er_ace", "_five", five, ("weight_.3",)),
+        ("er", "", {}, ("weight_1.7", "weight_.3", "weight_.1")),
+    ):
+        group = f"`{host}`, {'five epochs' if epochs else 'one epoch'}"
+        alone = Row(
+            name=f"{host}{suffix}",
+            strategy=host,
+            label="alone",
+            group=group,
+            options=ONE_PASS | {"strategy.buffer": "500"} | epochs,
+        )
+        hosted = {"strategy.host": host, "strategy.host_params": "{buffer: 500}"}
+        rows.append(alone)
+        rows += [
+            Row(
+                name=f"{alone.name}_{name}",
+                strategy="cler",
+                label=f"in `cler`, {variants[name][0]}",
+                group=group,
+                baseline=alone.name,
+                options=ONE_PASS | hosted | jigsaw | variants[name][1] | epochs,
+            )
+            for name in chosen
+        ]
+    return Table(
+        name="cler_ablation",
+        title="`cler` on CIFAR-10 taken apart: weight, task, private layers, epochs",
+        scenario="class_incremental",
+        setting=f"{STREAM} Hosts keep 500 images.",
+        columns={"average": "average", "last": "last", "forgetting": "forgetting"},
+        rows=rows,
+        differences=[
+            Difference(row=row.name, against=row.baseline, figure=figure)
+            for row in rows
+            if row.baseline is not None
+            for figure in ("average", "last")
+        ],
     )

@@ -152,7 +152,9 @@ class _BatchNorm(Function):
         slope = -factor * sums[1] * scale / ctx.count
         shift = -factor * sums[0] / ctx.count - slope * mean
         zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-        found = F.batch_norm(gradient, zero, one, factor, shift, False, 0.0, 0.0)
+        # the functional form of some versions of PyTorch refuses an epsilon of 0
+        use_cudnn = torch.backends.cudnn.enabled
+        found = torch.batch_norm(gradient, factor, shift, zero, one, False, 0.0, 0.0, use_cudnn)
         shape = [1, -1] + [1] * (x.dim() - 2)
         found.addcmul_(x, slope.to(x.dtype).view(shape))
         given = (None, None) if weight is None else (of_weight, of_bias)

@@ -200,7 +200,10 @@ class BaseWatch:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.hits, self.cosine = state["hits"], state["cosine"]
+        hits = state["hits"]
+        # a checkpoint's tensors come on the network's device
+        self.hits = None if hits is None else hits.cpu()
+        self.cosine = state["cosine"]
         self.first, self.losses = state["first"], list(state["losses"])
         self.seconds = state["seconds"]
         self.record = BaseTraining.from_state_dict(state["record"])

@@ -34,7 +34,7 @@ from cl_suite.models.digest import DIGEST_BYTES, tensor_digest, words
 from cl_suite.models.folded import folded
 from cl_suite.models.modes import evaluating
 from cl_suite.models.settings import FeatureDtype
-from cl_suite.randomness import seeded
+from cl_suite.randomness import full_float32, seeded
 
 # raise it if this module computes features differently
 BANK_VERSION = 2
@@ -121,7 +121,7 @@ class Recipe:
             with group.alone():
                 if network is None:
                     network = folded(backbone, inputs[:2].to(self.device))
-                with autocast:
+                with autocast, full_float32():
                     found = padded_forward(network, inputs, self.device, self.batch_size)
             yield found
 

@@ -25,6 +25,7 @@ from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.modes import evaluating
 from cl_suite.models.settings import ModelConfig
+from cl_suite.randomness import full_float32
 
 LEARNED_AT_ONCE = 32  # on an accelerator
 
@@ -135,7 +136,7 @@ class Extractor:
 
     def _features(self, inputs: Sequence[Tensor], size: int, *, padded: bool) -> Tensor:
         found = [torch.empty(0, self.dim)]
-        with evaluating(self.backbone):
+        with evaluating(self.backbone), full_float32():
             for first in range(0, len(inputs), size):
                 batch = torch.stack(list(inputs[first : first + size]))
                 most = size if padded else len(batch)

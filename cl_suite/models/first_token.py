@@ -38,7 +38,9 @@ class FirstTokenBlock(nn.Module):
     def _attend(self, attention: Any, x: Tensor) -> Tensor:
         if isinstance(attention.qkv, SplitQKV):
             qkv = attention.qkv
-            projected = [qkv.q(x[:, :1]), qkv.k(x), qkv.v(x)]
+            # of a tensor with gaps PyTorch computes other bits if the weight is to learn, so a run
+            # that is resumed after its last epoch would differ from one that trained it
+            projected = [qkv.q(x[:, :1].contiguous()), qkv.k(x), qkv.v(x)]
         else:
             query, key, value = attention.qkv(x).chunk(3, dim=-1)
             projected = [query[:, :1], key, value]

@@ -125,7 +125,7 @@ def test_the_dashboard_has_both_figures_and_the_sentence(learned: Path, tmp_path
     events.Reload()
     found = base_training(tmp_path)
     series = [(e.step, e.value) for e in events.Scalars("base_training/class_means")]
-    assert series == [(0, pytest.approx(found["before"])), (1, found["after"])]
+    assert series == [(0, pytest.approx(found["before"])), (1, pytest.approx(found["after"]))]
     (text,) = events.Tensors("base_training/verdict/text_summary")
     assert text.tensor_proto.string_val[0].decode() == found["note"]
 

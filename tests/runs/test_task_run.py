@@ -196,7 +196,7 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     [
         ("[]\n", "line 1"),
         ('{"task": 0}\n', "line 1"),
-        ("[" * 5000 + "\n", "line 1: it is nested too deeply"),
+        ("[" * 100_000 + "\n", "line 1: it is nested too deeply"),
         ("{line}\n{line}\n", "a task comes twice"),
         ("{other}\n", "has task 9, which is not one of this run's"),
         ("{more}\n", "more hits|hits after"),

@@ -126,7 +126,9 @@ def test_logits_kept_are_those_of_the_last_epoch_of_their_session(
     found = extras["logits"][torch.isin(labels, torch.tensor(base))][:, base]
     wanted = torch.stack([logits for (session, _), logits in last.items() if session == 0])[:, base]
     assert len(found) > 10
-    assert float(torch.cdist(found, wanted).min(1).values.max()) < 1e-4
+    # by products of matrices, equal rows can be 0.008 apart
+    apart = torch.cdist(found, wanted, compute_mode="donot_use_mm_for_euclid_dist")
+    assert float(apart.min(1).values.max()) < 1e-4
 
 
 def test_logits_kept_widen_with_an_output_that_grows() -> None:
