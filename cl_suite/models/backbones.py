@@ -15,6 +15,7 @@ from cl_suite.distributed.shares import in_shares
 from cl_suite.errors import UserError, option
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.frozen_part import FrozenPart
+from cl_suite.models.mirrored import Mirrored
 from cl_suite.models.mlp_adapter import Adapted, make_adapter, split_state
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.plain_start import start_plainly
@@ -155,6 +156,7 @@ def create_backbone(
     pretrained: bool = False,
     weights: str | None = None,
     frozen: bool = False,
+    mirrored: bool = False,
     trained_blocks: int | None = None,
     adapter: str | None = None,
     arguments: Mapping[str, Any] | None = None,
@@ -168,6 +170,7 @@ def create_backbone(
         pretrained: use the published weights (from the local cache, else from the hub).
         weights: a `.safetensors` file with the backbone's weights (a classifier's rows in it are
             ignored); for CLIP, wav2vec2 and Whisper the folder of a published model.
+        mirrored: see `Mirrored`.
         trained_blocks: see `Backbone`.
         adapter: form of a small network on top (see `make_adapter`), which counts as a block.
         arguments: further arguments of `timm.create_model`.
@@ -177,6 +180,11 @@ def create_backbone(
         UserError: for an unknown name, weights that are not available or do not fit, or an input
             too small for the network.
     """
+    if mirrored and name.startswith(HUB_MODELS):
+        raise UserError(
+            f"{option('model.mirrored')} is for timm's backbones and our own, and '{name}' is "
+            f"neither; pass {option('model.mirrored', 'false')}"
+        )
     start, adapter_start = (None, {}) if start is None else split_state(start)
     body = _body(name, input_shape, pretrained, weights, dict(arguments or {}), start)
     published = pretrained or weights is not None
@@ -187,6 +195,8 @@ def create_backbone(
         if adapter_start:
             body.adapter.load_state_dict(adapter_start)
         dim = _feature_dim(body, name, input_shape)
+    if mirrored:
+        body = Mirrored(body)
     return Backbone(body, dim, frozen=frozen, trained_blocks=trained_blocks, weights=digest)
 
 

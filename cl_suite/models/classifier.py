@@ -116,6 +116,7 @@ def build_classifier(
         pretrained=config.pretrained,
         weights=config.weights,
         frozen=config.frozen,
+        mirrored=config.mirrored,
         trained_blocks=config.learning_blocks,
         adapter=config.adapter,
         arguments=config.backbone_args,

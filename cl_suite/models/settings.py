@@ -31,6 +31,7 @@ class ModelConfig(Parameters):
             backbone is used ({seed} is replaced by the run's seed); for CLIP, wav2vec2
             and Whisper the folder of a published model.
         frozen: do not train the backbone.
+        mirrored: average the features of each image and of its mirror image, for a frozen backbone.
         trained_blocks: train only this many of the last blocks; null: all of them.
         lora_rank: rank of low-rank adapters; with adapters, no other part of the backbone is
             trained; 0: no adapters.
@@ -64,6 +65,7 @@ class ModelConfig(Parameters):
     pretrained: bool = False
     weights: str | None = None
     frozen: bool = False
+    mirrored: bool = False
     trained_blocks: Annotated[int, Within(0)] | None = None
     lora_rank: Annotated[int, Within(0), Within(high=2**16)] = 0
     lora_alpha: Annotated[float, Above(0)] = 16.0
@@ -98,6 +100,7 @@ class ModelConfig(Parameters):
                 "them out"
             )
         self._check_adapter()
+        self._check_mirrored()
         if self.bank and not self.frozen and self.learning_blocks is None:
             raise UserError(
                 f"{option('model.bank')} stores the output of the frozen part, but nothing is "
@@ -114,6 +117,13 @@ class ModelConfig(Parameters):
             raise UserError(
                 f"{option('model.bank_views')} needs the feature bank; pass "
                 f"{option('model.bank', 'true')} too"
+            )
+
+    def _check_mirrored(self) -> None:
+        if self.mirrored and not self.frozen:
+            raise UserError(
+                f"{option('model.mirrored')} is for a backbone that is not trained; pass "
+                f"{option('model.frozen', 'true')} too"
             )
 
     def _check_adapter(self) -> None:

@@ -14,6 +14,7 @@ from cl_suite.features.one_draw import OneDraw
 from cl_suite.methods.self_supervised.views import ssl_views
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.frozen_part import FrozenPart
+from cl_suite.models.mirrored import check_mirrors
 from cl_suite.models.preprocessing import (
     Preprocessing,
     backbone_preprocessing,
@@ -83,6 +84,8 @@ def build_model(
         UserError: if the model is not available, or the pair cannot use the bank.
     """
     info, settings = stream.info, config.model
+    if settings.mirrored:
+        check_mirrors(info)
     seed_everything(config.seed)
     model = build_classifier(
         settings,

@@ -11,6 +11,7 @@ from torch import nn
 
 from cl_suite.data.stream import Stream
 from cl_suite.models.classifier import Classifier, build_classifier
+from cl_suite.models.mirrored import check_mirrors
 from cl_suite.randomness import random_state, seed_everything, set_random_state
 from cl_suite.runs.assemble import Progress, frozen_part, of_features
 from cl_suite.runs.config import RunConfig
@@ -31,6 +32,8 @@ class FreshModels:
 
     def __init__(self, config: RunConfig, stream: Stream) -> None:
         self.config, self.shape = config, _shape(stream)
+        if config.model.mirrored:
+            check_mirrors(stream.info)
         seed_everything(config.seed)
         # loading another run's network draws numbers too
         self.start, self.loaded = starting_state(config.model), random_state()
