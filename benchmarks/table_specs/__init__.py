@@ -38,7 +38,6 @@ TABLES: Mapping[str, Table] = {
         online.cler_cifar10(),
         online.cler_ablation(),
         episodes.limit_long(),
-        episodes.mamlcon_words(),
         speech.spoken_words(),
         tasks.cfsl(),
         tasks.picle(),
