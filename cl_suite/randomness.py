@@ -35,17 +35,6 @@ def use_repeatable_kernels(device: str) -> None:
 
 
 @contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Compute convolutions in float32 on a GPU inside the block, instead of in TF32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
-@contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed every global generator inside the block, then restore their states."""
     before = random_state()

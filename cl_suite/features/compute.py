@@ -32,9 +32,9 @@ from cl_suite.errors import UserError
 from cl_suite.models.allocator import keep_freed_memory
 from cl_suite.models.digest import DIGEST_BYTES, tensor_digest, words
 from cl_suite.models.folded import folded
-from cl_suite.models.modes import evaluating
+from cl_suite.models.modes import evaluating, full_float32
 from cl_suite.models.settings import FeatureDtype
-from cl_suite.randomness import full_float32, seeded
+from cl_suite.randomness import seeded
 
 # raise it if this module computes features differently
 BANK_VERSION = 2

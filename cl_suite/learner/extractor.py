@@ -23,9 +23,8 @@ from cl_suite.models.allocator import keep_freed_memory
 from cl_suite.models.backbones import HUB_MODELS, Backbone
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.digest import weights_digest
-from cl_suite.models.modes import evaluating
+from cl_suite.models.modes import evaluating, full_float32
 from cl_suite.models.settings import ModelConfig
-from cl_suite.randomness import full_float32
 
 LEARNED_AT_ONCE = 32  # on an accelerator
 

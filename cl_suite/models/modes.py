@@ -1,4 +1,4 @@
-"""Runs a module in eval mode, then restores the mode of each of its parts."""
+"""Blocks that run a module in eval mode, or in full float32, and then restore what was."""
 
 from __future__ import annotations
 
@@ -52,3 +52,14 @@ def needs_two_samples(model: nn.Module, x: Tensor) -> bool:
         for handle in handles:
             handle.remove()
     return any(single)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute convolutions in float32 on a GPU inside the block, instead of in TF32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -12,7 +12,7 @@ from helpers.tiny_runs import assert_equal_runs, interrupt_after, run
 from helpers.tiny_vit import VIT
 
 from cl_suite.learner.learner import Learner
-from cl_suite.randomness import full_float32
+from cl_suite.models.modes import full_float32
 from cl_suite.runs.folder import RunFolder
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
