@@ -114,7 +114,7 @@ def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path: Path, two_worke
 def test_stopping_lets_a_process_end_by_itself(tmp_path: Path, two_workers: None) -> None:
     code = (
         "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('saved')))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('saved', flush=True)))\n"
         "print('ready', flush=True)\ntime.sleep(600)"
     )
     pool, one = RayPool(), job(tmp_path, "a", code)
