@@ -59,9 +59,19 @@ class Measured:
     def command(self) -> str:
         """The command that measures it again."""
         seeds = sorted({seed for cell in self.row.values() for seed in cell})
+        rates = [cell.name for cell in self.row if cell.name[0].isdigit()]
         named = {"--parts": self.parts, "--options": self.options, "--tuning": self.tuning}
         words = [word for key, value in named.items() if value for word in (key, json.dumps(value))]
-        given = ["--grounds", self.ground, "--seeds", *map(str, seeds), *words, "--results"]
+        given = [
+            "--grounds",
+            self.ground,
+            "--seeds",
+            *map(str, seeds),
+            "--rates",
+            *rates,
+            *words,
+            "--results",
+        ]
         start = "python benchmarks/coact_rates.py --data $DATA --weights $WEIGHTS"
         return f"{start} {shlex.join(given)}"
 

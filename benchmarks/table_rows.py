@@ -97,6 +97,16 @@ class Difference:
     figure: str
 
 
+def against_baselines(rows: Sequence[Row], figures: Sequence[str]) -> list[Difference]:
+    """Return the difference of each figure between each row and its baseline, if it has one."""
+    return [
+        Difference(row=row.name, against=row.baseline, figure=figure)
+        for row in rows
+        if row.baseline is not None
+        for figure in figures
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """One call of `cl-suite run`.

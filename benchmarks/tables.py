@@ -33,6 +33,7 @@ from cl_suite.errors import UserError
 from cl_suite.report.loaded_run import LoadedRun
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SUITE = (sys.executable, "-m", "cl_suite.cli")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,14 +160,12 @@ def run_in_jobs(asked: Request) -> int:
 
 def call_suite(arguments: Sequence[str]) -> int:
     """Call the `cl-suite` of this repository and return its exit code."""
-    command = [sys.executable, "-m", "cl_suite.cli", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY).returncode
+    return subprocess.run([*SUITE, *arguments], cwd=REPOSITORY).returncode
 
 
 def call_quietly(arguments: Sequence[str]) -> int:
     """Do as `call_suite`, but print one line, and the run's own last lines only if it fails."""
-    command = [sys.executable, "-m", "cl_suite.cli", *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run([*SUITE, *arguments], cwd=REPOSITORY, capture_output=True, text=True)
     print("cl-suite", shlex.join(arguments), flush=True)  # noqa: T201
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-5:])

@@ -87,6 +87,7 @@ def test_coact_rates_compares_a_chosen_rate_with_fixed_ones(tmp_path: Path) -> N
         "packaged_no_later",
         "packaged_adapters",
     ]
+    assert "--rates 0.01 --parts 0.01 " in table.command
     gains = {(gain.row, gain.against): gain for gain in table.differences}
     # each against simple_cil, and each part against the whole
     assert len(gains) == 6 + 4

@@ -6,7 +6,7 @@ methods then train the same two layers on these features, so epochs take a secon
 
 from __future__ import annotations
 
-from table_rows import PROBED, Difference, Row, Table
+from table_rows import PROBED, Difference, Row, Table, against_baselines
 
 FIVE = (0, 1, 2, 3, 4)
 FEATURES = {
@@ -146,10 +146,5 @@ def rehearsal_features() -> Table:
         setting=f"{STREAM} All train 10 epochs by AdamW at 0.0005.",
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
         rows=rows,
-        differences=[
-            Difference(row=found.name, against=found.baseline, figure=figure)
-            for found in rows
-            if found.baseline is not None
-            for figure in ("average", "last")
-        ],
+        differences=against_baselines(rows, ("average", "last")),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from table_rows import Difference, Row, Table
+from table_rows import Difference, Row, Table, against_baselines
 
 FIGURES = {"average": "average", "last": "last", "harmonic": "harmonic mean"}
 SUPERVISED = ("supcon", "class_mean", "nspt", "sbcl", "gml")
@@ -125,11 +125,7 @@ def contrastive_streams() -> Table:
         "sessions too.",
         columns={**FIGURES, "base": "base classes", "new": "new classes"},
         rows=rows,
-        differences=[
-            Difference(row=row.name, against=row.baseline, figure="average")
-            for row in rows
-            if row.baseline is not None
-        ],
+        differences=against_baselines(rows, ("average",)),
     )
 
 

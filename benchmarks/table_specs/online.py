@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from table_rows import Difference, Row, Table
+from table_rows import Row, Table, against_baselines
 
 FIVE = (0, 1, 2, 3, 4)
 
@@ -38,7 +38,7 @@ def cler_cifar10() -> Table:
         "strategy.weight": "1.7",
         "strategy.private_blocks": "2",
     }
-    rows, differences = [], []
+    rows = []
     for host in ("er_ace", "er", "der"):
         for buffer in ("200", "500", "1000"):
             alone = Row(
@@ -60,10 +60,6 @@ def cler_cifar10() -> Table:
                 seeds=FIVE,
             )
             rows += [alone, inside]
-            differences += [
-                Difference(row=inside.name, against=alone.name, figure=figure)
-                for figure in ("average", "last")
-            ]
     return Table(
         name="cler_cifar10",
         title="A pretext task beside a host, online: `cler` on CIFAR-10",
@@ -71,7 +67,7 @@ def cler_cifar10() -> Table:
         setting=f"{STREAM} The pretext task is jigsaw with weight 1.7, as published for CIFAR-100.",
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
         rows=rows,
-        differences=differences,
+        differences=against_baselines(rows, ("average", "last")),
     )
 
 
@@ -120,10 +116,5 @@ def cler_ablation() -> Table:
         setting=f"{STREAM} The host is `er_ace` with 500 kept images.",
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
         rows=rows,
-        differences=[
-            Difference(row=row.name, against=row.baseline, figure=figure)
-            for row in rows
-            if row.baseline is not None
-            for figure in ("average", "last")
-        ],
+        differences=against_baselines(rows, ("average", "last")),
     )

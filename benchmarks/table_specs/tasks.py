@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from table_rows import TASKS_A_NETWORK, Difference, Row, Table
+from table_rows import TASKS_A_NETWORK, Row, Table, against_baselines
 
 
 def cfsl() -> Table:
@@ -134,9 +134,5 @@ def picle() -> Table:
         "Rows are values of `--strategy.search`.",
         columns={"last": "mean of problems", "last_session": "last problem"},
         rows=rows,
-        differences=[
-            Difference(row=row.name, against=row.baseline, figure="last_session")
-            for row in rows
-            if row.baseline is not None
-        ],
+        differences=against_baselines(rows, ("last_session",)),
     )

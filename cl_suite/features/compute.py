@@ -118,10 +118,10 @@ class Recipe:
         )
         for inputs in _batches(view, sources, self.batch_size):
             # this batch is this process's own
-            with group.alone():
+            with group.alone(), full_float32():
                 if network is None:
                     network = folded(backbone, inputs[:2].to(self.device))
-                with autocast, full_float32():
+                with autocast:
                     found = padded_forward(network, inputs, self.device, self.batch_size)
             yield found
 

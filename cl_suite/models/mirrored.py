@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, option
+from cl_suite.models.settings import ModelConfig
 
 
 class Mirrored(nn.Module):
@@ -23,13 +24,15 @@ class Mirrored(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        # in one pass, so that the bank can fold the network's BatchNorm layers
+        # one pass: the bank folds BatchNorm layers only in a network that runs once
         features: Tensor = self.network(torch.cat([x, x.flip(-1)]))
         return features.view(2, len(x), -1).mean(dim=0)
 
 
-def check_mirrors(info: StreamInfo) -> None:
-    """Raise `UserError` if a stream's samples mean something else in a mirror."""
+def check_mirrors(settings: ModelConfig, info: StreamInfo) -> None:
+    """Raise `UserError` if samples are to be mirrored that mean something else in a mirror."""
+    if not settings.mirrored:
+        return
     what = None
     if info.modality != "image":
         what = f"{info.modality} has no mirror image"

@@ -84,8 +84,7 @@ def build_model(
         UserError: if the model is not available, or the pair cannot use the bank.
     """
     info, settings = stream.info, config.model
-    if settings.mirrored:
-        check_mirrors(info)
+    check_mirrors(settings, info)
     seed_everything(config.seed)
     model = build_classifier(
         settings,

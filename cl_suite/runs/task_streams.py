@@ -32,8 +32,7 @@ class FreshModels:
 
     def __init__(self, config: RunConfig, stream: Stream) -> None:
         self.config, self.shape = config, _shape(stream)
-        if config.model.mirrored:
-            check_mirrors(stream.info)
+        check_mirrors(config.model, stream.info)
         seed_everything(config.seed)
         # loading another run's network draws numbers too
         self.start, self.loaded = starting_state(config.model), random_state()

@@ -15,7 +15,7 @@ from cl_suite.learner.learner import Learner
 from cl_suite.models.modes import full_float32
 from cl_suite.runs.folder import RunFolder
 
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 TRANSFORMER = {
     "model.backbone": "vit_tiny_patch16_224",
     "model.backbone_args": VIT | {"img_size": 28, "patch_size": 7},

@@ -144,8 +144,8 @@ def test_no_step_of_a_later_session_contradicts_what_was_known(
         return found
 
     monkeypatch.setattr("cl_suite.strategies.prograd.aligned", watched)
-    run(plugin, 2)
-    assert dots
+    run(plugin)
+    assert len(dots) >= 2
     assert min(dots) > -1e-5, "but for rounding"
 
 
