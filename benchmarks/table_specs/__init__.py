@@ -32,6 +32,8 @@ TABLES: Mapping[str, Table] = {
         full_data.cler(),
         full_data.without_labels(),
         claims.ssl_features(),
+        claims.ssl_streams(),
+        claims.ssl_images(),
         claims.rehearsal_features(),
         contrastive.contrastive_losses(),
         contrastive.contrastive_streams(),
@@ -39,6 +41,7 @@ TABLES: Mapping[str, Table] = {
         online.cler_ablation(),
         episodes.limit_long(),
         speech.spoken_words(),
+        speech.mamlcon_words(),
         tasks.cfsl(),
         tasks.picle(),
     )

@@ -6,8 +6,11 @@ methods then train the same two layers on these features, so epochs take a secon
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from table_rows import PROBED, Difference, Row, Table, against_baselines
 
+THREE = (0, 1, 2)
 FIVE = (0, 1, 2, 3, 4)
 FEATURES = {
     "scenario.source": "image_folder",
@@ -45,31 +48,7 @@ def ssl_features() -> Table:
         "training.base_epochs": "60",
         "evaluation.sessions": "all",
     }
-    rows = []
-    for base in ("simclr", "moco"):
-        group = f"{base} form"
-        rows.append(Row(name=base, strategy=base, group=group, options=recipe, seeds=FIVE))
-        for name, parameter in (("cassle", "base"), ("sycon", "form")):
-            rows.append(
-                Row(
-                    name=f"{name}_{base}",
-                    strategy=name,
-                    group=group,
-                    baseline=base,
-                    options=recipe | {f"strategy.{parameter}": base},
-                    seeds=FIVE,
-                )
-            )
-    differences = [
-        Difference(row=f"{name}_{base}", against=against, figure=f"{probe}.last")
-        for base in ("simclr", "moco")
-        for name, against in (
-            ("cassle", base),
-            ("sycon", base),
-            ("sycon", f"cassle_{base}"),
-        )
-        for probe in ("linear", "knn")
-    ]
+    rows, differences = _without_labels(recipe, FIVE)
     return Table(
         name="ssl_features",
         title="Without labels, on features: five sessions of 12 classes, 60 epochs each",
@@ -79,6 +58,95 @@ def ssl_features() -> Table:
         rows=rows,
         differences=differences,
     )
+
+
+def ssl_streams() -> Table:
+    """Return the table `ssl_streams`."""
+    recipe = {
+        **FEATURES,
+        "model.bank_views": "[simclr:8]",
+        "training.base_epochs": "60",
+        "evaluation.sessions": "all",
+    }
+    del recipe["scenario.way"]
+    shifts = {"scenario.shifts": "[none, rotate90, invert, blur, noise]"}
+    data, data_gains = _without_labels(recipe, THREE, "data_incremental", "new images")
+    domain, domain_gains = _without_labels(recipe | shifts, THREE, "domain_incremental", "shifts")
+    return Table(
+        name="ssl_streams",
+        title="Without labels, on features: new images of the same classes, and shifted images",
+        scenario="data_incremental",
+        setting="The images are those of 60 classes of a subset of miniImageNet (100 training "
+        "images a class), and the network and its training those of the table on five sessions of "
+        "12 classes: 60 epochs a session on a frozen EfficientNet-Lite0's features. Five sessions "
+        "bring either a fifth of each class's images, or all of them in another shift (none, a "
+        "quarter turn, inverted, blurred, noisy).",
+        columns=PROBED,
+        rows=[*data, *domain],
+        differences=[*data_gains, *domain_gains],
+    )
+
+
+def ssl_images() -> Table:
+    """Return the table `ssl_images`."""
+    recipe = {
+        "scenario.source": "cifar10",
+        "scenario.root": "$CIFAR10",
+        "scenario.way": "2",
+        "scenario.class_order": "natural",
+        "model.backbone": "resnet18",
+        "model.backbone_args": "{channels: [20, 40, 80, 160]}",
+        "training.base_epochs": "60",
+        "evaluation.sessions": "all",
+    }
+    rows, differences = _without_labels(recipe, THREE)
+    return Table(
+        name="ssl_images",
+        title="Without labels, on images: CIFAR-10 in five sessions of 2 classes, 60 epochs each",
+        scenario="class_incremental",
+        setting="CIFAR-10 has 500 training images a class, and the network is a thin ResNet-18 (20 "
+        "to 160 channels) that starts from random weights. Probes see all training images of the "
+        "stream.",
+        columns=PROBED,
+        rows=rows,
+        differences=differences,
+    )
+
+
+def _without_labels(
+    recipe: Mapping[str, str], seeds: Sequence[int], scenario: str = "", ground: str = ""
+) -> tuple[list[Row], list[Difference]]:
+    """Return the rows of both forms on a stream, and the differences between them."""
+    rows, differences = [], []
+    prefix = f"{scenario}_" if scenario else ""
+    for base in ("simclr", "moco"):
+        group = f"{ground}, {base} form" if ground else f"{base} form"
+        given = {"scenario": scenario, "group": group, "seeds": seeds}
+        plain = Row(name=f"{prefix}{base}", strategy=base, options=recipe, **given)
+        rows.append(plain)
+        for name, parameter in (("cassle", "base"), ("sycon", "form")):
+            options = {**recipe, f"strategy.{parameter}": base}
+            rows.append(
+                Row(
+                    name=f"{prefix}{name}_{base}",
+                    strategy=name,
+                    baseline=plain.name,
+                    options=options,
+                    **given,
+                )
+            )
+        differences += [
+            Difference(
+                row=f"{prefix}{name}_{base}", against=f"{prefix}{against}", figure=f"{probe}.last"
+            )
+            for name, against in (
+                ("cassle", base),
+                ("sycon", base),
+                ("sycon", f"cassle_{base}"),
+            )
+            for probe in ("linear", "knn")
+        ]
+    return rows, differences
 
 
 def rehearsal_features() -> Table:

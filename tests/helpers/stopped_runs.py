@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,22 @@ def run_with(out: Path, logger: str, strategy: str = "finetune", **changed: Any)
 
 
 def stop_and_resume(
-    out: Path, logger: str, options: dict[str, Any] | None = None, session: int = 1
+    out: Path,
+    logger: str,
+    options: dict[str, Any] | None = None,
+    session: int = 1,
+    *,
+    process_ends: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Run `finetune` with a logger, stop it within a session, and resume it."""
+    """Run `finetune` with a logger, stop it within a session, and resume it.
+
+    Args:
+        out: folder of the runs.
+        logger: name of the only logger.
+        options: the logger's.
+        session: the first run stops after an epoch of it.
+        process_ends: called after each of the two runs, which stand for two processes.
+    """
 
     def listeners(*more: Listener) -> list[Listener]:
         return [*registry.make_listeners([logger], {logger: options or {}})[:1], *more]
@@ -42,4 +56,7 @@ def stop_and_resume(
     settings = {"device": "cpu", "out": out, **SETTINGS}
     with pytest.raises(KeyboardInterrupt):
         cl_suite.run("omniglot", "finetune", listeners=listeners(StopsIn(session)), **settings)
-    return cl_suite.run("omniglot", "finetune", listeners=listeners(), resume=True, **settings)
+    process_ends()
+    folder = cl_suite.run("omniglot", "finetune", listeners=listeners(), resume=True, **settings)
+    process_ends()
+    return folder

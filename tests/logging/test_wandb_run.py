@@ -72,10 +72,11 @@ def test_a_refusal_of_the_server_is_told_before_training(
 def test_the_package_itself_keeps_one_run_of_a_resumed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     for name in ("CACHE", "CONFIG", "DATA"):  # it writes into the home otherwise
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
-    folder = stop_and_resume(tmp_path / "runs", "wandb")
+    # its service writes a finished run's file to the end only when the process takes leave of it
+    folder = stop_and_resume(tmp_path / "runs", "wandb", process_ends=wandb.teardown)
     run_id = (folder / "wandb" / "id.txt").read_text()
     (kept,) = folder.glob("wandb/offline-run-*")
     assert kept.name.endswith(run_id)
