@@ -57,6 +57,12 @@ class BackboneSpec:
         return str(self.settings["backbone"])
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of its one or two networks."""
+        second = self.settings.get("beside")
+        return (self.name, str(second)) if second else (self.name,)
+
+    @property
     def identity(self) -> str:
         """Equal for backbones that give equal features of equal pictures."""
         words = json.dumps([self.digest, dict(self.prepare)], sort_keys=True)
@@ -77,10 +83,11 @@ def spec_of(
     """
     published = model.backbone.weights
     tensors = model.trained_state("backbone.")
-    if settings.weights is not None and not _is_published(settings):
-        # a run's folder may move or go: everything that rests on it is stored
+    from_run = settings.weights is not None and not _is_published(settings)
+    if from_run or settings.beside is not None:
+        # a run's folder may move or go, and one file is named, not two: everything is stored
         tensors = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.")}
-        settings = dataclasses.replace(settings, weights=None, pretrained=False)
+        settings = settings.without_files()
         published = None
     if published is None:
         # all tensors are stored, so no file is read again

@@ -55,6 +55,8 @@ def check_spec(spec: BackboneSpec, path: Path) -> None:
             )
     if spec.published is None and (settings.pretrained or settings.weights is not None):
         raise ValueError("its backbone names weights, but no digest of them")
+    if settings.beside_weights is not None or (settings.beside and spec.published is not None):
+        raise ValueError("its second network names weights")
     check_sizes(settings.backbone_args)
     check_sizes(spec.strategy.get("parameters", {}))
     if math.prod(spec.input_shape) > MOST_INPUTS:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cl_suite.distributed.shares import in_shares
 from cl_suite.errors import UserError, option
+from cl_suite.models.beside import Beside, between
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.mirrored import Mirrored
@@ -157,6 +158,8 @@ def create_backbone(
     weights: str | None = None,
     frozen: bool = False,
     mirrored: bool = False,
+    beside: str | None = None,
+    beside_weights: str | None = None,
     trained_blocks: int | None = None,
     adapter: str | None = None,
     arguments: Mapping[str, Any] | None = None,
@@ -171,6 +174,9 @@ def create_backbone(
         weights: a `.safetensors` file with the backbone's weights (a classifier's rows in it are
             ignored); for CLIP, wav2vec2 and Whisper the folder of a published model.
         mirrored: see `Mirrored`.
+        beside: name of a second network of timm (see `Beside`); it starts from published weights if
+            the first does.
+        beside_weights: its `.safetensors` file.
         trained_blocks: see `Backbone`.
         adapter: form of a small network on top (see `make_adapter`), which counts as a block.
         arguments: further arguments of `timm.create_model`.
@@ -188,6 +194,11 @@ def create_backbone(
     start, adapter_start = (None, {}) if start is None else split_state(start)
     body = _body(name, input_shape, pretrained, weights, dict(arguments or {}), start)
     published = pretrained or weights is not None
+    if beside is not None:
+        scale, shift = between(name, beside)  # first: an unknown name is not fetched
+        fetched = published and beside_weights is None
+        second = _body(beside, input_shape, fetched, beside_weights, {}, None)
+        body = Beside(body, second, scale, shift)
     digest = weights_digest(body) if published else None
     dim = _feature_dim(body, name, input_shape)
     if adapter is not None:

@@ -117,6 +117,8 @@ def build_classifier(
         weights=config.weights,
         frozen=config.frozen,
         mirrored=config.mirrored,
+        beside=config.beside,
+        beside_weights=config.beside_weights,
         trained_blocks=config.learning_blocks,
         adapter=config.adapter,
         arguments=config.backbone_args,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from cl_suite.errors import UserError, option
@@ -32,6 +32,9 @@ class ModelConfig(Parameters):
             and Whisper the folder of a published model.
         frozen: do not train the backbone.
         mirrored: average the features of each image and of its mirror image, for a frozen backbone.
+        beside: a second pretrained network of timm, whose features stand beside the first one's; it
+            sees the images in the first one's size. For a frozen backbone of timm.
+        beside_weights: its .safetensors file; null: its published weights.
         trained_blocks: train only this many of the last blocks; null: all of them.
         lora_rank: rank of low-rank adapters; with adapters, no other part of the backbone is
             trained; 0: no adapters.
@@ -66,6 +69,8 @@ class ModelConfig(Parameters):
     weights: str | None = None
     frozen: bool = False
     mirrored: bool = False
+    beside: str | None = None
+    beside_weights: str | None = None
     trained_blocks: Annotated[int, Within(0)] | None = None
     lora_rank: Annotated[int, Within(0), Within(high=2**16)] = 0
     lora_alpha: Annotated[float, Above(0)] = 16.0
@@ -91,6 +96,10 @@ class ModelConfig(Parameters):
         """Number of the last blocks that are trained, of which an adapter is one; None: all."""
         return self.trained_blocks if self.adapter is None else 1
 
+    def without_files(self) -> ModelConfig:
+        """Return the settings of this network where all of its tensors are kept."""
+        return replace(self, pretrained=False, weights=None, beside_weights=None)
+
     def check(self) -> None:
         """Raise `UserError` for settings that contradict each other."""
         if self.frozen and (self.lora_rank or self.trained_blocks):
@@ -101,6 +110,7 @@ class ModelConfig(Parameters):
             )
         self._check_adapter()
         self._check_mirrored()
+        self._check_beside()
         if self.bank and not self.frozen and self.learning_blocks is None:
             raise UserError(
                 f"{option('model.bank')} stores the output of the frozen part, but nothing is "
@@ -124,6 +134,25 @@ class ModelConfig(Parameters):
             raise UserError(
                 f"{option('model.mirrored')} is for a backbone that is not trained; pass "
                 f"{option('model.frozen', 'true')} too"
+            )
+
+    def _check_beside(self) -> None:
+        if self.beside is None:
+            if self.beside_weights is not None:
+                raise UserError(
+                    f"{option('model.beside_weights')} are for a second network; name it by "
+                    f"{option('model.beside', 'NAME')} too"
+                )
+            return
+        if not self.frozen:
+            raise UserError(
+                f"{option('model.beside')} is for networks that are not trained; pass "
+                f"{option('model.frozen', 'true')} too"
+            )
+        if self.preprocessing == "scenario":
+            raise UserError(
+                f"{option('model.beside')} needs images that are prepared as the first backbone "
+                f"expects; pass {option('model.preprocessing', 'backbone')}"
             )
 
     def _check_adapter(self) -> None:

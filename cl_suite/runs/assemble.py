@@ -12,6 +12,7 @@ from cl_suite.errors import UserError, option
 from cl_suite.features.bank import banked_stream
 from cl_suite.features.one_draw import OneDraw
 from cl_suite.methods.self_supervised.views import ssl_views
+from cl_suite.models.beside import check_beside
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.frozen_part import FrozenPart
 from cl_suite.models.mirrored import check_mirrors
@@ -85,6 +86,7 @@ def build_model(
     """
     info, settings = stream.info, config.model
     check_mirrors(settings, info)
+    check_beside(settings, info.input_shape)
     seed_everything(config.seed)
     model = build_classifier(
         settings,

@@ -32,7 +32,7 @@ from cl_suite.runs.single_items import with_lists
 
 # settings that name a file or folder that a run reads
 _PLACE = re.compile(
-    r"scenario\.(.*\.)?(.+_)?(root|folder|dir|path|file|list)|model\.weights|start_from"
+    r"scenario\.(.*\.)?(.+_)?(root|folder|dir|path|file|list)|model\.(beside_)?weights|start_from"
 )
 
 LONGEST_REASON = 100  # characters

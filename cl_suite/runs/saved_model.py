@@ -54,12 +54,17 @@ def save_model(
         info: facts about the image stream, before any feature bank.
     """
     settings = yaml.safe_load(config.text)
+    # with paths in full: the model is loaded from any folder
+    model = dataclasses.replace(config.model, weights=settings["model"]["weights"])
+    state, digest = classifier.trained_state(), classifier.backbone.weights
+    if model.beside is not None:
+        # who loads it can name one file of weights, not two
+        model, state, digest = model.without_files(), classifier.state_dict(), None
     tree = {
-        "model": classifier.trained_state(),
-        # with paths in full: the model is loaded from any folder
-        "settings": dataclasses.asdict(config.model) | {"weights": settings["model"]["weights"]},
+        "model": state,
+        "settings": dataclasses.asdict(model),
         "strategy": {"name": config.strategy_name, "parameters": settings.get("strategy") or {}},
-        "backbone weights": classifier.backbone.weights,
+        "backbone weights": digest,
         "class_names": list(info.class_names),
         "input_shape": list(info.input_shape),
         "preprocessing": info.preprocessing,
@@ -201,8 +206,14 @@ def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tenso
             f"weights folder '{path}' is not a run folder; pass one such as "
             "runs/omniglot/teen/seed0, or a .safetensors file"
         )
+    there = _settings_of(folder)
+    if settings.beside is not None or there.beside is not None:
+        raise UserError(
+            f"weights '{path}' are those of a run, and {option('model.beside')} joins published "
+            f"networks; pass {option('model.pretrained', 'true')} or files of weights"
+        )
     state = _load(folder, None, "cpu", above).classifier.backbone.body.state_dict()
-    if (own := _settings_of(folder).adapter) not in (None, settings.adapter):
+    if (own := there.adapter) not in (None, settings.adapter):
         raise UserError(
             f"the network of run '{path}' has an adapter, so pass {option('model.adapter', own)}"
         )

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from cl_suite.data.stream import Stream
+from cl_suite.models.beside import check_beside
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.mirrored import check_mirrors
 from cl_suite.randomness import random_state, seed_everything, set_random_state
@@ -33,6 +34,7 @@ class FreshModels:
     def __init__(self, config: RunConfig, stream: Stream) -> None:
         self.config, self.shape = config, _shape(stream)
         check_mirrors(config.model, stream.info)
+        check_beside(config.model, stream.info.input_shape)
         seed_everything(config.seed)
         # loading another run's network draws numbers too
         self.start, self.loaded = starting_state(config.model), random_state()

@@ -76,6 +76,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         (settings(backbone_args={"embed_dim": 10**9}), "'embed_dim' is above"),
         (settings(pretrained=True), "no digest"),
         (settings(weights="/dev/zero"), "no digest"),
+        (settings(beside="resnet10t", beside_weights="/dev/zero"), "network names weights"),
     ],
 )
 @pytest.mark.usefixtures("no_network")

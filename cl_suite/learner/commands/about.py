@@ -38,7 +38,7 @@ def facts_of(learner: Learner, path: Path) -> dict[str, Any]:
             for label, record in learner.state.records.items()
         ],
         "backbone": {
-            "name": spec.name,
+            "name": " + ".join(spec.networks),
             "digest": spec.digest,
             "weights": spec.settings["weights"],
             "published": spec.published,
