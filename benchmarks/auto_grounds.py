@@ -3,7 +3,7 @@
     python benchmarks/auto_grounds.py --data DATA --weights WEIGHTS [--grounds gtsrb_deit]
         [--methods auto lda] [--seeds 0 1 2] [--omniglot RUNS]
 
-A ground is a stream and a frozen backbone. DATA and WEIGHTS are folders as in `coact_rates.py`;
+A ground is a stream and a frozen backbone, or two whose features stand side by side. DATA and WEIGHTS are folders as in `coact_rates.py`;
 DATA may also hold `arabic_speech_commands`, and WEIGHTS `whisper_tiny_en_encoder`. Omniglot's
 backbone is the suite's own: RUNS is the `--out` of `cl-suite run omniglot teen --seed 0 1 2`. A
 ground whose files are missing is left out. Without DATA, Omniglot from the package with a random
@@ -43,6 +43,7 @@ RULES = (
     "teen_whitened",
     "lda",
     "ridge",
+    "knn",
     "c_ranpac_ridge",
     "klda",
 )
@@ -67,6 +68,7 @@ class Ground:
         scenario: its name.
         folder: below DATA; "": the data are in the package.
         network: a name in `NETWORKS`; "": trained by the suite, or random.
+        beside: a second one, whose features stand beside the first one's; "": none.
         seed_option: the option that takes the seed; "": the stream is the same for all seeds.
         options: further options.
     """
@@ -76,6 +78,7 @@ class Ground:
     network: str
     seed_option: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    beside: str = ""
 
 
 ORDER = "scenario.class_order"
@@ -92,6 +95,16 @@ GROUNDS: Mapping[str, Ground] = {
     "stanford_cars_deit": Ground("fscit_stanford_cars", "stanford_cars", "deit", ORDER),
     "dtd_lite0": Ground("fscit_dtd", "dtd_10", "lite0", ORDER),
     "dtd_deit": Ground("fscit_dtd", "dtd_10", "deit", ORDER),
+    **{
+        f"{name}_both": Ground(scenario, folder, "lite0", option, beside="deit")
+        for name, scenario, folder, option in (
+            ("mini_imagenet", "mini_imagenet", "miniimagenet", ""),
+            ("caltech101", "fscit_caltech101", "caltech101", ORDER),
+            ("gtsrb", "fscit_gtsrb", "gtsrb", ORDER),
+            ("stanford_cars", "fscit_stanford_cars", "stanford_cars", ORDER),
+            ("dtd", "fscit_dtd", "dtd_10", ORDER),
+        )
+    },
     "spoken_words_whisper": Ground(
         "spoken_words", "arabic_speech_commands", "whisper", "seed", SOUND
     ),
@@ -114,6 +127,8 @@ def stream_of(ground: Ground, seed: int, paths: Mapping[str, str]) -> Stream:
     options = {**ground.options, **paths, "model.frozen": "true", "model.bank_dtype": "bfloat16"}
     if ground.network:
         options["model.backbone"] = NETWORKS[ground.network][0]
+    if ground.beside:
+        options["model.beside"] = NETWORKS[ground.beside][0]
     if ground.seed_option == ORDER:
         options[ORDER] = str(seed) if seed else "published"
     options["seed"] = str(seed)
@@ -132,6 +147,8 @@ def paths_of(ground: Ground, given: argparse.Namespace) -> dict[str, str] | None
         found["model.weights"] = given.weights / NETWORKS[ground.network][1]
     elif given.omniglot is None:
         return None
+    if ground.beside:
+        found["model.beside_weights"] = given.weights / NETWORKS[ground.beside][1]
     missing = [path for path in found.values() if not path.exists()]
     runs = (
         {} if ground.network else {"model.weights": f"{given.omniglot}/omniglot/teen/seed{{seed}}"}

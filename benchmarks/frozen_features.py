@@ -47,6 +47,7 @@ from cl_suite.scenarios import FSCIL
 from cl_suite.strategies import (
     CRanPACPlugin,
     KLDAPlugin,
+    KNNPlugin,
     LDAPlugin,
     RanPACPlugin,
     SimpleCILPlugin,
@@ -124,6 +125,7 @@ METHODS: Mapping[str, Method] = {
         {"draws": 800},
         (*PROJECTION, "draw_seed"),
     ),
+    "knn": Method("knn", "`knn`", KNNPlugin, {}, (*CHOICE, "key_seed")),
     "klda": Method("klda", "`klda`", KLDAPlugin, {}, PROJECTION),
     "teen": Method("teen", "`teen`", TEENPlugin),
     "centred": Method("simple_cil", "`simple_cil`, centred", SimpleCILPlugin, {"centre": True}),

@@ -62,6 +62,7 @@ from cl_suite.models.heads.fused import FusedHead
 from cl_suite.plugin import Template, Within, session_features
 from cl_suite.strategies.c_ranpac import CRanPACPlugin
 from cl_suite.strategies.klda import KLDAPlugin
+from cl_suite.strategies.knn import KNNPlugin
 from cl_suite.strategies.lda import LDAPlugin
 from cl_suite.strategies.ranpac import RanPACPlugin
 from cl_suite.strategies.simple_cil import SimpleCILPlugin
@@ -95,6 +96,7 @@ RULES: Mapping[str, RuleEntry] = {
     "ridge": RuleEntry("ranpac", RanPACPlugin, NO_PROJECTION),
     "ridge_strong": RuleEntry("ranpac", RanPACPlugin, {**NO_PROJECTION, "ridge": 10.0}),
     "c_ranpac": RuleEntry("c_ranpac", CRanPACPlugin, NO_PROJECTION),
+    "knn": RuleEntry("knn", KNNPlugin),
     "klda": RuleEntry("klda", KLDAPlugin),
 }
 USUAL = tuple(name for name in RULES if name not in ("c_ranpac", "klda"))  # these cost more

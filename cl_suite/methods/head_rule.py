@@ -20,8 +20,8 @@ class HeadRulePlugin(HeadPlugin):
 
     Args:
         head_rule: strategy that makes the rows from features, with the parameters of its YAML file:
-            simple_cil (class means), teen, teen_whitened, lda, klda, ranpac or c_ranpac; in Python
-            also a plugin.
+            simple_cil (class means), teen, teen_whitened, lda, klda, ranpac, c_ranpac or knn; in
+            Python also a plugin.
         head_rule_params: parameters of that strategy that differ from its YAML file.
     """
 
@@ -44,7 +44,7 @@ class HeadRulePlugin(HeadPlugin):
                 raise UserError(
                     f"head_rule must be a strategy that makes its rows from features alone, got "
                     f"'{self.rule_name}'; choose simple_cil, teen, teen_whitened, lda, klda, "
-                    "ranpac or c_ranpac"
+                    "ranpac, c_ranpac or knn"
                 )
             self.rule_ = rule
         return self.rule_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ class OffsetCosineHead(CosineHead):
     """Cosine classifier with an offset a class: `logit_k(x) = T (cos(x, w_k) + o_k)`."""
 
     offsets: Tensor
-    row_tensors = ("offsets",)
+    row_tensors: ClassVar[tuple[str, ...]] = ("offsets",)
 
     def __init__(
         self,
