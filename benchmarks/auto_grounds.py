@@ -3,11 +3,11 @@
     python benchmarks/auto_grounds.py --data DATA --weights WEIGHTS [--grounds gtsrb_deit]
         [--methods auto lda] [--seeds 0 1 2] [--omniglot RUNS]
 
-A ground is a stream and a frozen backbone, or two whose features stand side by side. DATA and WEIGHTS are folders as in `coact_rates.py`;
-DATA may also hold `arabic_speech_commands`, and WEIGHTS `whisper_tiny_en_encoder`. Omniglot's
-backbone is the suite's own: RUNS is the `--out` of `cl-suite run omniglot teen --seed 0 1 2`. A
-ground whose files are missing is left out. Without DATA, Omniglot from the package with a random
-network shows that the program runs.
+A ground is a stream and a frozen backbone, or two whose features stand side by side. DATA and
+WEIGHTS are folders as in `coact_rates.py`; DATA may also hold `arabic_speech_commands`, and WEIGHTS
+`whisper_tiny_en_encoder`. Omniglot's backbone is the suite's own: RUNS is the `--out` of `cl-suite
+run omniglot teen --seed 0 1 2`. A ground whose files are missing is left out. Without DATA,
+Omniglot from the package with a random network shows that the program runs.
 
 A seed is that of the fake streams that rules choose their parameters on. In the FSCIT grounds it
 also is the class order (0: the published one), on Omniglot the network's training, and on spoken
