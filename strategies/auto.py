@@ -24,7 +24,7 @@ on GTSRB. `tie_errors` was set with the tests of four of these streams in view; 
 
 Rules (`rules`): class_means, centred (`simple_cil`), teen, teen_whitened, lda, lda_plain (one fixed
 covariance, strongly shrunk, and no calibration), ridge, ridge_strong (`ranpac` without a
-projection), and, because they cost more, only on request: c_ranpac and klda.
+projection), knn, and, because they cost more, only on request: c_ranpac and klda.
 
 In a fake stream of a few-shot base session a new class has nearly as many shots as a base class has
 images; otherwise it has the stream's shots. In the second case rules with free parameters chose

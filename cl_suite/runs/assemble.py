@@ -26,7 +26,8 @@ from cl_suite.models.settings import DRAWN_VIEWS, ModelConfig
 from cl_suite.models.stages import cut
 from cl_suite.randomness import seed_everything
 from cl_suite.runs.config import RunConfig
-from cl_suite.runs.saved_model import prepares_as_backbone, starting_state
+from cl_suite.runs.model_file import prepares_as_backbone
+from cl_suite.runs.saved_model import starting_state
 
 Progress = Callable[[int, int], None]
 

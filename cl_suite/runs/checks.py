@@ -10,9 +10,9 @@ from cl_suite.errors import UserError
 from cl_suite.requirements import requirements_of, unmet_by_stream
 from cl_suite.runs.config import RunConfig, RunOptions
 from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.model_file import weights_behind
 from cl_suite.runs.reading import read_text
 from cl_suite.runs.same_settings import differences
-from cl_suite.runs.saved_model import weights_behind
 
 
 def drawn_by_seed(config: RunConfig) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from cl_suite import __version__, registry
+from cl_suite import registry
 from cl_suite.data.stream import StreamInfo
 from cl_suite.errors import UserError, option
-from cl_suite.models.backbones import HUB_MODELS
 from cl_suite.models.classifier import Classifier, build_classifier
 from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.config import RunConfig
 from cl_suite.runs.folder import RunFolder
+from cl_suite.runs.model_file import checked_settings, read_model, run_path, settings_of
 from cl_suite.storage import checkpoint
 
 if TYPE_CHECKING:
@@ -128,11 +128,11 @@ def _load(
             f"the model of run '{folder.path}' starts from weights that rest on this run itself; "
             "repeat one of these runs with other --model.weights"
         )
-    tree = _read(folder)
+    tree = read_model(folder)
     settings = dict(tree["settings"])
     if weights is not None:
         settings["weights"] = weights
-    model = _settings(folder, settings)
+    model = checked_settings(folder, settings)
     classifier = build_classifier(
         model,
         tuple(tree["input_shape"]),
@@ -167,37 +167,8 @@ def starting_state(settings: ModelConfig) -> Mapping[str, Tensor] | None:
     return _start(settings, ())
 
 
-def prepares_as_backbone(settings: ModelConfig) -> bool:
-    """Return whether images are prepared as in the backbone's training, if that is known."""
-    for model in _models_behind(settings):
-        if model.preprocessing != "auto":
-            return model.preprocessing == "backbone"
-        path = _run_path(model)
-        if path is None or not RunFolder(path).model_file.is_file():
-            return model.pretrained or model.weights is not None
-    return True
-
-
-def weights_behind(settings: ModelConfig) -> Iterator[Path]:
-    """Yield the file or run that the weights come from, the one behind that run, and so on."""
-    for model in _models_behind(settings):
-        if model.weights is not None:
-            yield Path(model.weights).expanduser()
-
-
-def _models_behind(settings: ModelConfig) -> Iterator[ModelConfig]:
-    seen: set[Path] = set()
-    while True:
-        yield settings
-        path = _run_path(settings)
-        if path is None or path.resolve() in seen or not RunFolder(path).model_file.is_file():
-            return
-        seen.add(path.resolve())
-        settings = _settings_of(RunFolder(path))
-
-
 def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tensor] | None:
-    path = _run_path(settings)
+    path = run_path(settings)
     if path is None:
         return None
     folder = RunFolder(path)
@@ -206,7 +177,7 @@ def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tenso
             f"weights folder '{path}' is not a run folder; pass one such as "
             "runs/omniglot/teen/seed0, or a .safetensors file"
         )
-    there = _settings_of(folder)
+    there = settings_of(folder)
     if settings.beside is not None or there.beside is not None:
         raise UserError(
             f"weights '{path}' are those of a run, and {option('model.beside')} joins published "
@@ -218,81 +189,6 @@ def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tenso
             f"the network of run '{path}' has an adapter, so pass {option('model.adapter', own)}"
         )
     return state
-
-
-_KINDS: dict[str, type | tuple[type, ...]] = {  # of a model file
-    "model": dict,
-    "settings": dict,
-    "strategy": dict,
-    "backbone weights": (str, type(None)),
-    "class_names": list,
-    "input_shape": list,
-    "preprocessing": str,
-}
-
-
-def _read(folder: RunFolder) -> dict[str, Any]:
-    """Return the content of a model file, with every entry of the right kind."""
-    if folder.tasks_file.exists():
-        raise UserError(
-            f"run '{folder.path}' is one over many tasks, whose networks are not kept; repeat the "
-            "task that you need alone, with --scenario.task N"
-        )
-    if not folder.model_file.exists():
-        raise UserError(f"run '{folder.path}' has no finished model; continue it with --resume")
-    tree = checkpoint.load(folder.model_file)
-    for key, kind in _KINDS.items():
-        if not isinstance(tree.get(key), kind):
-            raise _other_version(folder, f"its '{key}' is missing or of another kind")
-    shape, strategy = tree["input_shape"], tree["strategy"]
-    if not shape or not all(type(side) is int and side > 0 for side in shape):
-        raise _other_version(folder, f"its input shape is {shape}")
-    if not all(isinstance(name, str) for name in tree["class_names"]):
-        raise _other_version(folder, "its class names are no texts")
-    if not isinstance(strategy.get("name"), str) or not isinstance(
-        strategy.get("parameters"), dict
-    ):
-        raise _other_version(folder, "its 'strategy' is missing or of another kind")
-    if not all(isinstance(tensor, Tensor) for tensor in tree["model"].values()):
-        raise _other_version(folder, "its 'model' holds no tensors")
-    return tree
-
-
-def _settings_of(folder: RunFolder) -> ModelConfig:
-    """Return a run's settings of the model, without reading its tensors."""
-    settings = checkpoint.load_values(folder.model_file).get("settings")
-    if not isinstance(settings, dict):
-        raise _other_version(folder, "its 'settings' is missing or of another kind")
-    return _settings(folder, settings)
-
-
-def _settings(folder: RunFolder, settings: Mapping[str, Any]) -> ModelConfig:
-    known = {field.name for field in dataclasses.fields(ModelConfig)}
-    if unknown := sorted(set(map(str, settings)) - known):
-        raise UserError(
-            f"the model of run '{folder.path}' has setting '{unknown[0]}', which this version "
-            f"({__version__}) does not know; it comes from a newer version of cl-suite, so update "
-            "cl-suite"
-        )
-    try:
-        return ModelConfig(**settings)
-    except (TypeError, ValueError) as error:
-        raise _other_version(folder, str(error)) from error
-
-
-def _other_version(folder: RunFolder, reason: str) -> UserError:
-    return UserError(
-        f"the model of run '{folder.path}' cannot be used ({reason}); it comes from another "
-        "version of the suite, or was edited"
-    )
-
-
-def _run_path(settings: ModelConfig) -> Path | None:
-    # a published CLIP, wav2vec2 or Whisper is a folder too
-    if settings.weights is None or settings.backbone.startswith(HUB_MODELS):
-        return None
-    path = Path(settings.weights).expanduser()
-    return path if path.is_dir() else None
 
 
 def _strategy(saved: dict[str, Any]) -> Any:

@@ -15,7 +15,8 @@ from cl_suite.models.classifier import build_classifier
 from cl_suite.models.digest import weights_digest
 from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.folder import RunFolder
-from cl_suite.runs.saved_model import load_model, prepares_as_backbone, starting_state
+from cl_suite.runs.model_file import prepares_as_backbone
+from cl_suite.runs.saved_model import load_model, starting_state
 from cl_suite.scenarios import Omniglot
 
 TINY_VIT = {"img_size": 28, "patch_size": 14, "embed_dim": 32, "depth": 2, "num_heads": 2}
