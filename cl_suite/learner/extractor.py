@@ -59,8 +59,7 @@ class BackboneSpec:
     @property
     def networks(self) -> tuple[str, ...]:
         """Names of its one or two networks."""
-        second = self.settings.get("beside")
-        return (self.name, str(second)) if second else (self.name,)
+        return ModelConfig(**self.settings).networks
 
     @property
     def identity(self) -> str:

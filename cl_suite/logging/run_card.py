@@ -36,7 +36,7 @@ def run_card(config: RunConfig, info: StreamInfo, num_tasks: int = 1) -> str:
         f"- **strategy** {strategy}: {_summary('strategy', strategy)}".rstrip(": "),
         f"- **scenario** {scenario}: {_summary('scenario', scenario)}".rstrip(": "),
         f"- **stream** {_stream_in_words(info, num_tasks)}",
-        f"- **network** {config.model.backbone}, {_weights_in_words(config)}",
+        f"- **network** {' + '.join(config.model.networks)}, {_weights_in_words(config)}",
         f"- **changed settings** {', '.join(settings) or 'none'}",
         "",
         "Run it again:",
@@ -86,7 +86,7 @@ def _weights_in_words(config: RunConfig) -> str:
     if config.start_from is not None:
         return f"after the base session of {config.start_from}"
     if config.model.weights is not None:
-        return f"from {config.model.weights}"
+        return f"from {config.model.sources}"
     return "from published weights" if config.model.pretrained else "from random weights"
 
 

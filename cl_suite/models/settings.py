@@ -96,6 +96,18 @@ class ModelConfig(Parameters):
         """Number of the last blocks that are trained, of which an adapter is one; None: all."""
         return self.trained_blocks if self.adapter is None else 1
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of its one or two networks."""
+        return (self.backbone,) if self.beside is None else (self.backbone, self.beside)
+
+    @property
+    def sources(self) -> str:
+        """Where pretrained weights come from, in words."""
+        files = (self.weights, self.beside_weights)
+        named = zip(self.networks, files, strict=False)
+        return " and ".join(file or f"published for '{name}'" for name, file in named)
+
     def without_files(self) -> ModelConfig:
         """Return the settings of this network where all of its tensors are kept."""
         return replace(self, pretrained=False, weights=None, beside_weights=None)

@@ -106,8 +106,8 @@ class FolderRun:
         for note in info.notes:
             self.listener.says(f"note: {note}")
         if (digest := engine.model.backbone.weights) is not None:
-            source = self.config.model.weights or f"published for '{self.config.model.backbone}'"
-            self.listener.says(f"backbone weights: {source}, digest {digest[:12]}")
+            sources = self.config.model.sources
+            self.listener.says(f"backbone weights: {sources}, digest {digest[:12]}")
         self.listener.says(f"{each}{training_line(engine)}")
         for note in training_notes(engine):
             self.listener.says(note)

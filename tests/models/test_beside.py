@@ -21,6 +21,7 @@ from cl_suite.learner.learner import Learner
 from cl_suite.models.backbones import create_backbone
 from cl_suite.models.beside import statistics
 from cl_suite.models.folded import folded
+from cl_suite.models.settings import ModelConfig
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.saved_model import load_model
 
@@ -56,6 +57,14 @@ def test_a_feature_is_that_of_both_networks_on_their_own_preparation(
         expected = F.normalize(alone((pixels - mean) / std), dim=1)
         torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-5)
     assert both.dim == 1792
+
+
+def test_the_sources_of_both_are_told() -> None:
+    both = {"backbone": FIRST, "beside": SECOND, "frozen": True}
+    assert ModelConfig(backbone=FIRST, pretrained=True).sources == f"published for '{FIRST}'"
+    words = f"published for '{FIRST}' and published for '{SECOND}'"
+    assert ModelConfig(pretrained=True, **both).sources == words
+    assert ModelConfig(weights="a", beside_weights="b", **both).sources == "a and b"
 
 
 def test_the_bank_folds_batchnorm_of_both(files: dict[str, Path]) -> None:

@@ -12,10 +12,11 @@ from cl_suite.runs.config import RunConfig
 from cl_suite.runs.reading import from_yaml
 
 NONE = "none"  # the network starts from random weights
+WORST_FIRST = ("contains", "unknown", "disjoint")
 
 
 def seen_in_pretraining(config: RunConfig) -> tuple[str, str]:
-    """Return none, disjoint, contains or unknown for a run, and why.
+    """Return none, disjoint, contains or unknown for a run, and why; the worst of two networks.
 
     Weights from a file count as the published ones of the network, since a file does not say what
     it was trained on.
@@ -25,14 +26,17 @@ def seen_in_pretraining(config: RunConfig) -> tuple[str, str]:
     model = config.model
     if not model.pretrained and model.weights is None:
         return NONE, "it starts from random weights"
+    found = [_seen_by(name, _dataset(config)) for name in model.networks]
+    return min(found, key=lambda each: WORST_FIRST.index(each[0]))
+
+
+def _seen_by(network_name: str, dataset: str) -> tuple[str, str]:
     table = _table()
     network = next(
-        (data for name, data in table["networks"].items() if fnmatchcase(model.backbone, name)),
-        None,
+        (data for name, data in table["networks"].items() if fnmatchcase(network_name, name)), None
     )
     if network is None:
-        return "unknown", f"no pretraining of '{model.backbone}' is listed"
-    dataset = _dataset(config)
+        return "unknown", f"no pretraining of '{network_name}' is listed"
     entry = table["data"].get(network, {}).get(dataset)
     if entry is None:
         return "unknown", f"nothing is listed of {network} and {dataset}"

@@ -35,6 +35,19 @@ def test_weights_from_a_file_count_as_the_published_ones() -> None:
     assert why.startswith("imagenet_1k: ")
 
 
+@pytest.mark.parametrize(
+    ("dataset", "second", "word"),
+    [
+        ("omniglot", "deit_tiny_patch16_224", "disjoint"),
+        ("omniglot", "some_network", "unknown"),
+        ("mini_imagenet", "some_network", "contains"),
+    ],
+)
+def test_of_two_networks_the_worse_counts(dataset: str, second: str, word: str) -> None:
+    both = {"backbone": "tf_efficientnet_lite0", "beside": second, "pretrained": True}
+    assert seen_in_pretraining(config(dataset, frozen=True, **both))[0] == word
+
+
 def test_the_table_says_why_for_every_pair() -> None:
     table = _table()
     assert set(table["networks"].values()) <= {*table["data"], "web"}
