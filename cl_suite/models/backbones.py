@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from cl_suite.models.mlp_adapter import Adapted, make_adapter, split_state
 from cl_suite.models.networks import OWN_BACKBONES
 from cl_suite.models.plain_start import start_plainly
 from cl_suite.models.stages import cut
+from cl_suite.models.timm_networks import timm_model
 from cl_suite.models.untouched import Untouched
-from cl_suite.models.weights_files import DownloadError, load_weights, take_state
+from cl_suite.models.weights_files import load_weights, take_state
 
 CLIP = "clip:"  # starts the name of a CLIP model
 WAV2VEC2 = "wav2vec2:"  # starts the name of a wav2vec2 model
@@ -245,7 +245,7 @@ def _body(
             )
         body = OWN_BACKBONES[name](input_shape[0])
     else:
-        body = _timm_model(name, input_shape[0], pretrained and weights is None, arguments)
+        body = timm_model(name, input_shape[0], pretrained and weights is None, arguments)
         if not pretrained and weights is None and start is None:
             start_plainly(body, arguments)
     if start is not None:
@@ -264,60 +264,6 @@ def _take_size(body: nn.Module, input_shape: tuple[int, ...]) -> None:
         # `_feature_dim` raises the error if the size does not fit at all
         with contextlib.suppress(AssertionError, RuntimeError, ValueError):
             body.set_input_size(input_shape[1:])  # type: ignore[operator]  # a module's attribute
-
-
-def check_timm_name(name: str) -> None:
-    """Raise `UserError` if timm has no network of this name, or no weights of its tag."""
-    import timm
-
-    if name.startswith("hf-hub:"):
-        return
-    hint = "see `cl-suite list backbones`"
-    if not timm.is_model(name):
-        known = [*OWN_BACKBONES, *timm.list_models()]
-        if near := difflib.get_close_matches(name, known, n=1):
-            hint = f"did you mean '{near[0]}'?"
-        raise UserError(f"backbone '{name}' is unknown; {hint}")
-    network, _, tag = name.partition(".")
-    tagged = timm.list_models(f"{network}.*", pretrained=True)
-    if tag and name not in tagged:
-        near = difflib.get_close_matches(name, tagged, n=1)
-        if near or tagged:
-            hint = f"did you mean '{(near or tagged)[0]}'?"
-        raise UserError(
-            f"backbone '{name}' is unknown: '{network}' has no published weights '{tag}'; {hint}"
-        )
-
-
-def _timm_model(
-    name: str, in_channels: int, pretrained: bool, arguments: dict[str, Any]
-) -> nn.Module:
-    import timm
-
-    check_timm_name(name)
-    try:
-        model: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **arguments
-        )
-    except Exception as error:
-        # the hub's client raises many kinds of errors; without a download, the arguments are wrong
-        if arguments:
-            raise UserError(
-                f"backbone '{name}' cannot be made with {option('model.backbone_args', arguments)} "
-                f"({error}); correct them or leave them out"
-            ) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if not pretrained:
-            raise UserError(
-                f"backbone '{name}' cannot be made ({reason}); choose another, see `cl-suite list "
-                "backbones`"
-            ) from error
-        raise DownloadError(
-            f"the published weights of backbone '{name}' could not be downloaded ({reason}); pass "
-            f"a file with {option('model.weights', 'FILE.safetensors')}, or "
-            f"{option('model.pretrained', 'false')}"
-        ) from error
-    return model
 
 
 @torch.no_grad()

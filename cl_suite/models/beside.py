@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cl_suite.errors import UserError, option
 from cl_suite.models.settings import ModelConfig
+from cl_suite.models.timm_networks import image_statistics
 
 
 class Beside(nn.Module):
@@ -43,26 +44,19 @@ def between(first: str, second: str) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: if it is not known how images are prepared for one of them.
     """
-    mean, std = statistics(first)
-    own_mean, own_std = statistics(second)
+    mean, std = _statistics(first)
+    own_mean, own_std = _statistics(second)
     return std / own_std, (mean - own_mean) / own_std
 
 
-def statistics(name: str) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel of a timm network's images.
-
-    Raises:
-        UserError: if timm does not know them.
-    """
-    import timm
-
-    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    if known is None:
+def _statistics(name: str) -> tuple[Tensor, Tensor]:
+    found = image_statistics(name)
+    if found is None:
         raise UserError(
             f"{option('model.beside')} joins two of timm's pretrained networks, and '{name}' is "
             "none; see `cl-suite list backbones`"
         )
-    return torch.tensor(known.mean), torch.tensor(known.std)
+    return found
 
 
 def check_beside(settings: ModelConfig, shape: Sequence[int]) -> None:

@@ -20,8 +20,9 @@ from cl_suite.data.transforms import (
     Transform,
 )
 from cl_suite.errors import UserError, option
-from cl_suite.models.backbones import CLIP, WAV2VEC2, WHISPER, check_timm_name
+from cl_suite.models.backbones import CLIP, WAV2VEC2, WHISPER
 from cl_suite.models.networks import OWN_BACKBONES
+from cl_suite.models.timm_networks import check_timm_name
 
 
 @dataclass(frozen=True)

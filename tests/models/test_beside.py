@@ -19,9 +19,9 @@ from cl_suite.errors import UserError
 from cl_suite.features.compute import padded_forward
 from cl_suite.learner.learner import Learner
 from cl_suite.models.backbones import create_backbone
-from cl_suite.models.beside import statistics
 from cl_suite.models.folded import folded
 from cl_suite.models.settings import ModelConfig
+from cl_suite.models.timm_networks import image_statistics
 from cl_suite.runs.folder import RunFolder
 from cl_suite.runs.saved_model import load_model
 
@@ -53,7 +53,9 @@ def test_a_feature_is_that_of_both_networks_on_their_own_preparation(
     found = both((pixels - 0.5) / 0.5)
     for name, part in zip((FIRST, SECOND), found.split([1280, 512], dim=1), strict=True):
         alone = create_backbone(name, SHAPE, weights=str(files[name]), frozen=True).eval()
-        mean, std = (each.view(3, 1, 1) for each in statistics(name))
+        found_statistics = image_statistics(name)
+        assert found_statistics is not None
+        mean, std = (each.view(3, 1, 1) for each in found_statistics)
         expected = F.normalize(alone((pixels - mean) / std), dim=1)
         torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-5)
     assert both.dim == 1792
