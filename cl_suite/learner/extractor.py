@@ -176,7 +176,7 @@ def build_extractor(
         UserError: if the published weights are not there, or are others.
     """
     settings = ModelConfig(**spec.settings)
-    if weights is not None:
+    if weights is not None and settings.beside is None:  # two networks are stored whole
         settings = dataclasses.replace(settings, weights=weights)
     elif settings.weights is not None and not Path(settings.weights).expanduser().exists():
         raise UserError(

@@ -18,7 +18,7 @@ from cl_suite.learner.knowledge import Knowledge
 from cl_suite.learner.places import check_new
 from cl_suite.learner.records import State
 from cl_suite.learner.rule import FALLBACK, Rule, usable_plugin
-from cl_suite.learner.start import fixed_base, new_extractor, run_file
+from cl_suite.learner.start import fixed_base, new_extractor, pretrained_settings, run_file
 from cl_suite.learner.store import stamp_of
 from cl_suite.storage.files import make_folder
 
@@ -60,6 +60,8 @@ class Learner(Knowledge):
         backbone: str,
         *,
         weights: str | None = None,
+        beside: str | None = None,
+        beside_weights: str | None = None,
         rule: str = FALLBACK,
         parameters: Mapping[str, Any] | None = None,
         photos: str | os.PathLike[str] | None = None,
@@ -74,6 +76,8 @@ class Learner(Knowledge):
         Args:
             backbone: timm's name, or `clip:` and the name of a CLIP model.
             weights: a `.safetensors` file (for CLIP: a folder); None for the published ones.
+            beside, beside_weights: a second network of timm, whose features stand beside the first
+                one's, and its file; see `ModelConfig`.
             rule: a strategy whose classifier follows from class statistics, such as `simple_cil`
                 (class means), `teen`, `teen_whitened`, `lda` or `ranpac` (balanced ridge).
             parameters: the strategy's.
@@ -89,7 +93,10 @@ class Learner(Knowledge):
                 f"rule '{rule}' is fitted to base classes, and there are none; start from a folder "
                 "of class folders (photos), or use rule 'simple_cil'"
             )
-        extractor = new_extractor(backbone, weights, image_size, crop_fraction, device)
+        settings = pretrained_settings(
+            backbone, weights, beside, beside_weights, image_size, crop_fraction
+        )
+        extractor = new_extractor(settings, device)
         learner = cls(
             extractor,
             Rule(rule, parameters or {}, extractor.dim),

@@ -23,51 +23,67 @@ RUN_FILE = Path("model") / "classifier.clm"  # in a run's folder
 Look = Callable[[list[Path]], tuple[Examples, tuple[Skipped, ...]]]
 
 
-def new_extractor(
+def pretrained_settings(
     backbone: str,
     weights: str | None,
+    beside: str | None,
+    beside_weights: str | None,
     image_size: int | None,
     crop_fraction: float,
-    device: torch.device | str,
-) -> Extractor:
-    """Return a frozen pretrained backbone with its own preparation of pictures.
+) -> ModelConfig:
+    """Return the settings of one or two frozen pretrained networks, with paths in full.
 
     Raises:
-        UserError: for a backbone without published weights or preparation, or wrong weights.
+        UserError: if the weights are those of a run.
     """
     if weights is not None and Path(weights).expanduser().is_dir() and ":" not in backbone:
         raise UserError(
             f"weights '{weights}' is a folder; pass a .safetensors file, or start from a finished "
             f"run by {option('from_run', weights)}"
         )
-    preprocessing = None
-    if backbone not in OWN_BACKBONES:
-        preprocessing = backbone_preprocessing(
-            backbone, weights=weights, image_size=image_size, crop_fraction=crop_fraction
-        )
-    if preprocessing is None:
-        raise UserError(
-            f"backbone '{backbone}' does not say how pictures are prepared for it; choose a "
-            "pretrained one such as efficientnet_lite0, or start from a finished run"
-        )
-    if weights is not None:
-        # the classifier's file is used from any folder
-        weights = str(Path(weights).expanduser().resolve())
-    settings = ModelConfig(
+    return ModelConfig(
         backbone=backbone,
         pretrained=weights is None,
-        weights=weights,
+        weights=_in_full(weights),
+        beside=beside,
+        beside_weights=_in_full(beside_weights),
         frozen=True,
         preprocessing="backbone",
         image_size=image_size,
         crop_fraction=crop_fraction,
     )
+
+
+def new_extractor(settings: ModelConfig, device: torch.device | str) -> Extractor:
+    """Return frozen pretrained networks with the first one's preparation of pictures.
+
+    Raises:
+        UserError: for a backbone without published weights or preparation, or wrong weights.
+    """
+    preprocessing = None
+    if settings.backbone not in OWN_BACKBONES:
+        preprocessing = backbone_preprocessing(
+            settings.backbone,
+            weights=settings.weights,
+            image_size=settings.image_size,
+            crop_fraction=settings.crop_fraction,
+        )
+    if preprocessing is None:
+        raise UserError(
+            f"backbone '{settings.backbone}' does not say how pictures are prepared for it; choose "
+            "a pretrained one such as efficientnet_lite0, or start from a finished run"
+        )
     prepare = preprocessing.eval_transform()
     shape = (len(preprocessing.mean), preprocessing.size, preprocessing.size)
     model = build_classifier(settings, shape)
     return Extractor(
         spec_of(model, settings, {}, shape, prepare), model.backbone, torch.device(device)
     )
+
+
+def _in_full(path: str | None) -> str | None:
+    # a classifier's file is used from any folder
+    return None if path is None else str(Path(path).expanduser().resolve())
 
 
 def fixed_base(folder: Path, look: Look) -> tuple[dict[str, Examples], list[str]]:

@@ -15,6 +15,7 @@ from helpers.tiny_runs import refused
 from safetensors.torch import save_file
 
 import cl_suite
+from cl_suite.cli import main
 from cl_suite.errors import UserError
 from cl_suite.features.compute import padded_forward
 from cl_suite.learner.learner import Learner
@@ -133,6 +134,28 @@ def test_a_run_from_the_bank_leaves_a_model_that_needs_no_file(
     assert report.check.num_other_label == 0
     with pytest.raises(UserError, match=r"tf_efficientnet_lite0\.safetensors"):
         Learner.from_run(alone)  # one network rests on its file
+
+
+def test_a_classifier_starts_on_two_networks_and_needs_neither_file_later(
+    files: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    moved = [str(tmp_path / files[name].name) for name in (FIRST, SECOND)]
+    for name, place in zip((FIRST, SECOND), moved, strict=True):
+        Path(place).write_bytes(files[name].read_bytes())
+    path = tmp_path / "a.clm"
+    both = ["--backbone", FIRST, "--weights", moved[0], "--beside", SECOND]
+    given = [*both, "--beside-weights", moved[1], "--rule", "teen"]
+    assert main(["learn", str(path), "--from", str(photos), *given]) == 0
+    for place in moved:
+        Path(place).unlink()
+    learner = Learner.load(path, weights="unused")
+    assert learner.spec.networks == (FIRST, SECOND)
+    features = learner.look(pictures(2, of=20))[0].features
+    assert features.shape == (2, 1792)
+    halves = features.split([1280, 512], dim=1)
+    for half in halves:
+        torch.testing.assert_close(half.norm(dim=1), torch.ones(2), rtol=1e-4, atol=1e-4)
+    assert len(learner.predict(pictures(2, of=20))) == 2
 
 
 @pytest.mark.parametrize(

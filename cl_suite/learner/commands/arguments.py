@@ -80,6 +80,14 @@ def _learn(parser: argparse.ArgumentParser) -> None:
         help=f"pretrained network, timm's name or clip:NAME (default: {DEFAULT_BACKBONE})",
     )
     start.add_argument(
+        "--beside",
+        metavar="NAME",
+        help="a second network of timm, whose features stand beside the first one's",
+    )
+    start.add_argument(
+        "--beside-weights", metavar="FILE", help="its .safetensors file (default: published ones)"
+    )
+    start.add_argument(
         "--rule",
         metavar="NAME",
         help="simple_cil (class means, the default), teen, teen_whitened, lda or ranpac",

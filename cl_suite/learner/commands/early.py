@@ -26,17 +26,12 @@ def refuse_early(parsed: Namespace) -> None:
         find_images(Path(parsed.folder).expanduser(), parsed.folder)
     if getattr(parsed, "held_out", None) is not None:
         find_images(Path(parsed.held_out).expanduser(), parsed.held_out)
-    weights = getattr(parsed, "weights", None)
-    if weights is not None and not Path(weights).expanduser().exists():
-        raise UserError(
-            f"weights file '{weights}' does not exist; name the backbone's .safetensors file by "
-            "--weights FILE"
-        )
+    _check_weights(parsed)
 
 
 def starts(parsed: Namespace) -> bool:
     """Return whether `learn` makes a new classifier."""
-    given = (parsed.photos, parsed.from_run, parsed.backbone, parsed.rule)
+    given = (parsed.photos, parsed.from_run, parsed.backbone, parsed.beside, parsed.rule)
     return any(one is not None for one in given)
 
 
@@ -78,13 +73,25 @@ def _check_label(parsed: Namespace) -> None:
 
 def _check_start(parsed: Namespace) -> None:
     if parsed.from_run is not None:
-        for name in ("photos", "backbone", "rule"):
+        for name in ("photos", "backbone", "beside", "rule"):
             if getattr(parsed, name) is not None:
                 option = {"photos": "from"}.get(name, name)
                 raise UserError(
                     f"--from-run goes on with the run's own backbone, rule and classes, so it "
                     f"contradicts --{option}; leave one of them out"
                 )
+
+
+def _check_weights(parsed: Namespace) -> None:
+    for name, whose in (("weights", "the backbone"), ("beside_weights", "the second network")):
+        path = getattr(parsed, name, None)
+        if path is not None and not Path(path).expanduser().exists():
+            raise UserError(
+                f"weights file '{path}' does not exist; name {whose}'s .safetensors file by "
+                f"--{name.replace('_', '-')} FILE"
+            )
+    if getattr(parsed, "beside_weights", None) is not None and parsed.beside is None:
+        raise UserError("--beside-weights are for a second network; name it by --beside NAME too")
 
 
 def _check_pictures(places: list[str]) -> None:

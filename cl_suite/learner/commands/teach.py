@@ -75,6 +75,8 @@ def _started(parsed: Namespace, screen: Screen) -> Learner:
             learner = Learner.new(
                 parsed.backbone or DEFAULT_BACKBONE,
                 weights=weights,
+                beside=parsed.beside,
+                beside_weights=parsed.beside_weights,
                 rule=parsed.rule or DEFAULT_RULE,
                 photos=parsed.photos,
                 strict=parsed.strict,
