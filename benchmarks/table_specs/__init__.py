@@ -33,7 +33,6 @@ TABLES: Mapping[str, Table] = {
         full_data.without_labels(),
         claims.ssl_features(),
         claims.ssl_streams(),
-        claims.ssl_images(),
         claims.rehearsal_features(),
         contrastive.contrastive_losses(),
         contrastive.contrastive_streams(),
