@@ -137,4 +137,4 @@ def _interval(found: MeanInterval) -> dict[str, float | None]:
 
 
 def _per_cent(fraction: float) -> float:
-    return round(100 * fraction, DIGITS)
+    return round(100 * fraction, DIGITS) + 0.0  # no negative zero
