@@ -37,7 +37,7 @@ from cl_suite import Learner
 from cl_suite.learner.extractor import Extractor
 from cl_suite.learner.records import ClassRecord, Examples, State
 from cl_suite.learner.rule import Rule
-from cl_suite.learner.start import new_extractor
+from cl_suite.learner.start import new_extractor, pretrained_settings
 
 SHOTS = 5
 BATCHES = (1, 8, 64)
@@ -228,7 +228,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)  # several would count their waiting for each other
-    extractor = new_extractor(options.backbone, options.weights, None, 1.0, "cpu")
+    settings = pretrained_settings(options.backbone, options.weights, None, None, None, 1.0)
+    extractor = new_extractor(settings, "cpu")
     rows = []
     for rule in options.rules:
         pooled = RULES[rule] and options.classes == parser.get_default("classes")

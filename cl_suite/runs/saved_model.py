@@ -177,13 +177,13 @@ def _start(settings: ModelConfig, above: tuple[Path, ...]) -> Mapping[str, Tenso
             f"weights folder '{path}' is not a run folder; pass one such as "
             "runs/omniglot/teen/seed0, or a .safetensors file"
         )
+    state = _load(folder, None, "cpu", above).classifier.backbone.body.state_dict()
     there = settings_of(folder)
     if settings.beside is not None or there.beside is not None:
         raise UserError(
             f"weights '{path}' are those of a run, and {option('model.beside')} joins published "
             f"networks; pass {option('model.pretrained', 'true')} or files of weights"
         )
-    state = _load(folder, None, "cpu", above).classifier.backbone.body.state_dict()
     if (own := there.adapter) not in (None, settings.adapter):
         raise UserError(
             f"the network of run '{path}' has an adapter, so pass {option('model.adapter', own)}"

@@ -94,12 +94,13 @@ def fill(arguments: Sequence[str], log: str, environment: Mapping[str, str], con
             f"'{config}' is not on machine {os.uname().nodename}; a sweep's output_dir must be a "
             "folder that all machines of the cluster share"
         )
-    child = start_child(arguments, Path(log), environment)
+    child = None
     try:
+        child = start_child(arguments, Path(log), environment)
         while child.poll() is None:
             time.sleep(LOOK_SECONDS)
     except BaseException:  # Ray interrupts a cancelled task
-        while child.poll() is None:
+        while child is not None and child.poll() is None:
             with contextlib.suppress(KeyboardInterrupt):  # it is asked again
                 stop_children([child])
         raise

@@ -121,7 +121,8 @@ def test_stopping_lets_a_process_end_by_itself(tmp_path: Path, two_workers: None
     pool.start(one)
     wait_for(lambda: log_tail(one.log) == ["ready"])
     pool.stop()
-    assert log_tail(one.log) == ["ready", "saved"]
+    # on a busy machine the worker hears of it late
+    wait_for(lambda: log_tail(one.log) == ["ready", "saved"])
 
 
 def test_a_job_of_a_machine_that_leaves_goes_on_on_another_one(tmp_path: Path) -> None:
