@@ -49,13 +49,13 @@ from cl_suite.features.stats import ClassStats, class_stats, extract
 from cl_suite.methods.class_margin import ClassMargin
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
 from cl_suite.methods.robust_statistics import RobustStatistics
+from cl_suite.methods.whitening import base_spread, fit_whitening
 from cl_suite.models.features import feature_function
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import (
     FeatureTransform,
     shrunk,
     unit_power,
-    whitening_matrix,
 )
 from cl_suite.models.heads.offset import OffsetCosineHead
 from cl_suite.models.modes import evaluating
@@ -187,14 +187,8 @@ class TEENWhitenedPlugin(RobustStatistics, ClassMargin):
 
     def _whiten(self, head: ClassHead, features: Tensor, labels: Tensor) -> None:
         assert head.transform is not None
-        power = self.parameters_["power"]
-        stats = class_stats(unit_power(features, power), labels, kind="shared")
-        covariance = shrunk(stats.covariance, self.parameters_["shrinkage"])
-        head.transform.fit(
-            power=power,
-            centre=stats.total.sum(0) / stats.count.sum(),
-            whitening=whitening_matrix(covariance),
-        )
+        power, shrinkage = self.parameters_["power"], self.parameters_["shrinkage"]
+        fit_whitening(head.transform, base_spread(features, labels, power), power, shrinkage)
 
     def _with_views(
         self, template: Template, features: Tensor, labels: Tensor

@@ -130,7 +130,7 @@ def _load(
         )
     tree = read_model(folder)
     settings = dict(tree["settings"])
-    if weights is not None:
+    if weights is not None and settings.get("beside") is None:  # two networks are kept whole
         settings["weights"] = weights
     model = checked_settings(folder, settings)
     classifier = build_classifier(

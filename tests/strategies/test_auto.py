@@ -22,11 +22,11 @@ from cl_suite.engine.engine import Engine
 from cl_suite.engine.training import TrainingConfig
 from cl_suite.errors import UserError
 from cl_suite.learner.trained import rule_of
+from cl_suite.methods.episodes import tuning
 from cl_suite.methods.episodes.rule_choice import GivenFeatures
 from cl_suite.models.classifier import build_classifier
 from cl_suite.models.heads.fused import FusedHead
 from cl_suite.models.settings import ModelConfig
-from cl_suite.strategies import auto as module
 from cl_suite.strategies.auto import RULES, AutoPlugin
 from cl_suite.strategies.lda import LDAPlugin
 from cl_suite.strategies.simple_cil import SimpleCILPlugin
@@ -157,7 +157,7 @@ def test_seeds_reach_the_rules() -> None:
 
 
 def test_too_small_a_base_session_takes_the_first_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEAST_CLASSES", 100)
+    monkeypatch.setattr(tuning, "LEAST_FEW_SHOT_CLASSES", 100)
     stream = make_stream()
     torch.manual_seed(0)
     plugin = AutoPlugin(rules=["lda", "class_means"])

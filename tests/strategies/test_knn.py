@@ -9,9 +9,15 @@ from helpers.feature_streams import accuracy, features_of, make_engine, make_fea
 
 from cl_suite.errors import UserError
 from cl_suite.methods.episodes.tuning import fake_figures, fake_tasks
-from cl_suite.models.heads.neighbours import NeighbourHead, neighbour_scores, neighbours
+from cl_suite.methods.whitening import base_spread, fit_whitening
+from cl_suite.models.heads.neighbours import (
+    NeighbourHead,
+    class_products,
+    neighbour_scores,
+    neighbours,
+)
 from cl_suite.strategies.cache import drawn_rows
-from cl_suite.strategies.knn import KNNPlugin, whiten
+from cl_suite.strategies.knn import KNNPlugin
 from cl_suite.strategies.simple_cil import SimpleCILPlugin
 
 FIXED = {"share": 0.4, "shrinkage": 0.3, "margin": 0.05}
@@ -26,17 +32,20 @@ def test_the_score_by_hand() -> None:
     queries = torch.tensor([[0.8, 0.6], [0.0, 1.0]])
     # the nearest of two; then both: their sum is (1.6, 0.8), of length 1.6 * sqrt(1.25)
     one = torch.tensor([[0.96, 0.6], [0.8, 1.0]])
-    torch.testing.assert_close(neighbour_scores(queries, samples, [2, 1], 0.5), one)
+    products, counts = class_products(samples, [2, 1]), [2, 1]
+    halves, wholes = neighbour_scores(queries, samples, products, counts, [0.5, 1.0])
+    torch.testing.assert_close(halves, one)
     length = 1.6 * 1.25**0.5
     both = torch.tensor([[(0.8 * 1.6 + 0.6 * 0.8) / length, 0.6], [0.8 / length, 1.0]])
-    torch.testing.assert_close(neighbour_scores(queries, samples, [2, 1], 1.0), both)
+    torch.testing.assert_close(wholes, both)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.7, 1.0])
 def test_the_score_is_the_cosine_to_the_mean_of_the_nearest(share: float) -> None:
     queries, counts = F.normalize(drawn(4, 6)), [7, 1, 20]
     samples = F.normalize(drawn(28, 6, seed=1))
-    found = neighbour_scores(queries, samples, counts, share)
+    products = class_products(samples, counts)
+    (found,) = neighbour_scores(queries, samples, products, counts, [share])
     for column, own in enumerate(torch.split(samples, counts)):
         for row, query in enumerate(queries):
             near = (own @ query).argsort(descending=True)[: neighbours(len(own), share)]
@@ -78,7 +87,8 @@ def test_later_sessions_append_their_shots_and_leave_the_rest() -> None:
     assert head.samples[:48].equal(samples)
     assert head(drawn(5, 16))[:, :12].equal(scores[:, :12])
     assert head.offsets.tolist() == pytest.approx([0.0] * 12 + [0.05] * 2)
-    assert plugin.kept_data() == (58, 58 * 16 * 4)
+    # each sample, and the products between those of a class
+    assert plugin.kept_data() == (58, (58 * 16 + 12 * 4**2 + 2 * 5**2) * 4)
 
 
 def test_the_choice_rests_on_what_the_head_itself_would_score() -> None:
@@ -96,7 +106,8 @@ def test_the_choice_rests_on_what_the_head_itself_would_score() -> None:
                 head = NeighbourHead(16, transform=KNNPlugin().make_head(16, 0, 1.0).transform)
                 head.set_share(share)
                 assert head.transform is not None
-                whiten(head.transform, features[task.train], labels[task.train], 0.5, shrinkage)
+                spread = base_spread(features[task.train], labels[task.train], 0.5)
+                fit_whitening(head.transform, spread, 0.5, shrinkage)
                 for part in (task.train[rows], task.shots):
                     classes = [c for c in task.classes.tolist() if c in labels[part]]
                     head.set_samples(classes, head.transformed(features[part]), labels[part])

@@ -23,6 +23,11 @@ Candidate = Mapping[str, float]
 FIGURES = ("average", "harmonic", "score")
 LEAST_CLASSES = 10
 LEAST_IMAGES = 4
+# of streams that are cut from few-shot base sessions too
+LEAST_FEW_SHOT_CLASSES = 4
+FEW_SHOT_SHARE = 0.8  # the most of a class's images that are shots; the others are for testing
+FEW_IMAGES = 1000  # images of a base session that tell so little that it takes many streams
+NUM_OF_FEW_IMAGES = 24  # which few images make cheap
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,33 @@ def fake_tasks(
         task = _cut(order[num_new:], own, images, test_images, num_sessions)
         tasks.append(task.to(labels.device))
     return tasks
+
+
+def few_shot_tasks(
+    labels: Tensor, *, seed: int, shots: int, num_tasks: int | None, usual: int
+) -> list[FakeTask]:
+    """Return fake streams that a few-shot base session can be cut into too; none if too small.
+
+    Args:
+        labels: `(n,)` class ids of the base training samples.
+        seed: of the draws.
+        shots: shots per new class.
+        num_tasks: number of streams; None: 24 for a base session of few images, else `usual`.
+    """
+    by_size = NUM_OF_FEW_IMAGES if has_few_images(labels) else usual
+    return fake_tasks(
+        labels,
+        generator=torch.Generator().manual_seed(seed),
+        num_tasks=num_tasks or by_size,
+        shots=shots,
+        least_classes=LEAST_FEW_SHOT_CLASSES,
+        shot_share=FEW_SHOT_SHARE,
+    )
+
+
+def has_few_images(labels: Tensor) -> bool:
+    """Return whether a base session with these labels has at most 1,000 images."""
+    return len(labels) <= FEW_IMAGES
 
 
 def _cut(
