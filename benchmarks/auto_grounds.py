@@ -218,7 +218,7 @@ def mean_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _mean_values(rows: Sequence[Mapping[str, Any]]) -> Values:
     """Return the means over rows for the seeds that all of them have, by figure."""
-    values = [values_of(row) for row in rows]
+    values = [result_file.values_of(row) for row in rows]
     return {
         column: {
             seed: statistics.fmean(each[column][seed] for each in values)
@@ -228,18 +228,10 @@ def _mean_values(rows: Sequence[Mapping[str, Any]]) -> Values:
     }
 
 
-def values_of(row: Mapping[str, Any]) -> Values:
-    """Return a row's fractions by figure and seed."""
-    return {
-        column: {int(seed): value / 100 for seed, value in found["values"].items()}
-        for column, found in row["figures"].items()
-    }
-
-
 def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what `auto` gains over each rule on each ground, paired by seed."""
     found = []
-    named = {row["name"]: values_of(row) for row in rows}
+    named = {row["name"]: result_file.values_of(row) for row in rows}
     for row in rows:
         stem = row["name"].removesuffix("_auto")
         if stem == row["name"]:

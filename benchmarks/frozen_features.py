@@ -197,7 +197,9 @@ def accuracies(stream: Stream, plugin: Any) -> tuple[Headline, list[float]]:
     for session in range(stream.info.num_sessions):
         engine.train_session(session)
         confusions.append(engine.evaluate(session))
-    session_of = {c: i for i, part in enumerate(stream.info.session_classes) for c in part}
+    # a class belongs to the session that brings it first
+    parts = list(enumerate(stream.info.session_classes))
+    session_of = {c: i for i, part in reversed(parts) for c in part}
     hits = Hits(
         hits=torch.stack([c.diagonal() for c in confusions]).numpy(),
         counts=confusions[-1].sum(1).numpy(),

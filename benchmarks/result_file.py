@@ -96,6 +96,14 @@ def row_record(
     }
 
 
+def values_of(row: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """Return a row's fractions by figure and seed."""
+    return {
+        column: {int(seed): value / 100 for seed, value in found["values"].items()}
+        for column, found in row["figures"].items()
+    }
+
+
 def notes_of(path: Path) -> list[str]:
     """Return a file's notes on its figures, or an empty list if it does not exist."""
     if not path.is_file():

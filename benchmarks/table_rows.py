@@ -17,6 +17,7 @@ ROOTS: Mapping[str, str] = {
     "CIFAR10": "the folder of CIFAR-10",
     "DEIT_TINY": "the weights file of DeiT-tiny",
     "LITE0": "the weights file of EfficientNet-Lite0",
+    "OMNIGLOT": "the folder of Omniglot's images_background/ and images_evaluation/",
     "ARABIC_WORDS": "the folder of Arabic Speech Commands",
     "WHISPER_TINY": "the folder of Whisper tiny.en's encoder",
 }

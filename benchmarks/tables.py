@@ -5,7 +5,8 @@
 
 Options after the name, such as --device, are added to each run and take precedence. --seed replaces
 the seeds of every row; the file lists the seeds that were run. --jobs runs so many at a time, each
-with one seed. To continue a table that was stopped, add --resume.
+with one seed. --rows chooses rows, and --keep leaves the file's other rows and seeds as they are.
+To continue a table that was stopped, add --resume.
 
 Runs go to $OUT (runs/tables by default), files to $RESULTS (benchmarks/results). $SPOKEN_DIGITS and
 $MINI_IMAGENET are data roots, $DEIT_TINY a weights file. Relative paths start at the repository.
@@ -14,6 +15,7 @@ $MINI_IMAGENET are data roots, $DEIT_TINY a weights file. Relative paths start a
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import result_file
+from kept_figures import joined
 from run_figures import figure_of, finished_runs, provenance
 from table_rows import ROOTS, Row, Table
 from table_specs import TABLES
@@ -44,6 +47,8 @@ class Request:
         table: the table to measure.
         seeds: seeds that replace those of every row; None: each row's own.
         jobs: how many runs at a time.
+        rows: names of the rows to run; None: all.
+        keep: leave other rows and seeds of the file as they are.
         added: further options of every run.
         variables: values of the variables in the options.
     """
@@ -51,8 +56,14 @@ class Request:
     table: Table
     seeds: Sequence[int] | None
     jobs: int
+    rows: Sequence[str] | None
+    keep: bool
     added: Sequence[str]
     variables: Mapping[str, str]
+
+    def wants(self, row: Row) -> bool:
+        """Whether a row is to be run."""
+        return self.rows is None or row.name in self.rows
 
     def out(self, row: Row) -> str:
         """Return the folder of a row's runs."""
@@ -93,10 +104,23 @@ def request(name: str, options: Sequence[str]) -> Request:
     parser = argparse.ArgumentParser(prog="tables.py NAME", allow_abbrev=False, add_help=False)
     parser.add_argument("--seed", type=int, nargs="+")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rows", nargs="+")
+    parser.add_argument("--keep", action="store_true")
     own, added = parser.parse_known_args(options)
+    if unknown := sorted(set(own.rows or ()) - {row.name for row in table.rows}):
+        known = " ".join(row.name for row in table.rows)
+        raise UserError(f"table '{name}' has no row '{unknown[0]}'; it has {known}")
     variables = {root: os.environ[root] for root in table.needs}
     variables["OUT"] = os.environ.get("OUT") or "runs/tables"
-    return Request(table=table, seeds=own.seed, jobs=own.jobs, added=added, variables=variables)
+    return Request(
+        table=table,
+        seeds=own.seed,
+        jobs=own.jobs,
+        rows=own.rows,
+        keep=own.keep,
+        added=added,
+        variables=variables,
+    )
 
 
 def calls(asked: Request, row: Row) -> list[list[str]]:
@@ -129,7 +153,10 @@ def measure(asked: Request) -> int:
     folder = REPOSITORY / (os.environ.get("RESULTS") or result_file.RESULTS)
     path = folder / f"{asked.table.name}.json"
     notes = result_file.notes_of(path)
-    result_file.write(path, content(asked) | {"notes": notes})
+    found = content(asked)
+    if asked.keep and path.is_file():
+        found = joined(asked.table, json.loads(path.read_text("utf-8")), found)
+    result_file.write(path, found | {"notes": notes})
     print(f"written: {path}")  # noqa: T201
     if notes:
         print("Its notes are those of the figures before; read whether they still hold.")  # noqa: T201
@@ -138,7 +165,7 @@ def measure(asked: Request) -> int:
 
 def run_in_turn(asked: Request) -> int:
     """Run the rows one after another; return the exit code of the first that failed, or 0."""
-    for row in asked.table.rows:
+    for row in filter(asked.wants, asked.table.rows):
         for call in calls(asked, row):
             print("cl-suite", shlex.join(call), flush=True)  # noqa: T201
             if code := call_suite(call):
@@ -151,7 +178,7 @@ def run_in_jobs(asked: Request) -> int:
     """Run the rows at once as far as they do not need each other; return as `run_in_turn` does."""
     with ThreadPoolExecutor(asked.jobs) as pool:
         for rows in stages(asked.table):
-            found = [call for row in rows for call in calls(asked, row)]
+            found = [call for row in filter(asked.wants, rows) for call in calls(asked, row)]
             if code := next((code for code in pool.map(call_quietly, found) if code), 0):
                 pool.shutdown(cancel_futures=True)
                 return code
@@ -180,7 +207,7 @@ def content(asked: Request) -> dict[str, Any]:
         UserError: if a run is unfinished, or cannot be read.
     """
     table = asked.table
-    rows = [row for row in table.rows if row.reported]
+    rows = [row for row in table.rows if row.reported and asked.wants(row)]
     runs = {row.name: _runs(asked, row) for row in rows}
     values = {
         name: {
@@ -194,6 +221,7 @@ def content(asked: Request) -> dict[str, Any]:
             d.figure, (d.row, values[d.row][d.figure]), (d.against, values[d.against][d.figure])
         )
         for d in table.differences
+        if {d.row, d.against} <= set(values)
     ]
     return {
         "name": table.name,
@@ -202,7 +230,8 @@ def content(asked: Request) -> dict[str, Any]:
         "setting": table.setting,
         **provenance([run for found in runs.values() for run in found]),
         "provenance": None,
-        "partial": any(set(row.seeds) - set(row.chosen_seeds(asked.seeds)) for row in rows),
+        "partial": asked.rows is not None
+        or any(set(row.seeds) - set(row.chosen_seeds(asked.seeds)) for row in rows),
         "command": shlex.join(["python", "benchmarks/tables.py", table.name, *_options(asked)]),
         "needs": {root: ROOTS[root] for root in table.needs},
         "columns": dict(table.columns),
@@ -213,6 +242,7 @@ def content(asked: Request) -> dict[str, Any]:
 
 def _options(asked: Request) -> list[str]:
     seeds = [] if asked.seeds is None else ["--seed", *map(str, asked.seeds)]
+    seeds += [] if asked.rows is None else ["--rows", *asked.rows]
     # resuming or repeating a table does not change its figures
     return [*seeds, *(word for word in asked.added if word not in ("--resume", "--overwrite"))]
 

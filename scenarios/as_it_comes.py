@@ -19,7 +19,7 @@ from cl_suite.data.imbalance import long_tail
 from cl_suite.data.label_noise import nearest, noisy_labels, others
 from cl_suite.data.pool import Pool, Spoil
 from cl_suite.data.samples import Samples, relabelled
-from cl_suite.data.stream import Stream
+from cl_suite.data.stream import Kind, Stream
 from cl_suite.data.unequal_shots import counts_note
 from cl_suite.parameters import Parameters, Within
 
@@ -39,6 +39,9 @@ class AsItComes(Parameters):
         label_noise_kind: which wrong labels: "symmetric" draws any other class of the session,
             "nearest" takes the one whose mean input is nearest (without a network, so it means
             little for raw waveforms).
+        blurry: share of each class's training samples that come in later sessions than the class.
+            Sessions then also bring more data of earlier classes; each is tested on its own. Every
+            class keeps a sample in its own session.
         corruption: how training samples of the later sessions are corrupted, or of all sessions if
             they have full data: "none", "noise", "blur", "low_contrast" or "invert"; sounds take
             noise alone. Test samples stay clean.
@@ -48,8 +51,14 @@ class AsItComes(Parameters):
     imbalance: Annotated[float, Within(1)] | None = None
     label_noise: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     label_noise_kind: Literal["symmetric", "nearest"] = "symmetric"
+    blurry: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     corruption: Corruption = "none"
     spoil_seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+
+    @property
+    def kind(self) -> Kind:
+        """What a session brings: new classes, or also more data of earlier ones."""
+        return "mixed" if self.blurry else "class"
 
     @property
     def spoiled_by(self) -> tuple[str, ...]:
@@ -57,6 +66,7 @@ class AsItComes(Parameters):
         chosen = {
             "imbalance": self.imbalance is not None,
             "label_noise": self.label_noise > 0,
+            "blurry": self.blurry > 0,
             "corruption": self.corruption != "none",
         }
         return tuple(name for name, is_chosen in chosen.items() if is_chosen)
@@ -70,30 +80,28 @@ class AsItComes(Parameters):
         train_rows: Sequence[Sequence[int]],
         shots: int | Mapping[int, int] | None = None,
         notes: Sequence[str] = (),
-        blurry: float = 0.0,
     ) -> Stream:
         """Return `pool.stream` of these sessions with the options at work.
 
         Args:
             shots: of each class of the later sessions, if they are unequal by class; None if these
                 sessions have full data.
-            blurry: share of each class that comes in later sessions than its own.
         """
         num_full = len(sessions) if shots is None else 1
         rows, said = self._thinned(pool, sessions, train_rows, num_full)
         if isinstance(shots, Mapping) and shots:
             said = (*said, counts_note(shots))
         test_rows = None
-        if blurry:
+        if self.blurry:
             # a session is tested on its own classes, so no test sample counts twice
             tested = rows_by_class(pool.test.targets)
             test_rows = rows if pool.test is pool.train else [all_rows(tested, c) for c in sessions]
             own, targets = rows, pool.train.targets
-            sessions, rows = blurred(sessions, own, targets, blurry, self.spoil_seed)
+            sessions, rows = blurred(sessions, own, targets, self.blurry, self.spoil_seed)
             late = sum(len(set(new) - set(old)) for new, old in zip(rows, own, strict=True))
             said = (
                 *said,
-                f"blurry {blurry:g} (spoil_seed {self.spoil_seed}): {late} of "
+                f"blurry {self.blurry:g} (spoil_seed {self.spoil_seed}): {late} of "
                 f"{sum(map(len, own))} training samples come in later sessions than their classes",
             )
         return pool.stream(
@@ -101,8 +109,8 @@ class AsItComes(Parameters):
             sessions=sessions,
             train_rows=rows,
             test_rows=test_rows,
-            kind="mixed" if blurry else "class",
-            shots=None if isinstance(shots, Mapping) else shots,
+            kind=self.kind,
+            shots=None if isinstance(shots, Mapping) or self.blurry else shots,
             notes=(*notes, *said),
             spoil=self._spoil(pool, sessions, first=0 if shots is None else 1),
         )

@@ -19,7 +19,7 @@ from cl_suite.data.cut import (
     rows_by_class,
 )
 from cl_suite.data.sources import Source
-from cl_suite.data.stream import Kind, Stream
+from cl_suite.data.stream import Stream
 from cl_suite.parameters import Within
 from cl_suite.scenarios.as_it_comes import AsItComes
 from cl_suite.scenarios.source_data import SourceData
@@ -37,9 +37,6 @@ class ClassIncremental(SourceData, AsItComes):
         class_order: "1993" is the standard permutation of the literature, "natural" the data
             set's own order, "seeded" an order drawn from `seed`; or a list of all class ids.
         seed: seed of the "seeded" class order.
-        blurry: share of each class's training images that come in later sessions than the class's
-            own, drawn by `spoil_seed`. Sessions then also bring more data of earlier classes; each
-            is tested on its own classes.
         test_fraction: share of each class's images for testing, for source "image_folder", drawn by
             a fixed seed; 0 tests on the very images that were learned, null for 0.3.
     """
@@ -49,13 +46,7 @@ class ClassIncremental(SourceData, AsItComes):
     way: Annotated[int, Within(1)] = 10
     class_order: ClassOrder | list[Annotated[int, Within(0)]] = "1993"
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    blurry: Annotated[float, Within(0, 1, open_end=True)] = 0.0
     test_fraction: Annotated[float, Within(0, 1, open_end=True)] | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """What a session brings: new classes, or also more data of earlier ones."""
-        return "mixed" if self.blurry else "class"
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` for data or parameters that do not fit."""
@@ -73,5 +64,4 @@ class ClassIncremental(SourceData, AsItComes):
             sessions=sessions,
             train_rows=[all_rows(candidates, classes) for classes in sessions],
             notes=remainder_notes(sessions, self.way),
-            blurry=self.blurry,
         )

@@ -27,17 +27,24 @@ class Omniglot(FewShots):
     A character's first ten drawings are for training, the other ten for testing. Classes arrive in
     a random order over all alphabets. Images are `(1, 28, 28)` in [0, 1] with bright ink.
 
+    The whole of Omniglot, 1,623 characters of 50 alphabets, is read from a folder. With
+    `base_classes` 964 the base session is then its background part.
+
     Args:
+        root: a folder with Omniglot's own `images_background/` and `images_evaluation/`, or with
+            alphabets; null for the characters in the package.
         base_classes: classes of session 0, which has all ten training drawings of each.
         way: classes of each later session.
         shots: training drawings of each later class, 1 to 10.
         shot_selection: "first" uses the first drawings, "random" draws them from `shot_seed`.
         shot_seed: seed of the random shots.
-        class_order: published (that of the documents' figures: seed 0), natural (by name), the seed
-            of a drawn order, or a list of all class ids.
+        class_order: published (that of the documents' figures: drawn from seed 0, and from a root
+            the background characters first), natural (by name), the seed of a drawn order, or a
+            list of all class ids.
         augment: rotate, scale, shear and shift each training image at random.
     """
 
+    root: str | None = None
     base_classes: Annotated[int, Within(1)] = 122
     way: Annotated[int, Within(1)] = 10
     shots: Annotated[int, Within(1)] = 5
@@ -52,9 +59,11 @@ class Omniglot(FewShots):
 
     def build(self) -> Stream:
         """Return the stream; raise `UserError` if a parameter does not fit the data."""
-        pool = omniglot.read(augment=self.augment)
-        choice = 0 if self.class_order == "published" else self.class_order
-        order = published_or_drawn(pool.class_names, choice)
+        pool = omniglot.read(self.root, augment=self.augment)
+        if self.class_order == "published":
+            order = omniglot.order(self.root, pool.class_names)
+        else:
+            order = published_or_drawn(pool.class_names, self.class_order)
         sessions = cut_classes(order, base_classes=self.base_classes, way=self.way)
         candidates = rows_by_class(pool.train.targets)
         shots = self._shots_of(sessions[1:], self.shots)

@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_suite.data.stream import Kind
 from cl_suite.features.calibrators import Calibrator
 from cl_suite.features.stats import ClassStats, class_stats
 from cl_suite.methods.episodes.tuning import (
@@ -42,12 +43,13 @@ from cl_suite.methods.episodes.tuning import (
     fake_figures,
     fake_tasks,
 )
+from cl_suite.methods.returning_classes import ReturningClasses
 from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.feature_transform import shrunk
 from cl_suite.models.heads.gaussian import GaussianHead, Shape
 from cl_suite.models.heads.shot_mixed import ShotMixedHead, mixed_scores, shot_shares
-from cl_suite.plugin import Above, Template, Within
+from cl_suite.plugin import Above, Requirements, Template, Within
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHIFTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
@@ -55,7 +57,7 @@ DEFAULTS = {"shrinkage": 0.5, "shift_weight": 0.5}
 
 
 @dataclass(kw_only=True, eq=False)
-class LDAPlugin(RobustStatistics):
+class LDAPlugin(ReturningClasses, RobustStatistics):
     """One Gaussian per class in feature space; few-shot classes are calibrated.
 
     Args:
@@ -87,11 +89,14 @@ class LDAPlugin(RobustStatistics):
     parameters_: dict[str, float] = field(default_factory=dict, init=False)
     choice_: dict[str, Any] = field(default_factory=dict, init=False)  # how the candidates fared
     base_stats_: ClassStats | None = field(default=None, init=False)
-    # (dim, dim) within all classes so far
-    scatter_: Tensor | None = field(default=None, init=False)
-    freedom_: float = field(default=0.0, init=False)
 
     fitted = ("parameters_",)
+
+    @property
+    def requirements(self) -> Requirements:  # type: ignore[override]  # follows from a parameter
+        """What it needs; with a covariance of its own a class must come at once."""
+        kinds: tuple[Kind, ...] = ("class", "mixed") if self.covariance == "shared" else ("class",)
+        return replace(ReturningClasses.requirements, kinds=kinds)
 
     def session_note(self, session: int) -> str:
         chosen = choice_note(self.choice_) if session == 0 else ""
@@ -115,16 +120,15 @@ class LDAPlugin(RobustStatistics):
         if self.base_stats_ is None:
             self.set_up(head, features, labels)
         stats = class_stats(self.averaged(head, features), labels, kind=self.covariance)
+        if self.covariance == "shared":
+            return self._learn_shared(head, stats)
         if self.base_stats_ is None:
-            # a shared scatter is kept as a running sum instead
-            own = self.covariance != "shared"
-            self.base_stats_ = stats if own else replace(stats, scatter=None, kind="none")
+            self.base_stats_ = stats
         else:
             stats = self._calibrated(stats, self.base_stats_)
         head.set_rows(stats.classes, stats.mean)
-        if isinstance(head, ShotMixedHead):
-            head.set_shots(stats.classes, stats.count)
-        self._set_covariance(head, stats)
+        self._set_shots(head, stats)
+        head.set_covariances(stats.classes, stats.covariance, self.parameters_["shrinkage"])
         return stats.classes
 
     @property
@@ -159,15 +163,26 @@ class LDAPlugin(RobustStatistics):
         shift = self.parameters_["shift_weight"]
         return Calibrator(self.softmax_t, shift, self.prior_count).calibrate(stats, base)
 
-    def _set_covariance(self, head: GaussianHead, stats: ClassStats) -> None:
-        shrinkage = self.parameters_["shrinkage"]
-        if self.covariance != "shared":
-            head.set_covariances(stats.classes, stats.covariance, shrinkage)
-            return
-        assert stats.scatter is not None
-        self.scatter_ = stats.scatter if self.scatter_ is None else self.scatter_ + stats.scatter
-        self.freedom_ += float(stats.count.sum()) - len(stats.classes)
-        self.solve(head, self.scatter_, self.freedom_)
+    def _learn_shared(self, head: GaussianHead, own: ClassStats) -> list[int]:
+        """Learn from a session's statistics with one scatter; return the session's classes."""
+        stats = self.with_earlier(own)
+        assert self.seen_ is not None
+        if self.base_stats_ is not None and len(self.later_classes(stats)) < len(stats.classes):
+            self.base_stats_ = replace(self.seen_, scatter=None, kind="none").select(
+                self.base_classes_
+            )
+        head.set_rows(stats.classes, self.vectors_of(stats, head))
+        if self.base_stats_ is None:
+            self.base_stats_ = stats
+        self._set_shots(head, stats)
+        freedom = float(self.seen_.count.sum()) - len(self.seen_.classes)
+        assert self.seen_.scatter is not None
+        self.solve(head, self.seen_.scatter, freedom)
+        return stats.classes
+
+    def _set_shots(self, head: GaussianHead, stats: ClassStats) -> None:
+        if isinstance(head, ShotMixedHead):
+            head.set_shots(stats.classes, stats.count)
 
     def _choose(self, features: Tensor, labels: Tensor) -> None:
         given = {name: getattr(self, name) for name in DEFAULTS}

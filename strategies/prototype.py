@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cl_suite.features.stats import ClassStats, unit
 from cl_suite.methods.class_margin import ClassMargin
+from cl_suite.methods.returning_classes import ReturningClasses
 from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.models.heads.class_head import ClassHead
 from cl_suite.models.heads.offset import OffsetCosineHead
@@ -21,7 +22,7 @@ from cl_suite.plugin import Template
 
 
 @dataclass(kw_only=True, eq=False)
-class PrototypePlugin(RobustStatistics, ClassMargin):
+class PrototypePlugin(ReturningClasses, RobustStatistics, ClassMargin):
     """Train in the first session only; after each one, replace classifier rows by class means.
 
     Args:
@@ -30,7 +31,7 @@ class PrototypePlugin(RobustStatistics, ClassMargin):
 
     normalize_features: bool = False
 
-    requirements = replace(RobustStatistics.requirements, head="cosine")
+    requirements = replace(ReturningClasses.requirements, head="cosine")
 
     def make_head(self, dim: int, num_classes: int, temperature: float) -> ClassHead | None:
         return OffsetCosineHead(dim, num_classes, temperature) if self.class_margin else None
@@ -47,10 +48,11 @@ class PrototypePlugin(RobustStatistics, ClassMargin):
         return stats.mean
 
     def learn(self, template: Template, head: ClassHead) -> list[int]:
-        stats = self.session_means(template, normalize=self.normalize_features)
-        head.set_rows(stats.classes, self.class_vectors(stats, head))
+        own = self.session_means(template, normalize=self.normalize_features)
+        stats = self.with_earlier(own)
+        head.set_rows(stats.classes, self.vectors_of(stats, head))
         if self.base_classes_:
-            self.set_margins(head, stats.classes)
+            self.set_margins(head, self.later_classes(stats))
         elif self.class_margin:
             self.learn_margins(head, *self.session_samples(template))
         return stats.classes

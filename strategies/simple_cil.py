@@ -63,6 +63,9 @@ class SimpleCILPlugin(PrototypePlugin):
         assert head.transform is not None
         return stats.mean - head.transform.centre if self.centre else stats.mean
 
+    def base_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
+        return self.class_vectors(stats, head)
+
     def _centre_on(self, head: ClassHead, stats: ClassStats) -> None:
         assert head.transform is not None
         if self.centre:

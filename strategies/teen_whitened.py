@@ -48,6 +48,7 @@ from cl_suite.features.calibrators import calibrate_directions
 from cl_suite.features.stats import ClassStats, class_stats, extract
 from cl_suite.methods.class_margin import ClassMargin
 from cl_suite.methods.episodes.tuning import FakeTask, choice_note, choose, fake_figures, fake_tasks
+from cl_suite.methods.returning_classes import ReturningClasses
 from cl_suite.methods.robust_statistics import RobustStatistics
 from cl_suite.methods.whitening import base_spread, fit_whitening
 from cl_suite.models.features import feature_function
@@ -74,7 +75,7 @@ Grid = dict[str, Sequence[float]]
 
 
 @dataclass(kw_only=True, eq=False)
-class TEENWhitenedPlugin(RobustStatistics, ClassMargin):
+class TEENWhitenedPlugin(ReturningClasses, RobustStatistics, ClassMargin):
     """Calibrated prototypes in a feature space whitened by the base session.
 
     Args:
@@ -119,11 +120,12 @@ class TEENWhitenedPlugin(RobustStatistics, ClassMargin):
             self.set_up(head, features, labels)
         elif self.views:
             features, labels = self._with_views(template, features, labels)
-        stats = class_stats(self.averaged(head, features), labels)
-        head.set_rows(stats.classes, self.class_vectors(stats, head))
+        stats = self.with_earlier(class_stats(self.averaged(head, features), labels))
+        head.set_rows(stats.classes, self.vectors_of(stats, head))
         if self.base_classes_:
-            head.set_offset(stats.classes, self.offset)
-            self.set_margins(head, stats.classes)
+            later = self.later_classes(stats)
+            head.set_offset(later, self.offset)
+            self.set_margins(head, later)
             return stats.classes
         self.learn_margins(head, features, labels)
         if len(stats.classes) == 1:

@@ -80,7 +80,7 @@ class ClassMargin(HeadPlugin):
 
     def set_margins(self, head: ClassHead, class_ids: list[int]) -> None:
         """Give new classes, whose rows are written, their margins."""
-        if not self.margin_network_:
+        if not self.margin_network_ or not class_ids:
             return
         assert isinstance(head, OffsetCosineHead)
         network = restored_margins({n: t.cpu() for n, t in self.margin_network_.items()})

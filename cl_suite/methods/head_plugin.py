@@ -60,7 +60,7 @@ class HeadPlugin(StrategyPlugin):
     own_head_: ClassHead | None = field(default=None, init=False)
     own_dim_: int = field(default=0, init=False)  # width of the features that `own_head_` scores
 
-    # the row of a class is computed once
+    # the row of a class is computed once; see `returning_classes` for rules that can do more
     requirements = Requirements(rewrites_rows=True, kinds=("class",))
 
     @property

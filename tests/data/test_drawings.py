@@ -16,6 +16,7 @@ from cl_suite.data.pool import Pool
 from cl_suite.data.readers import drawings, omniglot
 from cl_suite.data.samples import TensorSamples
 from cl_suite.errors import UserError
+from cl_suite.scenarios.omniglot import Omniglot
 
 LAYOUTS = (
     "{alphabet}/{character}",
@@ -111,8 +112,28 @@ def test_a_character_in_both_parts_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_root_without_drawings_is_refused_with_the_layout(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no drawings; source 'omniglot' needs Omniglot's"):
+    with pytest.raises(UserError, match=r"has no drawings; Omniglot is read from its"):
         omniglot.read(str(tmp_path))
     for root in ("", str(tmp_path / "nowhere")):
-        with pytest.raises(UserError, match=f"root '{root}' is not a folder; source 'omniglot'"):
+        with pytest.raises(UserError, match=f"root '{root}' is not a folder; Omniglot is read"):
             omniglot.read(root)
+
+
+def test_the_background_part_comes_first(tmp_path: Path) -> None:
+    write_drawings(tmp_path / "images_background", range(50, 56))
+    write_drawings(tmp_path / "images_evaluation", range(4))
+    names = omniglot.read(str(tmp_path)).class_names
+    order = omniglot.order(str(tmp_path), names)
+    assert sorted(order) == list(range(10))
+    background = {names.index(omniglot.read().class_names[i]) for i in range(50, 56)}
+    assert set(order[:6]) == background
+    assert order != sorted(order)  # each part is drawn
+
+
+def test_without_parts_all_characters_are_drawn_alike(tmp_path: Path) -> None:
+    write_drawings(tmp_path, range(6))
+    names = omniglot.read().class_names[:6]
+    assert omniglot.order(str(tmp_path), names) == omniglot.order(None, names)
+    stream = Omniglot(root=str(tmp_path), base_classes=4, way=2).build()
+    assert [len(c) for c in stream.info.session_classes] == [4, 2]
+    assert stream.info.class_names == names

@@ -111,6 +111,27 @@ def test_a_note_says_what_each_option_did(
 
 
 @every_scenario
+def test_a_share_of_each_class_can_come_late(
+    cls: type[AsItComes], parameters: dict[str, Any]
+) -> None:
+    plain, stream = build(cls, parameters), build(cls, parameters, blurry=0.5)
+    assert (plain.info.kind, stream.info.kind, stream.info.shots) == ("class", "mixed", None)
+    assert fingerprint(stream.test) == fingerprint(plain.test)
+    for session, classes in enumerate(plain.info.session_classes):
+        before, own = (Counter(s.train[session].targets) for s in (plain, stream))
+        assert stream.info.session_classes[session][: len(classes)] == classes
+        is_last = session == len(plain.train) - 1
+        assert all(own[c] == (n if is_last else n - round(n / 2)) for c, n in before.items())
+    totals = [Counter(t for samples in s.train for t in samples.targets) for s in (plain, stream)]
+    assert totals[0] == totals[1]
+    assert [note.split(" ")[0] for note in stream.info.notes].count("blurry") == 1
+    assert build(cls, parameters, blurry=0.5, spoil_seed=1).info.fingerprint not in {
+        plain.info.fingerprint,
+        stream.info.fingerprint,
+    }
+
+
+@every_scenario
 def test_a_seed_alone_changes_nothing(cls: type[AsItComes], parameters: dict[str, Any]) -> None:
     plain, seeded = build(cls, parameters), build(cls, parameters, spoil_seed=5)
     assert plain.info.fingerprint == seeded.info.fingerprint

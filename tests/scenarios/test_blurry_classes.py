@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_a_note_counts_the_late_samples() -> None:
     )
 
 
-@pytest.mark.parametrize("strategy", ["er", "finetune"])
+@pytest.mark.parametrize("strategy", ["er", "finetune", "teen"])
 def test_a_strategy_for_any_stream_learns_from_it(tmp_path: Path, strategy: str) -> None:
     words = f"run class_incremental {strategy} --out {tmp_path} --scenario.way 121"
     words += " --scenario.blurry 0.3 --training.base_epochs 1 --training.incremental_epochs 1"
@@ -70,10 +71,19 @@ def test_a_strategy_for_any_stream_learns_from_it(tmp_path: Path, strategy: str)
     assert run.config["scenario"]["blurry"] == 0.3
 
 
+def test_a_few_shot_run_can_be_blurred(tmp_path: Path) -> None:
+    words = f"run omniglot er --out {tmp_path} --scenario.way 60 --scenario.blurry 0.4"
+    words += " --scenario.augment false --training.base_epochs 1 --training.incremental_epochs 1"
+    assert main(words.split()) == 0
+    written = json.loads((tmp_path / "omniglot/er/seed0/run.json").read_text("utf-8"))
+    notes = written["stream"]["notes"]
+    assert any(note.startswith("blurry 0.4 (spoil_seed 0): ") for note in notes)
+
+
 def test_a_strategy_for_new_classes_alone_refuses_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--scenario.blurry", "0.3", "--out", str(tmp_path / "runs")]
-    error = refused(capsys, "run", "class_incremental", "teen", *given)
+    error = refused(capsys, "run", "class_incremental", "knn", *given)
     assert "does not run on scenario 'class_incremental': it learns only from" in error
     assert not (tmp_path / "runs").exists()

@@ -24,8 +24,8 @@ def test_the_shared_covariance_is_that_within_all_classes_so_far() -> None:
     whole = class_stats(
         torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts]), kind="shared"
     )
-    assert plugin.scatter_ is not None
-    covariance = plugin.scatter_ / plugin.freedom_
+    assert plugin.seen_ is not None
+    covariance = plugin.seen_.covariance
     torch.testing.assert_close(covariance, whole.covariance, rtol=1e-10, atol=1e-10)
     assert isinstance(engine.model.head, GaussianHead)
     shared = engine.model.head.shared.double()

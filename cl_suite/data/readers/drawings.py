@@ -23,8 +23,8 @@ from cl_suite.errors import UserError
 PARTS = ("images_background", "images_evaluation")
 LEVELS = ("*/*.png", "*/*/*.png")
 LAYOUT = (
-    "source 'omniglot' needs Omniglot's images_background/ or images_evaluation/, or folders like "
-    "theirs, <alphabet>/<character>/*.png; choose another source for other images"
+    "Omniglot is read from its images_background/ or images_evaluation/, or folders like "
+    "theirs, <alphabet>/<character>/*.png; choose another source or scenario for other images"
 )
 
 
@@ -39,11 +39,7 @@ def find_characters(root: str) -> dict[str, list[Path]]:
         raise UserError(f"root '{root}' is not a folder; {LAYOUT}")
     found: dict[str, list[Path]] = {}
     for top in [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]:
-        characters: dict[str, list[Path]] = {}
-        for path in (path for level in LEVELS for path in top.glob(level)):
-            name = path.parent.relative_to(top).as_posix()
-            if not (name.startswith(".") or path.name.startswith(".")):
-                characters.setdefault(name, []).append(path)
+        characters = _characters_in(top)
         if both := sorted(found.keys() & characters):
             raise UserError(
                 f"character '{both[0]}' is in {PARTS[0]}/ and in {PARTS[1]}/ of '{root}'; get "
@@ -53,6 +49,23 @@ def find_characters(root: str) -> dict[str, list[Path]]:
     if not found:
         raise UserError(f"root '{root}' has no drawings; {LAYOUT}")
     return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def evaluation_characters(root: str) -> set[str]:
+    """Return the names of those in `images_evaluation/`, which no network trains on in the paper.
+
+    They are none if the folder is not there.
+    """
+    return set(_characters_in(Path(root).expanduser() / PARTS[1]))
+
+
+def _characters_in(top: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in (path for level in LEVELS for path in top.glob(level)):
+        name = path.parent.relative_to(top).as_posix()
+        if not (name.startswith(".") or path.name.startswith(".")):
+            found.setdefault(name, []).append(path)
+    return found
 
 
 class Drawings:

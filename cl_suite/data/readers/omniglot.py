@@ -8,6 +8,7 @@ induction", Science 350, 2015. MIT licence, see `assets/LICENSE-omniglot`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cl_suite.data.cut import class_order
 from cl_suite.data.pool import Pool, as_is
-from cl_suite.data.readers.drawings import Drawings, find_characters
+from cl_suite.data.readers.drawings import Drawings, evaluation_characters, find_characters
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.shrink import shrink as shrink
 from cl_suite.data.transforms import Compose, InkDrawing, RandomAffine, Resize, ToFloat, Transform
@@ -56,6 +58,17 @@ def read(root: str | None = None, *, image_size: int = IMAGE_SIZE, augment: bool
         from_picture=InkDrawing(size),
         mirror_symmetric=False,
     )
+
+
+def order(root: str | None, names: Sequence[str]) -> list[int]:
+    """Return the class ids in the order behind the documents' figures.
+
+    All characters are drawn from seed 0; in a folder that tells them apart, those of
+    `images_background/` come before those of `images_evaluation/`.
+    """
+    late = set() if root is None else evaluation_characters(root)
+    drawn = class_order(len(names), "seeded", 0)
+    return sorted(drawn, key=lambda class_id: names[class_id] in late)
 
 
 def pack(folder: Path, target: Path) -> None:
