@@ -1,11 +1,10 @@
 """Head rules, plain and robust, on streams as they come: frozen features of miniImageNet.
 
-Under each condition (long-tailed, mislabelled, unequal shots, corrupted shots; and clean) every
-rule runs as it is and with options made for such streams: class statistics without outliers, a
-margin for each new class, scores mixed by the number of shots. A seed draws both the condition and
-what a rule draws. `blurry` is missing: only `class_incremental` has it, and these rules refuse
-its later samples of earlier classes. The figures go to `results/as_it_comes.json` in $RESULTS
-(benchmarks/results by default).
+Under each condition (long-tailed, mislabelled, unequal shots, corrupted shots, blurry borders; and
+clean) every rule runs as it is and with options made for such streams: class statistics without
+outliers, a margin for each new class, scores mixed by the number of shots. A seed draws both the
+condition and what a rule draws. The figures go to `results/as_it_comes.json` in $RESULTS
+(benchmarks/results by default), beside those of conditions that are not measured again.
 
     python benchmarks/as_it_comes.py --root DATA --weights FILE.safetensors
 """
@@ -13,6 +12,7 @@ its later samples of earlier classes. The figures go to `results/as_it_comes.jso
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -44,6 +44,7 @@ CONDITIONS: Mapping[str, Mapping[str, Any]] = {
     "imbalance": {"imbalance": 20.0},
     "unequal_shots": {"unequal_shots": "1..5"},
     "corruption": {"corruption": "noise"},
+    "blurry": {"blurry": 0.3},
     "clean": {},
 }
 PLAIN: Mapping[str, Method] = {
@@ -72,9 +73,9 @@ SETTING = (
     "EfficientNet-Lite0 stays frozen, and its features are in bfloat16. The base session has "
     "{base} images if nothing thins it. The tests have {tests} images, and they are clean. A seed "
     "draws the condition (its `spoil_seed`) and what a rule draws; if neither draws, one is run. "
-    "The conditions are `imbalance` 20, `label_noise` 0.4, `unequal_shots` 1..5, and `corruption` "
-    "noise. `blurry` is left out: only `class_incremental` has it, and these rules learn a class "
-    "once. Robust forms are compared with their rule's plain form."
+    "The conditions are `imbalance` 20, `label_noise` 0.4, `unequal_shots` 1..5, `corruption` "
+    "noise, and `blurry` 0.3 (two of five shots come late). Robust forms are compared with their "
+    "rule's plain form."
 )
 
 
@@ -208,22 +209,33 @@ def main() -> None:
     options = parser.parse_args()
     data = (options.root, options.backbone, options.weights)
     names = [name for name in METHODS if name in options.methods]
-    whole = names == list(METHODS) and options.seeds >= NUM_SEEDS
     figures: dict[str, Any] = {}
     chosen: dict[tuple[str, int, bytes], Any] = {}
     for condition in options.conditions:
         figures[condition] = measured(condition, names, options.seeds, data, chosen)
         # after each condition: the whole takes long
-        path = write(figures, data, partial=not whole or set(figures) != set(CONDITIONS))
+        path = write(figures, data)
     print(f"written: {path}")  # noqa: T201
 
 
-def write(figures: Mapping[str, Any], data: Sequence[str], *, partial: bool) -> Path:
-    """Write the figures by condition as a table of results, and return its path."""
+def write(figures: Mapping[str, Any], data: Sequence[str]) -> Path:
+    """Write the figures by condition as a table of results, and return its path.
+
+    Conditions that were not measured stay as they are in the file.
+    """
     path = Path(os.environ.get("RESULTS") or result_file.RESULTS) / "as_it_comes.json"
     root, backbone, _ = data
     clean = FSCIL(dataset="mini_imagenet", root=root).build()
     sizes = {"base": f"{len(clean.train[0]):,}", "tests": f"{sum(map(len, clean.test)):,}"}
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else {"rows": [], "differences": []}
+    own: dict[str, list[Any]] = {"rows": [], "differences": []}
+    for condition in CONDITIONS:
+        if found := figures.get(condition):
+            own["rows"] += rows(condition, found)
+            own["differences"] += differences(condition, found)
+        else:
+            own["rows"] += [r for r in old["rows"] if _of(condition, r["name"])]
+            own["differences"] += [d for d in old["differences"] if _of(condition, d["row"])]
     content = {
         "name": path.stem,
         "title": "Streams as they come on miniImageNet: "
@@ -231,19 +243,33 @@ def write(figures: Mapping[str, Any], data: Sequence[str], *, partial: bool) -> 
         "scenario": "mini_imagenet",
         "setting": SETTING.format(**sizes),
         **result_file.measured_here(),
-        "partial": partial,
+        "partial": _is_partial(own["rows"]),
         "command": "python benchmarks/as_it_comes.py --root $MINI_IMAGENET --weights $LITE0",
         "needs": {
             "MINI_IMAGENET": "the folder of miniImageNet",
             "LITE0": "the weights file of EfficientNet-Lite0",
         },
         "columns": COLUMNS,
-        "rows": [row for c, found in figures.items() for row in rows(c, found)],
-        "differences": [d for c, found in figures.items() for d in differences(c, found)],
+        **own,
         "notes": result_file.notes_of(path),
     }
     result_file.write(path, content)
     return path
+
+
+def _of(condition: str, name: str) -> bool:
+    return name.startswith(f"{condition}/")
+
+
+def _is_partial(found: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether some of the rows or of their seeds are missing."""
+    seeds = {row["name"]: len(row["seeds"]) for row in found}
+    return any(
+        seeds.get(f"{condition}/{name}", 0)
+        < (NUM_SEEDS if CONDITIONS[condition] else len(method.seeds(NUM_SEEDS)))
+        for condition in CONDITIONS
+        for name, method in METHODS.items()
+    )
 
 
 if __name__ == "__main__":
