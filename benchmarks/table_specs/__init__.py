@@ -39,6 +39,7 @@ TABLES: Mapping[str, Table] = {
         online.cler_cifar10(),
         online.cler_ablation(),
         episodes.limit_long(),
+        episodes.mamlcon_whole_omniglot(),
         speech.spoken_words(),
         speech.mamlcon_words(),
         tasks.cfsl(),

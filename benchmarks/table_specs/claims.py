@@ -73,17 +73,26 @@ def ssl_streams() -> Table:
     way = MILD | {"scenario.way": "12"}
     rows, differences = _without_labels(way, THREE, "class_incremental", "new classes")
     new_images = _without_labels(MILD, THREE, "data_incremental", "new images", forms=("simclr",))
-    rows += new_images[0]
-    differences += new_images[1]
+    shifts = {
+        "scenario.shifts": "[none, rotate90, invert, blur, noise]",
+        "training.base_epochs": "12",  # each session has all images
+    }
+    new_shifts = _without_labels(
+        MILD | shifts, THREE, "domain_incremental", "shifts", forms=("simclr",)
+    )
+    rows += [*new_images[0], *new_shifts[0]]
+    differences += [*new_images[1], *new_shifts[1]]
     return Table(
         name="ssl_streams",
-        title="Without labels, on features of mild views: new classes, and new images",
+        title="Without labels, on features of mild views: new classes, new images, and shifts",
         scenario="class_incremental",
         setting="The images are those of the 60 base classes of a subset of miniImageNet (100 "
         "training images a class). Two layers (256 and 128 units) are trained on a frozen "
         "EfficientNet-Lite0's features of eight views of each image, random crops and mirror "
         "images at 84 pixels. Five sessions bring 12 classes each, or a fifth of each class's "
-        "images, and train for 60 epochs. Probes see all training images of the stream.",
+        "images, and train for 60 epochs; or they bring all images as they are, turned by a right "
+        "angle, inverted, blurred and noisy, and train for 12. Probes see all training images of "
+        "the stream.",
         columns=PROBED,
         rows=rows,
         differences=differences,

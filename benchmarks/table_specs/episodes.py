@@ -68,3 +68,66 @@ def limit_long() -> Table:
         rows=rows,
         differences=differences,
     )
+
+
+def mamlcon_whole_omniglot() -> Table:
+    """Return the table `mamlcon_whole_omniglot`."""
+    stream = {
+        "scenario.root": "$OMNIGLOT",
+        "scenario.base_classes": "964",
+        "scenario.way": "20",
+    }
+    meta = {
+        **stream,
+        "training.base_epochs": "10",
+        "model.bank": "true",
+        "model.bank_views": "[random:4]",
+        "model.adapter": "mlp:256,128",
+        "strategy.way": "20",
+        "strategy.episode_classes": "40",
+        "strategy.meta_batch": "2",
+        "strategy.meta_epochs": "20",
+        "strategy.meta_steps": "50",
+        "strategy.first_order": "true",
+        "strategy.vectorized": "true",
+        "strategy.unit_order": "drawn",
+        "strategy.outer_lr": "0.001",
+    }
+
+    def learnt(name: str, label: str, **own: str) -> Row:
+        given = {f"strategy.{key}": value for key, value in own.items()}
+        return Row(
+            name=name,
+            strategy="mamlcon",
+            label=label,
+            baseline="means",
+            weights_from="means",
+            options=meta | given,
+        )
+
+    return Table(
+        name="mamlcon_whole_omniglot",
+        title="`mamlcon` on the whole of Omniglot: 964 characters, then 33 sessions of 20",
+        scenario="omniglot",
+        setting="The base session is Omniglot's background part, ten drawings a character; 659 "
+        "characters of the evaluation part follow, five drawings each. conv4 is trained on the "
+        "base session for 20 epochs and then stays frozen. Two layers (256 and 128 units) on its "
+        "features are trained for ten epochs, then meta-trained for 20 x 50 outer steps of two "
+        "episodes, first order, with units in drawn order.",
+        columns={"average": "average", "last": "last", "harmonic": "harmonic mean"},
+        rows=[
+            Row(
+                name="means",
+                strategy="prototype",
+                label="class means, `prototype`",
+                options=stream | {"training.base_epochs": "20", "training.incremental_epochs": "0"},
+            ),
+            learnt("oml", "OML, `--strategy.inner head`", inner="head", inner_lr="0.1"),
+            learnt("mamlcon", "`mamlcon`", inner_lr="0.01"),
+        ],
+        differences=[
+            Difference(row=row, against=against, figure=figure)
+            for row, against in (("oml", "means"), ("mamlcon", "means"), ("mamlcon", "oml"))
+            for figure in ("average", "last", "harmonic")
+        ],
+    )
