@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from table_rows import Difference, Row, Table
 
 
@@ -94,17 +97,6 @@ def mamlcon_whole_omniglot() -> Table:
         "strategy.outer_lr": "0.001",
     }
 
-    def learnt(name: str, label: str, **own: str) -> Row:
-        given = {f"strategy.{key}": value for key, value in own.items()}
-        return Row(
-            name=name,
-            strategy="mamlcon",
-            label=label,
-            baseline="means",
-            weights_from="means",
-            options=meta | given,
-        )
-
     return Table(
         name="mamlcon_whole_omniglot",
         title="`mamlcon` on the whole of Omniglot: 964 characters, then 33 sessions of 20",
@@ -122,12 +114,40 @@ def mamlcon_whole_omniglot() -> Table:
                 label="class means, `prototype`",
                 options=stream | {"training.base_epochs": "20", "training.incremental_epochs": "0"},
             ),
-            learnt("oml", "OML, `--strategy.inner head`", inner="head", inner_lr="0.1"),
-            learnt("mamlcon", "`mamlcon`", inner_lr="0.01"),
+            *meta_learnt(meta, weights_from="means"),
         ],
-        differences=[
-            Difference(row=row, against=against, figure=figure)
-            for row, against in (("oml", "means"), ("mamlcon", "means"), ("mamlcon", "oml"))
-            for figure in ("average", "last", "harmonic")
-        ],
+        differences=beside_means_and_oml(("average", "last", "harmonic")),
     )
+
+
+def meta_learnt(options: Mapping[str, str], weights_from: str) -> list[Row]:
+    """Return the rows of OML and `mamlcon`, beside a row `means`.
+
+    Args:
+        options: of both.
+        weights_from: name of the row whose networks they start from.
+    """
+    given: dict[str, Any] = {
+        "strategy": "mamlcon",
+        "baseline": "means",
+        "weights_from": weights_from,
+    }
+    oml = {"strategy.inner": "head", "strategy.inner_lr": "0.1"}
+    return [
+        Row(name="oml", label="OML, `--strategy.inner head`", options={**options, **oml}, **given),
+        Row(
+            name="mamlcon",
+            label="`mamlcon`",
+            options={**options, "strategy.inner_lr": "0.01"},
+            **given,
+        ),
+    ]
+
+
+def beside_means_and_oml(figures: Iterable[str]) -> list[Difference]:
+    """Return the differences between the rows of `meta_learnt`, and from the row `means`."""
+    return [
+        Difference(row=row, against=against, figure=figure)
+        for row, against in (("oml", "means"), ("mamlcon", "means"), ("mamlcon", "oml"))
+        for figure in figures
+    ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from table_rows import Difference, Row, Table
 
+from table_specs.episodes import beside_means_and_oml, meta_learnt
+
 WORDS = {
     "scenario.root": "$ARABIC_WORDS",
     "scenario.features": "waveform",
@@ -132,17 +134,6 @@ def mamlcon_words() -> Table:
         "strategy.outer_lr": "0.001",
     }
 
-    def learnt(name: str, label: str, **own: str) -> Row:
-        given = {f"strategy.{key}": value for key, value in own.items()}
-        return Row(
-            name=name,
-            strategy="mamlcon",
-            label=label,
-            baseline="means",
-            weights_from="base",
-            options=meta | given,
-        )
-
     return Table(
         name="mamlcon_words",
         title="`mamlcon` on Arabic words: 30 words, then ten of 5 shots, one a session",
@@ -171,12 +162,7 @@ def mamlcon_words() -> Table:
                 weights_from="base",
                 options=stream | STILL,
             ),
-            learnt("oml", "OML, `--strategy.inner head`", inner="head", inner_lr="0.1"),
-            learnt("mamlcon", "`mamlcon`", inner_lr="0.01"),
+            *meta_learnt(meta, weights_from="base"),
         ],
-        differences=[
-            Difference(row=row, against=against, figure=figure)
-            for row, against in (("oml", "means"), ("mamlcon", "means"), ("mamlcon", "oml"))
-            for figure in FIGURES
-        ],
+        differences=beside_means_and_oml(FIGURES),
     )
