@@ -104,19 +104,22 @@ def required_by(entry: registry.Entry) -> Requirements:
 def _refuse_misfit(
     scenario: registry.Entry, strategy: registry.Entry, arguments: Sequence[str]
 ) -> None:
-    reason = misfit(required_by(strategy), *stream_of(scenario))
+    required, (kind, modality) = required_by(strategy), stream_of(scenario)
+    reason = misfit(required, kind, modality)
     if reason is None:
         return
+    wrong = {"kind": kind not in required.kinds, "modality": modality not in required.modalities}
     given = {key.partition(".")[0] for key, _ in named_settings(arguments)}
     given |= set(strategy.settings.get("for_scenario", {}).get(scenario.name, {}))
-    decided_by_parameters = ("scenario" in given and not _fixed(scenario, "kind", "modality")) or (
+    hopeless = any(is_wrong and _fixed(scenario, name) for name, is_wrong in wrong.items())
+    decided_by_parameters = ("scenario" in given and not hopeless) or (
         "strategy" in given and not _fixed(strategy, "requirements")
     )
     if not decided_by_parameters:
         raise UserError(f"strategy '{strategy.name}' {does_not_run(scenario.name, reason)}")
 
 
-def _fixed(entry: registry.Entry, *attributes: str) -> bool:
-    """Return whether a class decides attributes by itself, whatever its parameters are."""
+def _fixed(entry: registry.Entry, attribute: str) -> bool:
+    """Return whether a class decides an attribute by itself, whatever its parameters are."""
     source = ClassSource.find(entry.class_path)
-    return source is not None and all(map(source.fixes, attributes))
+    return source is not None and source.fixes(attribute)

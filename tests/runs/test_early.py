@@ -39,7 +39,7 @@ def test_a_third_partys_options_are_left_to_its_class() -> None:
         ("data_incremental", "teen"),
         ("data_incremental", "teen", "--strategy.shift_weight", "0.3"),
         ("spoken_digits", "picle", "--scenario.root", "nowhere", "--strategy.maps", "4"),
-        ("cfsl", "teen", "--training.base_epochs", "1"),
+        ("cfsl", "knn", "--training.base_epochs", "1"),
         ("data_incremental", "teen", "--config", "c.yaml"),
     ],
 )
@@ -53,8 +53,8 @@ def test_a_pair_that_nothing_makes_fit_is_refused(names: tuple[str, ...], here: 
     "names",
     [
         # its parameters decide the kind of its stream
-        ("cfsl", "teen", "--scenario.class_change", "1"),
-        ("cfsl", "teen", "--config", "c.yaml"),
+        ("cfsl", "knn", "--scenario.class_change", "1"),
+        ("cfsl", "knn", "--config", "c.yaml"),
         # nothing is run
         ("data_incremental", "teen", "--help"),
         ("data_incremental", "teen", "--print_config"),
