@@ -93,7 +93,7 @@ def test_a_pair_that_cannot_run_is_refused_before_its_data_are_read(
 def test_a_parameter_that_makes_a_stream_of_new_classes_is_respected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = ["run", "cfsl", "teen", "--training.base_epochs", "1", "--device", "cpu"]
+    run = ["run", "cfsl", "knn", "--training.base_epochs", "1", "--device", "cpu"]
     run += ["--out", str(tmp_path)]
     assert "does not run on scenario 'cfsl'" in refused(capsys, *run)
     assert main([*run, "--scenario.class_change", "1"]) == 0
