@@ -143,6 +143,7 @@ def test_too_many_shots_name_the_class() -> None:
 def test_constructor_stores_its_parameters() -> None:
     scenario = Omniglot(way=7, class_order=3)
     assert vars(scenario) == vars(FewShots()) | {
+        "root": None,
         "base_classes": 122,
         "way": 7,
         "shots": 5,
