@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,8 @@ def fill(arguments: Sequence[str], log: str, environment: Mapping[str, str], con
         )
     child = None
     try:
-        child = start_child(arguments, Path(log), environment)
+        with _held_back():
+            child = start_child(arguments, Path(log), environment)
         while child.poll() is None:
             time.sleep(LOOK_SECONDS)
     except BaseException:  # Ray interrupts a cancelled task
@@ -105,6 +107,22 @@ def fill(arguments: Sequence[str], log: str, environment: Mapping[str, str], con
                 stop_children([child])
         raise
     return child.returncode
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold Ctrl-C back to the end of the block, so that a process that begins in it is not lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nothing interrupts it
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 from helpers.sweeps import Heard, job, planned, write_sweep
 from helpers.tiny_runs import SETTINGS, assert_equal_runs, run
 
+from cl_suite.runs.sweep import ray_pool
+from cl_suite.runs.sweep.child import start_child
 from cl_suite.runs.sweep.drive import Drive
 from cl_suite.runs.sweep.job import Job, log_tail
 from cl_suite.runs.sweep.jobs import jobs_of
@@ -123,6 +125,24 @@ def test_stopping_lets_a_process_end_by_itself(tmp_path: Path, two_workers: None
     pool.stop()
     # on a busy machine the worker hears of it late
     wait_for(lambda: log_tail(one.log) == ["ready", "saved"])
+
+
+def test_a_process_that_starts_as_its_job_is_stopped_is_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def start(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> Any:
+        started.append(start_child(arguments, log, environment))
+        signal.raise_signal(signal.SIGINT)  # before anybody has the process in hand
+        return started[0]
+
+    monkeypatch.setattr(ray_pool, "start_child", start)
+    one = job(tmp_path, "a", "import time; time.sleep(600)")
+    with pytest.raises(KeyboardInterrupt):
+        ray_pool.fill(one.arguments, str(one.log), {}, str(tmp_path / "config.yaml"))
+    assert started[0].poll() is not None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_job_of_a_machine_that_leaves_goes_on_on_another_one(tmp_path: Path) -> None:
