@@ -227,13 +227,13 @@ def write(figures: Mapping[str, Any], data: Sequence[str]) -> Path:
     root, backbone, _ = data
     clean = FSCIL(dataset="mini_imagenet", root=root).build()
     sizes = {"base": f"{len(clean.train[0]):,}", "tests": f"{sum(map(len, clean.test)):,}"}
-    old = json.loads(path.read_text("utf-8")) if path.is_file() else {"rows": [], "differences": []}
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else None
     own: dict[str, list[Any]] = {"rows": [], "differences": []}
     for condition in CONDITIONS:
         if found := figures.get(condition):
             own["rows"] += rows(condition, found)
             own["differences"] += differences(condition, found)
-        else:
+        elif old:
             own["rows"] += [r for r in old["rows"] if _of(condition, r["name"])]
             own["differences"] += [d for d in old["differences"] if _of(condition, d["row"])]
     content = {
@@ -242,7 +242,7 @@ def write(figures: Mapping[str, Any], data: Sequence[str]) -> Path:
         f"{TITLES.get(backbone, backbone)}, plain and robust forms",
         "scenario": "mini_imagenet",
         "setting": SETTING.format(**sizes),
-        **result_file.measured_here(),
+        **result_file.measured_here(beside=old),
         "partial": _is_partial(own["rows"]),
         "command": "python benchmarks/as_it_comes.py --root $MINI_IMAGENET --weights $LITE0",
         "needs": {

@@ -252,7 +252,8 @@ def write_results(new: Sequence[dict[str, Any]]) -> None:
     """Write these rows, and the others that the file has, with their means over the grounds."""
     folder = Path(os.environ.get("RESULTS") or result_file.RESULTS)
     path = folder / "auto_grounds.json"
-    before = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    before = old["rows"] if old else []
     again = {row["name"] for row in new}
     rows = [row for row in before if row["group"] != MEAN and row["name"] not in again] + [*new]
     place = {f"{g}_{m}": (i, j) for i, g in enumerate(GROUNDS) for j, m in enumerate(COMPARED)}
@@ -269,7 +270,7 @@ def write_results(new: Sequence[dict[str, Any]]) -> None:
         "setting": "Backbones stay frozen, and no method sees test data. A seed is that of the "
         "fake streams; it also is the class order in FSCIT grounds, the network's training on "
         "Omniglot, and the draw of the stream on spoken words. Features are stored in bfloat16.",
-        **result_file.measured_here(),
+        **result_file.measured_here(beside=old),
         "partial": {row["name"] for row in rows if row["group"] != MEAN} != set(place),
         "command": "python benchmarks/auto_grounds.py --data $DATA --weights $WEIGHTS "
         "--omniglot $RUNS",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import result_file
-from table_rows import Table
+from table_rows import Row, Table
 
 Content = Mapping[str, Any]
+Values = dict[str, dict[int, float]]  # fractions by figure and seed
 
 
 def joined(table: Table, old: Content, new: Content) -> dict[str, Any]:
@@ -21,52 +22,50 @@ def joined(table: Table, old: Content, new: Content) -> dict[str, Any]:
         old: the content of the table's file.
         new: what was measured now, with some of the table's rows or seeds.
     """
-    before = {row["name"]: row for row in old["rows"]}
-    now = {row["name"]: row for row in new["rows"]}
-    rows = []
-    for row in (row for row in table.rows if row.reported):
-        found = [each for each in (before.get(row.name), now.get(row.name)) if each is not None]
-        if len(found) == 2 and found[0]["options"] != found[1]["options"]:
-            found = found[1:]
-        if found:
-            rows.append(_row(found))
-    values = {row["name"]: result_file.values_of(row) for row in rows}
-    run = [set(row["seeds"]) for row in rows]
-    partial = len(rows) < sum(row.reported for row in table.rows) or any(
-        set(table.row(row["name"]).seeds) - set(row["seeds"]) for row in rows
-    )
-    words = ["--seed", *map(str, sorted(set.union(*run)))] if partial else []
+    before, now = ({row["name"]: row for row in each["rows"]} for each in (old, new))
+    reported = [row for row in table.rows if row.reported]
+    rows = list(_joined_rows(table, reported, before, now))
+    seeds = {row["name"]: set(row["seeds"]) for row in rows}
+    partial = any(set(row.seeds) - seeds.get(row.name, set()) for row in reported)
+    words = ["--seed", *map(str, sorted(set.union(*seeds.values())))] if partial else []
     return {
         **new,
-        "version": _both(old["version"], new["version"]),
+        "version": result_file.versions(old["version"], new["version"]),
         "partial": partial,
         "command": shlex.join(["python", "benchmarks/tables.py", table.name, *words]),
         "rows": rows,
-        "differences": [
-            found
-            for d in table.differences
-            if {d.row, d.against} <= set(values)
-            and (
-                found := result_file.difference(
-                    d.figure,
-                    (d.row, values[d.row].get(d.figure, {})),
-                    (d.against, values[d.against].get(d.figure, {})),
-                )
-            )
-        ],
+        "differences": differences(
+            table, {row["name"]: result_file.values_of(row) for row in rows}
+        ),
     }
 
 
-def _row(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a row with the figures of all of these; the last one decides where two have a seed."""
-    figures: dict[str, dict[int, float]] = {}
-    for each in found:
-        for column, values in result_file.values_of(each).items():
-            figures.setdefault(column, {}).update(values)
-    named = {name: found[-1][name] for name in ("name", "label", "scenario", "strategy", "group")}
-    own = {name: found[-1][name] for name in ("host", "baseline", "options")}
-    return result_file.row_record(**named, **own, figures=figures)
+def differences(table: Table, values: Mapping[str, Values]) -> list[dict[str, Any]]:
+    """Return the table's differences between the rows that have values."""
+    found = [
+        result_file.difference(
+            each.figure,
+            (each.row, values[each.row].get(each.figure, {})),
+            (each.against, values[each.against].get(each.figure, {})),
+        )
+        for each in table.differences
+        if {each.row, each.against} <= set(values)
+    ]
+    return [each for each in found if each is not None]
 
 
-def _both(old: str, new: str) -> str:
-    return ", ".join(sorted({*old.split(", "), *new.split(", ")}))
+def _joined_rows(
+    table: Table, reported: list[Row], before: Mapping[str, Content], now: Mapping[str, Content]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows that were measured now or before, in the table's order."""
+    for row in reported:
+        newest = now.get(row.name) or before.get(row.name)
+        options = now[row.name]["options"] if row.name in now else table.options(row)
+        parts = (each.get(row.name) for each in (before, now))
+        values: Values = {}
+        for part in (part for part in parts if part is not None and part["options"] == options):
+            for column, own in result_file.values_of(part).items():
+                values.setdefault(column, {}).update(own)
+        if newest is not None and values:
+            kept = {k: v for k, v in newest.items() if k not in ("seeds", "figures")}
+            yield result_file.row_record(**kept, figures=values)

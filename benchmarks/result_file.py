@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_suite import __version__
+from cl_suite.data.readers.names import natural
 from cl_suite.metrics.intervals import MeanInterval, mean_interval, paired_difference
 from cl_suite.storage.files import atomic_write, make_folder
 
@@ -104,6 +105,17 @@ def values_of(row: Mapping[str, Any]) -> dict[str, dict[int, float]]:
     }
 
 
+def versions(*found: str) -> str:
+    """Return the versions in these texts, each once, the oldest first.
+
+    Example:
+        >>> versions("0.9.0, 0.10.0", "0.9.0")
+        '0.9.0, 0.10.0'
+    """
+    every = {version for text in found for version in text.split(", ")}
+    return ", ".join(sorted(every, key=natural))
+
+
 def notes_of(path: Path) -> list[str]:
     """Return a file's notes on its figures, or an empty list if it does not exist."""
     if not path.is_file():
@@ -111,11 +123,15 @@ def notes_of(path: Path) -> list[str]:
     return [str(note) for note in json.loads(path.read_text("utf-8"))["notes"]]
 
 
-def measured_here(device: str = "cpu") -> dict[str, Any]:
-    """Return when, by which version and on what machine figures are measured now."""
+def measured_here(device: str = "cpu", beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return when, by which version and on what machine figures are measured now.
+
+    Args:
+        beside: the content of the file, if it keeps other figures.
+    """
     return {
         "measured": time.strftime("%Y-%m-%d"),
-        "version": __version__,
+        "version": versions(__version__, *([beside["version"]] if beside else [])),
         "machine": {"device": device, "cores": os.cpu_count(), "processor": platform.machine()},
         "provenance": None,
     }

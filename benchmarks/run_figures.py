@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import result_file
+
 from cl_suite.engine.evaluation_config import IN_WORDS
 from cl_suite.errors import UserError
 from cl_suite.metrics import figures
@@ -63,7 +65,7 @@ def provenance(runs: Sequence[LoadedRun]) -> dict[str, Any]:
     return {
         # the latest date: a table that was stopped and resumed may span days
         "measured": max(str(info.get("started", ""))[:10] for info in infos) or None,
-        "version": ", ".join(sorted({str(info["versions"]["cl-suite"]) for info in infos})),
+        "version": result_file.versions(*(str(info["versions"]["cl-suite"]) for info in infos)),
         "machine": {
             "device": ", ".join(
                 sorted({_device(run, m) for run, m in zip(runs, machines, strict=True)})

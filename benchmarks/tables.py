@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import result_file
-from kept_figures import joined
+from kept_figures import differences, joined
 from run_figures import figure_of, finished_runs, provenance
 from table_rows import ROOTS, Row, Table
 from table_specs import TABLES
@@ -110,6 +110,8 @@ def request(name: str, options: Sequence[str]) -> Request:
     if unknown := sorted(set(own.rows or ()) - {row.name for row in table.rows}):
         known = " ".join(row.name for row in table.rows)
         raise UserError(f"table '{name}' has no row '{unknown[0]}'; it has {known}")
+    if own.rows and not any(table.row(row).reported for row in own.rows):
+        raise UserError(f"--rows {' '.join(own.rows)} serve other rows alone; add one of these")
     variables = {root: os.environ[root] for root in table.needs}
     variables["OUT"] = os.environ.get("OUT") or "runs/tables"
     return Request(
@@ -216,13 +218,6 @@ def content(asked: Request) -> dict[str, Any]:
         }
         for name, found in runs.items()
     }
-    differences = [
-        result_file.difference(
-            d.figure, (d.row, values[d.row][d.figure]), (d.against, values[d.against][d.figure])
-        )
-        for d in table.differences
-        if {d.row, d.against} <= set(values)
-    ]
     return {
         "name": table.name,
         "title": table.title,
@@ -236,7 +231,7 @@ def content(asked: Request) -> dict[str, Any]:
         "needs": {root: ROOTS[root] for root in table.needs},
         "columns": dict(table.columns),
         "rows": [_record(asked, row, values[row.name]) for row in rows],
-        "differences": [found for found in differences if found is not None],
+        "differences": differences(table, values),
     }
 
 

@@ -167,11 +167,9 @@ class LDAPlugin(ReturningClasses, RobustStatistics):
         """Learn from a session's statistics with one scatter; return the session's classes."""
         stats = self.with_earlier(own)
         assert self.seen_ is not None
-        if self.base_stats_ is not None and len(self.later_classes(stats)) < len(stats.classes):
-            self.base_stats_ = replace(self.seen_, scatter=None, kind="none").select(
-                self.base_classes_
-            )
-        head.set_rows(stats.classes, self.vectors_of(stats, head))
+        if self.base_stats_ is not None and set(self.base_classes_) & set(stats.classes):
+            self.base_stats_ = self.seen_.first_moments.select(self.base_classes_)
+        self.write_rows(stats, head)
         if self.base_stats_ is None:
             self.base_stats_ = stats
         self._set_shots(head, stats)

@@ -50,9 +50,9 @@ class PrototypePlugin(ReturningClasses, RobustStatistics, ClassMargin):
     def learn(self, template: Template, head: ClassHead) -> list[int]:
         own = self.session_means(template, normalize=self.normalize_features)
         stats = self.with_earlier(own)
-        head.set_rows(stats.classes, self.vectors_of(stats, head))
+        later = self.write_rows(stats, head)
         if self.base_classes_:
-            self.set_margins(head, self.later_classes(stats))
+            self.set_margins(head, later)
         elif self.class_margin:
             self.learn_margins(head, *self.session_samples(template))
         return stats.classes

@@ -121,9 +121,8 @@ class TEENWhitenedPlugin(ReturningClasses, RobustStatistics, ClassMargin):
         elif self.views:
             features, labels = self._with_views(template, features, labels)
         stats = self.with_earlier(class_stats(self.averaged(head, features), labels))
-        head.set_rows(stats.classes, self.vectors_of(stats, head))
+        later = self.write_rows(stats, head)
         if self.base_classes_:
-            later = self.later_classes(stats)
             head.set_offset(later, self.offset)
             self.set_margins(head, later)
             return stats.classes

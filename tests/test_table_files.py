@@ -328,3 +328,25 @@ def test_figures_of_other_options_are_not_kept(
 def test_a_row_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert tables.main(["mamlcon", "--rows", "no"]) == 2
     assert "table 'mamlcon' has no row 'no'; it has base " in capsys.readouterr().err
+
+
+def test_rows_for_others_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables.main(["mamlcon_words", "--rows", "base"]) == 2
+    assert "--rows base serve other rows alone; add one of these" in capsys.readouterr().err
+
+
+def test_a_row_of_other_options_that_is_not_measured_again_is_left_out(
+    called: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tables.main(["small"]) == 0
+    changed = [dataclasses.replace(row, options={"training.lr": "1"}) for row in SMALL.rows]
+    monkeypatch.setattr(tables, "TABLES", {"small": dataclasses.replace(SMALL, rows=changed)})
+    assert tables.main(["small", "--rows", "teen", "--keep"]) == 0
+    found = written(tmp_path)
+    assert [row["name"] for row in found["rows"]] == ["teen"]
+    assert (found["differences"], found["partial"]) == ([], True)
+
+
+def test_versions_are_told_once_the_oldest_first() -> None:
+    found = tables.result_file.versions("0.10.0, 0.9.0", "0.9.0")
+    assert found == "0.9.0, 0.10.0"

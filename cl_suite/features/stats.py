@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -65,6 +65,11 @@ class ClassStats:
         outer = self.count[:, None, None] * mean[:, :, None] * mean[:, None, :]
         return (self.scatter - outer) / freedom[:, None, None]
 
+    @property
+    def first_moments(self) -> ClassStats:
+        """The same statistics without second moments."""
+        return replace(self, scatter=None, kind="none")
+
     def merge(self, other: ClassStats) -> ClassStats:
         """Return the statistics of both sets of samples together; classes may overlap.
 
@@ -91,7 +96,7 @@ class ClassStats:
         # if a class is in both, its samples deviate from a common mean (Chan et al., 1979)
         mine = {c: i for i, c in enumerate(self.classes)}
         pairs = [(mine[c], i) for i, c in enumerate(other.classes) if c in mine]
-        between = torch.zeros_like(self.total.T @ self.total)
+        between = self.total.new_zeros(self.total.shape[1], self.total.shape[1])
         for i, j in pairs:
             gap = self.mean[i] - other.mean[j]
             weight = self.count[i] * other.count[j] / (self.count[i] + other.count[j])

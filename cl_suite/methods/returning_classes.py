@@ -1,4 +1,4 @@
-"""Head rules whose rows follow from sums, so that a class may come back with more samples.
+"""Head rules whose rows follow from sums: a class may come back with more samples.
 
 The network stays as it is after the base session. So the features of all samples of a class so far
 are summed up without the samples, and a row of a class that comes back is the one that all of its
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
 from cl_suite.features.stats import ClassStats
@@ -32,27 +31,26 @@ class ReturningClasses(HeadPlugin):
             stats: of the session's samples.
         """
         self.seen_ = stats if self.seen_ is None else self.seen_.merge(stats)
-        return replace(self.seen_, scatter=None, kind="none").select(stats.classes)
+        return self.seen_.first_moments.select(stats.classes)
 
-    def later_classes(self, stats: ClassStats) -> list[int]:
-        """Return the classes of `stats` that are not base classes; none in the base session."""
-        if not self.base_classes_:
-            return []
-        return [class_id for class_id in stats.classes if class_id not in self.base_classes_]
+    def write_rows(self, stats: ClassStats, head: ClassHead) -> list[int]:
+        """Write the rows of these classes; return those that are no base classes.
 
-    def vectors_of(self, stats: ClassStats, head: ClassHead) -> Tensor:
-        """Return the rows `(num_classes, width)` of classes of which some may be base classes."""
-        again = torch.tensor([class_id in self.base_classes_ for class_id in stats.classes])
-        if not again.any():
-            return self.class_vectors(stats, head)
-        base = self.base_vectors(stats, head)
-        again = again.to(base.device)
-        return (
-            base
-            if again.all()
-            else torch.where(again[:, None], base, self.class_vectors(stats, head))
-        )
+        A base class that comes back is not calibrated, and it is written first, so it calibrates
+        the others by all of its samples.
+
+        Args:
+            stats: what `with_earlier` returned.
+        """
+        base = set(self.base_classes_)
+        again = [class_id for class_id in stats.classes if class_id in base]
+        if again:
+            head.set_rows(again, self.base_vectors(stats.select(again), head))
+            stats = stats.select(set(stats.classes) - base)
+        if stats.classes:
+            head.set_rows(stats.classes, self.class_vectors(stats, head))
+        return stats.classes
 
     def base_vectors(self, stats: ClassStats, head: ClassHead) -> Tensor:
-        """Return rows `(num_classes, width)` as a rule writes them for base classes."""
+        """Return rows `(num_classes, width)` as the rule writes them for base classes."""
         return stats.mean

@@ -88,7 +88,7 @@ def test_late_samples_of_a_base_class_move_its_row_alone_and_do_not_calibrate_it
         expected = expected - head.transform.centre
     torch.testing.assert_close(after[3].double(), expected, rtol=1e-5, atol=1e-5)
     if isinstance(head, OffsetCosineHead):
-        assert float(head.offsets[head.index([3])]) == 0.0  # no margin, for it is no new class
+        assert float(head.offsets[head.index([3])]) == 0.0  # a base class has no margin
 
 
 @every_rule

@@ -51,12 +51,9 @@ def find_characters(root: str) -> dict[str, list[Path]]:
     return {name: sorted(found[name]) for name in sorted(found)}
 
 
-def evaluation_characters(root: str) -> set[str]:
-    """Return the names of those in `images_evaluation/`, which no network trains on in the paper.
-
-    They are none if the folder is not there.
-    """
-    return set(_characters_in(Path(root).expanduser() / PARTS[1]))
+def is_for_evaluation(root: str, name: str) -> bool:
+    """Return whether a character lies in `images_evaluation/`; False if there is no such folder."""
+    return (Path(root).expanduser() / PARTS[1] / name).is_dir()
 
 
 def _characters_in(top: Path) -> dict[str, list[Path]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cl_suite.data.cut import class_order
 from cl_suite.data.pool import Pool, as_is
-from cl_suite.data.readers.drawings import Drawings, evaluation_characters, find_characters
+from cl_suite.data.readers.drawings import Drawings, find_characters, is_for_evaluation
 from cl_suite.data.samples import FileSamples, Samples, TensorSamples
 from cl_suite.data.shrink import shrink as shrink
 from cl_suite.data.transforms import Compose, InkDrawing, RandomAffine, Resize, ToFloat, Transform
@@ -66,9 +66,10 @@ def order(root: str | None, names: Sequence[str]) -> list[int]:
     All characters are drawn from seed 0; in a folder that tells them apart, those of
     `images_background/` come before those of `images_evaluation/`.
     """
-    late = set() if root is None else evaluation_characters(root)
     drawn = class_order(len(names), "seeded", 0)
-    return sorted(drawn, key=lambda class_id: names[class_id] in late)
+    if root is None:
+        return drawn
+    return sorted(drawn, key=lambda class_id: is_for_evaluation(root, names[class_id]))
 
 
 def pack(folder: Path, target: Path) -> None:

@@ -111,7 +111,7 @@ def fill(arguments: Sequence[str], log: str, environment: Mapping[str, str], con
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """Hold Ctrl-C back to the end of the block, so that a process that begins in it is not lost."""
+    """Hold Ctrl-C back to the end of the block: a process that begins there is not lost."""
     if threading.current_thread() is not threading.main_thread():
         yield  # nothing interrupts it
         return
