@@ -26,7 +26,7 @@ from cl_suite.strategies import (
     ERACEPlugin,
     ERPlugin,
     FinetunePlugin,
-    TEENPlugin,
+    KNNPlugin,
 )
 
 DIM = 8
@@ -169,7 +169,7 @@ def test_a_plugin_of_new_classes_says_so_if_a_class_comes_again() -> None:
     data = [as_classification_dataset(Vectors([0, 1])) for _ in range(2)]
     stream = benchmark_from_datasets(train=data).train_stream
     with pytest.raises(UserError, match="session 1 brings class 0 of session 0 again"):
-        trained(TEENPlugin(), stream)
+        trained(KNNPlugin(), stream)
 
 
 def test_cler_on_vectors_ends_in_a_sentence() -> None:

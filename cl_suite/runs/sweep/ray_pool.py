@@ -10,8 +10,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cl_suite.errors import UserError
@@ -95,10 +96,20 @@ def fill(arguments: Sequence[str], log: str, environment: Mapping[str, str], con
             f"'{config}' is not on machine {os.uname().nodename}; a sweep's output_dir must be a "
             "folder that all machines of the cluster share"
         )
+    # a sweep in the background of a script ignores Ctrl-C, and its workers have that from it
+    with _on_interrupt(signal.default_int_handler):
+        return _filled(arguments, Path(log), environment)
+
+
+def _filled(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
+    heard: list[int] = []
     child = None
     try:
-        with _held_back():
-            child = start_child(arguments, Path(log), environment)
+        # held back: nobody has a process in hand that has only begun
+        with _on_interrupt(lambda number, frame: heard.append(number)):
+            child = start_child(arguments, log, environment)
+        if heard:
+            raise KeyboardInterrupt
         while child.poll() is None:
             time.sleep(LOOK_SECONDS)
     except BaseException:  # Ray interrupts a cancelled task
@@ -110,19 +121,17 @@ def fill(arguments: Sequence[str], log: str, environment: Mapping[str, str], con
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold Ctrl-C back to the end of the block: a process that begins there is not lost."""
+def _on_interrupt(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Let a function hear Ctrl-C, and Ray's cancelling, until the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield  # nothing interrupts it
         return
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        raise KeyboardInterrupt
+        if before is not None:  # else it was not Python that set it
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

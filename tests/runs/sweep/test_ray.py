@@ -138,11 +138,12 @@ def test_a_process_that_starts_as_its_job_is_stopped_is_stopped_too(
         return started[0]
 
     monkeypatch.setattr(ray_pool, "start_child", start)
+    before = signal.getsignal(signal.SIGINT)
     one = job(tmp_path, "a", "import time; time.sleep(600)")
     with pytest.raises(KeyboardInterrupt):
         ray_pool.fill(one.arguments, str(one.log), {}, str(tmp_path / "config.yaml"))
     assert started[0].poll() is not None
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_job_of_a_machine_that_leaves_goes_on_on_another_one(tmp_path: Path) -> None:
