@@ -89,7 +89,7 @@ def write_file(model: str, images: int, found: Mapping[str, list[Times]]) -> Non
         for side, bar in BARS.items()
     ]
     sides = {kind: [t[kind] for t in found["float32"]] for kind in ("system", "user")}
-    if all(sides["user"]):  # a clock too coarse for a few images
+    if all(sides["user"]) and any(sides["system"]):  # else the clock is too coarse for so few
         title = f"{name}, float32: system time"
         pairs.append(paired(title, "system / user", sides, bar=Bar("at most", 0.02)))
     write("cold_bank", "Computing features for the bank", pairs)
