@@ -38,12 +38,17 @@ def figure_of(run: LoadedRun, name: str) -> float:
     Args:
         run: a finished run.
         name: `average`, `last`, `drop`, `base`, `new`, `harmonic`, `forgetting`, `last_macro`,
-            `last_session` (accuracy on the last session's classes), or `base_seconds` (of the base
-            session's training, in hundreds, because files hold a hundred times the figure); the
-            prefix `linear.` or `knn.` selects that probe's figure.
+            `last_session` (accuracy on the last session's classes), or a cost; the prefix `linear.`
+            or `knn.` selects that probe's figure. Costs are `base_seconds` (of the base session's
+            training), `seconds` (of all training), and `forward` (thousands of samples through the
+            network), all in hundreds, because files hold a hundred times the figure.
     """
     if name == "base_seconds":
         return run.records[0].seconds_train / 100
+    if name == "seconds":
+        return sum(record.seconds_train for record in run.records) / 100
+    if name == "forward":
+        return float(run.info["forward_samples"]) / 1e5
     probe, _, own = name.rpartition(".")
     hits = _hits_of(run, probe)
     matrix, num_images = accuracy_matrix(hits)

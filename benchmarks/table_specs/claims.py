@@ -99,6 +99,31 @@ def ssl_streams() -> Table:
     )
 
 
+def ssl_cifar10() -> Table:
+    """Return the table `ssl_cifar10`."""
+    recipe = {
+        "scenario.source": "cifar10",
+        "scenario.root": "$CIFAR10",
+        "scenario.way": "2",
+        "scenario.class_order": "natural",
+        "model.backbone": "conv4",
+        "training.base_epochs": "60",
+        "evaluation.sessions": "all",
+    }
+    rows, differences = _without_labels(recipe, THREE, forms=("simclr",))
+    return Table(
+        name="ssl_cifar10",
+        title="Without labels, on images: CIFAR-10 in five sessions of 2 classes, 60 epochs each",
+        scenario="class_incremental",
+        setting="The sessions bring 2 classes of 500 training images of 32 pixels each. conv4 is "
+        "trained from random weights, on two new views of each image a step. Probes see all "
+        "training images of the stream.",
+        columns=PROBED,
+        rows=rows,
+        differences=differences,
+    )
+
+
 def _without_labels(
     recipe: Mapping[str, str],
     seeds: Sequence[int],

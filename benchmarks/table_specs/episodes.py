@@ -104,8 +104,8 @@ def mamlcon_whole_omniglot() -> Table:
         setting="The base session is Omniglot's background part, ten drawings a character; 659 "
         "characters of the evaluation part follow, five drawings each. conv4 is trained on the "
         "base session for 20 epochs and then stays frozen. Two layers (256 and 128 units) on its "
-        "features are trained for ten epochs, then meta-trained for 20 x 50 outer steps of two "
-        "episodes, first order, with units in drawn order.",
+        "features are trained for ten epochs, then meta-trained for 1,000 or 10,000 outer steps of "
+        "two episodes, first order, with units in drawn order.",
         columns={"average": "average", "last": "last", "harmonic": "harmonic mean"},
         rows=[
             Row(
@@ -115,39 +115,69 @@ def mamlcon_whole_omniglot() -> Table:
                 options=stream | {"training.base_epochs": "20", "training.incremental_epochs": "0"},
             ),
             *meta_learnt(meta, weights_from="means"),
+            *meta_learnt(
+                meta | {"strategy.meta_epochs": "200"},
+                weights_from="means",
+                suffix="_10000",
+                words=", 10,000 outer steps",
+            ),
         ],
-        differences=beside_means_and_oml(("average", "last", "harmonic")),
+        differences=[
+            *beside_means_and_oml(("average", "last", "harmonic")),
+            *beside_means_and_oml(("average", "last", "harmonic"), suffix="_10000"),
+        ],
     )
 
 
-def meta_learnt(options: Mapping[str, str], weights_from: str) -> list[Row]:
-    """Return the rows of OML and `mamlcon`, beside a row `means`.
+def meta_learnt(
+    options: Mapping[str, str],
+    weights_from: str | None,
+    *,
+    means: str = "means",
+    suffix: str = "",
+    words: str = "",
+    group: str | None = None,
+) -> list[Row]:
+    """Return the rows of OML and `mamlcon`, beside a row of class means.
 
     Args:
         options: of both.
         weights_from: name of the row whose networks they start from.
+        means: name of the row of class means.
+        suffix: of their names.
+        words: added to their labels.
+        group: heading above them.
     """
     given: dict[str, Any] = {
         "strategy": "mamlcon",
-        "baseline": "means",
+        "baseline": means,
         "weights_from": weights_from,
+        "group": group,
     }
     oml = {"strategy.inner": "head", "strategy.inner_lr": "0.1"}
     return [
-        Row(name="oml", label="OML, `--strategy.inner head`", options={**options, **oml}, **given),
         Row(
-            name="mamlcon",
-            label="`mamlcon`",
+            name=f"oml{suffix}",
+            label=f"OML, `--strategy.inner head`{words}",
+            options={**options, **oml},
+            **given,
+        ),
+        Row(
+            name=f"mamlcon{suffix}",
+            label=f"`mamlcon`{words}",
             options={**options, "strategy.inner_lr": "0.01"},
             **given,
         ),
     ]
 
 
-def beside_means_and_oml(figures: Iterable[str]) -> list[Difference]:
-    """Return the differences between the rows of `meta_learnt`, and from the row `means`."""
+def beside_means_and_oml(
+    figures: Iterable[str], *, means: str = "means", suffix: str = ""
+) -> list[Difference]:
+    """Return the differences between the rows of `meta_learnt`, and from that of class means."""
+    oml, mamlcon = f"oml{suffix}", f"mamlcon{suffix}"
     return [
         Difference(row=row, against=against, figure=figure)
-        for row, against in (("oml", "means"), ("mamlcon", "means"), ("mamlcon", "oml"))
+        for row, against in ((oml, means), (mamlcon, means), (mamlcon, oml))
         for figure in figures
     ]

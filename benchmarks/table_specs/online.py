@@ -1,6 +1,8 @@
-"""Tables of one pass over a stream of images."""
+"""Tables of few passes over a stream of images."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from table_rows import Row, Table, against_baselines
 
@@ -109,12 +111,93 @@ def cler_ablation() -> Table:
         )
         for name, (label, own) in variants.items()
     ]
+    five = {"training.base_epochs": "5", "training.incremental_epochs": "5"}
+    longer = [
+        replace(
+            row,
+            name=f"{row.name}_5_epochs",
+            label=f"{row.label}, five epochs",
+            baseline=row.baseline and f"{row.baseline}_5_epochs",
+            options={**row.options, **five},
+        )
+        for row in rows
+        if row.name in (alone.name, "weight_.3")
+    ]
+    rows += longer
     return Table(
         name="cler_ablation",
-        title="`cler` on CIFAR-10 taken apart: weight, task, private layers",
+        title="`cler` on CIFAR-10 taken apart: weight, task, private layers, epochs",
         scenario="class_incremental",
-        setting=f"{STREAM} The host is `er_ace` with 500 kept images.",
+        setting=f"{STREAM} The host is `er_ace` with 500 kept images. Two rows see each session's "
+        "images five times.",
         columns={"average": "average", "last": "last", "forgetting": "forgetting"},
+        rows=rows,
+        differences=against_baselines(rows, ("average", "last")),
+    )
+
+
+def kfpf_cifar10() -> Table:
+    """Return the table `kfpf_cifar10`."""
+    few_passes = {
+        **ONE_PASS,
+        "model.backbone": "conv4",
+        "training.base_epochs": "5",
+        "training.incremental_epochs": "5",
+        "training.batch_size": "32",
+    }
+    del few_passes["model.backbone_args"]
+
+    def row(name: str, strategy: str, label: str, baseline: str | None, **own: str) -> Row:
+        given = {f"strategy.{key}": value for key, value in own.items()}
+        return Row(
+            name=name,
+            strategy=strategy,
+            label=label,
+            baseline=baseline,
+            options=few_passes | given,
+        )
+
+    kept = {"buffer": "500"}
+    short = {**kept, "iterations": "20"}
+    rows = [
+        row("er", "er", "`er`, a memory batch beside each batch", None, **kept),
+        row("finetune", "finetune", "", "er"),
+        row("kfpf", "kfpf", "`kfpf`, five phases of 20 steps a session", "er", **short),
+        row("kfpf_fc", "kfpf", "`kfpf`, the classifier alone", "er", groups="fc", **short),
+        row("kfpf_all", "kfpf", "`kfpf`, all tensors", "er", groups="all", **short),
+        row(
+            "kfpf_momentum",
+            "kfpf",
+            "`kfpf`, cross-entropy alone",
+            "er",
+            distillation="0",
+            **short,
+        ),
+        row("kfpf_distillation", "kfpf", "`kfpf`, no momentum", "er", momentum="0", **short),
+        row(
+            "kfpf_plain",
+            "kfpf",
+            "`kfpf`, cross-entropy alone, no momentum",
+            "er",
+            momentum="0",
+            distillation="0",
+            **short,
+        ),
+        row("fpf", "fpf", "`fpf` around `er`", "er", host="er", host_params="{buffer: 500}"),
+    ]
+    return Table(
+        name="kfpf_cifar10",
+        title="Phases of partial tuning in place of replay: `kfpf` on CIFAR-10",
+        scenario="class_incremental",
+        setting="The stream is CIFAR-10 in 5 sessions of 2 classes with 500 training images each, "
+        "which are seen five times, in batches of 32. The network is conv4, which has BatchNorm, "
+        "and 500 images are kept. A forward pass is one image through the network, in training.",
+        columns={
+            "average": "average",
+            "last": "last",
+            "forward": "forward passes, thousands",
+            "seconds": "training, seconds",
+        },
         rows=rows,
         differences=against_baselines(rows, ("average", "last")),
     )

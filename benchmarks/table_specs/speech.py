@@ -134,14 +134,17 @@ def mamlcon_words() -> Table:
         "strategy.outer_lr": "0.001",
     }
 
+    whisper = "frozen Whisper tiny.en"
+    with_whisper = {**ENCODER, "scenario.features": "waveform"}
+    own = "an encoder trained on the base session"
     return Table(
         name="mamlcon_words",
         title="`mamlcon` on Arabic words: 30 words, then ten of 5 shots, one a session",
         scenario="spoken_words",
-        setting="The encoder is trained on the base session for 40 epochs and then stays frozen. "
-        "Two layers (128 and 64 units) on its features are trained for ten epochs, then "
-        "meta-trained for 20 x 100 outer steps, first order, with units in drawn order. Speakers "
-        "of the test recordings are unseen.",
+        setting="The encoder is trained on the base session for 40 epochs and then stays frozen, "
+        "or it is that of Whisper tiny.en. Two layers (128 and 64 units) on its features are "
+        "trained for ten epochs, then meta-trained for 20 x 100 outer steps, first order, with "
+        "units in drawn order. Speakers of the test recordings are unseen.",
         columns=FIGURES,
         rows=[
             Row(
@@ -159,10 +162,28 @@ def mamlcon_words() -> Table:
                 name="means",
                 strategy="prototype",
                 label="class means, `prototype`",
+                group=own,
                 weights_from="base",
                 options=stream | STILL,
             ),
-            *meta_learnt(meta, weights_from="base"),
+            *meta_learnt(meta, weights_from="base", group=own),
+            Row(
+                name="means_whisper",
+                strategy="prototype",
+                label="class means, `prototype`",
+                group=whisper,
+                options=stream | with_whisper | STILL | {"model.frozen": "true"},
+            ),
+            *meta_learnt(
+                meta | with_whisper,
+                weights_from=None,
+                means="means_whisper",
+                suffix="_whisper",
+                group=whisper,
+            ),
         ],
-        differences=beside_means_and_oml(FIGURES),
+        differences=[
+            *beside_means_and_oml(FIGURES),
+            *beside_means_and_oml(FIGURES, means="means_whisper", suffix="_whisper"),
+        ],
     )
