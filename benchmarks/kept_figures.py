@@ -68,4 +68,4 @@ def _joined_rows(
                 values.setdefault(column, {}).update(own)
         if newest is not None and values:
             kept = {k: v for k, v in newest.items() if k not in ("seeds", "figures")}
-            yield result_file.row_record(**kept, figures=values)
+            yield result_file.row_record(**kept | row.heading, figures=values)

@@ -72,6 +72,12 @@ class Row:
         """The strategy that this one wraps, if it wraps one."""
         return self.options.get("strategy.host")
 
+    @property
+    def heading(self) -> dict[str, str | None]:
+        """What the table says of it, whenever it was measured."""
+        label = self.label or f"`{self.strategy}`"
+        return {"label": label, "group": self.group, "baseline": self.baseline}
+
     def chosen_seeds(self, chosen: Sequence[int] | None) -> list[int]:
         """Return the row's own seeds, or the seeds chosen for the table."""
         if chosen is not None and self.numbers_networks:

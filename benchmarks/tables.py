@@ -269,14 +269,12 @@ def _record(asked: Request, row: Row, values: Mapping[str, Mapping[int, float]])
     table = asked.table
     return result_file.row_record(
         name=row.name,
-        label=row.label or f"`{row.strategy}`",
-        group=row.group,
         scenario=table.scenario_of(row),
         strategy=row.strategy,
         host=row.host,
-        baseline=row.baseline,
         options=table.options(row) | _added(asked.added),
         figures=values,
+        **row.heading,
     )
 
 

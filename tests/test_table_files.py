@@ -98,14 +98,21 @@ def test_the_figures_of_finished_runs_are_written(called: list[list[str]], tmp_p
     assert teen.label == "`teen`"
 
 
-def test_the_base_sessions_seconds_are_a_figure(
-    called: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cost", "value"), [("base_seconds", 1.0), ("seconds", 2.0), ("forward", 2.5)]
+)
+def test_costs_are_figures(
+    called: list[list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cost: str,
+    value: float,
 ) -> None:
-    timed = dataclasses.replace(SMALL, columns={**SMALL.columns, "base_seconds": "seconds"})
+    timed = dataclasses.replace(SMALL, columns={**SMALL.columns, cost: "cost"})
     monkeypatch.setattr(tables, "TABLES", {"small": timed})
     assert tables.main(["small"]) == 0
     means, _ = documents.load(tmp_path / "results/small.json").rows
-    assert means.figures["base_seconds"].mean == 1.0
+    assert means.figures[cost].mean == pytest.approx(value)
 
 
 def test_differences_are_paired_by_seed(called: list[list[str]], tmp_path: Path) -> None:
@@ -308,6 +315,16 @@ def test_rows_with_seeds_of_their_own_are_joined_as_they_are(
         True,
         "python benchmarks/tables.py small --seed 0 1 2",
     )
+
+
+def test_a_row_that_is_kept_has_the_tables_words_of_today(
+    called: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tables.main(["small"]) == 0
+    renamed = [dataclasses.replace(row, group="all of them") for row in SMALL.rows]
+    monkeypatch.setattr(tables, "TABLES", {"small": dataclasses.replace(SMALL, rows=renamed)})
+    assert tables.main(["small", "--rows", "teen", "--keep"]) == 0
+    assert [row["group"] for row in written(tmp_path)["rows"]] == ["all of them"] * 2
 
 
 def test_figures_of_other_options_are_not_kept(

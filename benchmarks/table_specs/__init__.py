@@ -40,6 +40,7 @@ TABLES: Mapping[str, Table] = {
         contrastive.contrastive_losses(),
         contrastive.contrastive_streams(),
         online.cler_cifar10(),
+        online.cler_cifar10_long(),
         online.cler_ablation(),
         online.kfpf_cifar10(),
         episodes.limit_long(),

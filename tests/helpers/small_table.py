@@ -71,5 +71,6 @@ def write_run(call: Sequence[str], seed: int, *, finished: bool = True) -> None:
         "versions": {"cl-suite": "9.9"},
         "machine": {"processor": "abacus"},
         "probes": ["knn"],
+        "forward_samples": 2500,
     }
     folder.run_info_file.write_text(json.dumps(info))
