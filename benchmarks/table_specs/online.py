@@ -215,7 +215,7 @@ def kfpf_cifar10() -> Table:
         scenario="class_incremental",
         setting="The stream is CIFAR-10 in 5 sessions of 2 classes with 500 training images each, "
         "which are seen five times, in batches of 32. The network is conv4, which has BatchNorm, "
-        "and 500 images are kept. A forward pass is one image through the network, in training.",
+        "and 500 images are kept. A forward pass is one image through the network, tests included.",
         columns={
             "average": "average",
             "last": "last",
