@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from table_rows import PROBED, Difference, Row, Table, against_baselines
 
+from table_specs.online import CIFAR10
+
 THREE = (0, 1, 2)
 FIVE = (0, 1, 2, 3, 4)
 FEATURES = {
@@ -102,10 +104,7 @@ def ssl_streams() -> Table:
 def ssl_cifar10() -> Table:
     """Return the table `ssl_cifar10`."""
     recipe = {
-        "scenario.source": "cifar10",
-        "scenario.root": "$CIFAR10",
-        "scenario.way": "2",
-        "scenario.class_order": "natural",
+        **CIFAR10,
         "model.backbone": "conv4",
         "training.base_epochs": "60",
         "evaluation.sessions": "all",

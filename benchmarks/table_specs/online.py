@@ -8,19 +8,15 @@ from dataclasses import replace
 from table_rows import Row, Table, against_baselines
 
 FIVE = (0, 1, 2, 3, 4)
-
-
-ONE_PASS = {
+CIFAR10 = {
     "scenario.source": "cifar10",
     "scenario.root": "$CIFAR10",
     "scenario.way": "2",
     "scenario.class_order": "natural",
-    "model.backbone": "resnet18",
-    "model.backbone_args": "{channels: [20, 40, 80, 160]}",
+}
+PLAIN_SGD = {
+    **CIFAR10,
     "model.head": "linear",
-    "training.base_epochs": "1",
-    "training.incremental_epochs": "1",
-    "training.batch_size": "10",
     "training.optimizer": "sgd",
     "training.lr": "0.03",
     "training.incremental_lr": "null",
@@ -30,11 +26,17 @@ ONE_PASS = {
     "training.schedule": "constant",
     "training.incremental_batchnorm": "train",
 }
+FIVE_PASSES = {"training.base_epochs": "5", "training.incremental_epochs": "5"}
+ONE_PASS = {
+    **PLAIN_SGD,
+    "model.backbone": "resnet18",
+    "model.backbone_args": "{channels: [20, 40, 80, 160]}",
+    "training.base_epochs": "1",
+    "training.incremental_epochs": "1",
+    "training.batch_size": "10",
+}
 STREAM = "The stream is CIFAR-10 in 5 sessions of 2 classes with 500 training images each, which \
 are seen once, in batches of 10. The network is a thin ResNet-18 (20 to 160 channels)."
-
-
-FIVE_PASSES = {"training.base_epochs": "5", "training.incremental_epochs": "5"}
 FIGURES = {"average": "average", "last": "last", "forgetting": "forgetting"}
 
 
@@ -164,12 +166,11 @@ def cler_ablation() -> Table:
 def kfpf_cifar10() -> Table:
     """Return the table `kfpf_cifar10`."""
     few_passes = {
-        **ONE_PASS,
-        "model.backbone": "conv4",
+        **PLAIN_SGD,
         **FIVE_PASSES,
+        "model.backbone": "conv4",
         "training.batch_size": "32",
     }
-    del few_passes["model.backbone_args"]
 
     def row(name: str, strategy: str, label: str, baseline: str | None, **own: str) -> Row:
         given = {f"strategy.{key}": value for key, value in own.items()}

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,28 @@ def use_own_folders(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         monkeypatch.setenv(name, place)
     monkeypatch.setenv("OUT", str(folder / "runs"))
     monkeypatch.setenv("RESULTS", str(folder / "results"))
+
+
+def use_small_table(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Let `small` be a table whose runs are made up; return the calls made."""
+    found: list[list[str]] = []
+
+    def call(arguments: Sequence[str]) -> int:
+        found.append(list(arguments))
+        for seed in seeds_in(arguments):
+            write_run(arguments, seed)
+        return 0
+
+    monkeypatch.setattr(tables, "TABLES", {"small": SMALL})
+    monkeypatch.setattr(tables, "call_suite", call)
+    monkeypatch.setattr(tables, "call_quietly", call)
+    return found
+
+
+def written(folder: Path) -> dict[str, Any]:
+    """Return what was written for `small`."""
+    content: dict[str, Any] = json.loads((folder / "results/small.json").read_text("utf-8"))
+    return content
 
 
 def seeds_in(call: Sequence[str]) -> list[int]:
