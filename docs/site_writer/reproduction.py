@@ -19,7 +19,7 @@ import yaml
 
 import tables
 from cl_suite.metrics.intervals import mean_interval
-from site_writer import reproduction_text
+from site_writer import mean_rows, reproduction_text
 
 FACTS = Path(__file__).resolve().parents[2] / "benchmarks" / "reproduction.yaml"
 VERDICTS = ("verified", "partly", "not")
@@ -40,6 +40,9 @@ class Reference:
     """One measured figure of ours, by name.
 
     Attributes:
+        row: a row, or several by a `*`, whose mean is taken seed by seed.
+        baseline: a row; its `*` stands for the same text.
+        label: what that mean is over, Markdown; with a `*` alone.
         beside: True if it measures something beside the claim, such as a part of the method.
         published: the published figure, only if this row ran the published setting.
     """
@@ -48,6 +51,7 @@ class Reference:
     row: str
     baseline: str
     figure: str
+    label: str = ""
     beside: bool = False
     published: float | None = None
 
@@ -233,12 +237,20 @@ def _result(system: str, reference: Reference, results: Mapping[str, tables.Tabl
     if (table := results.get(reference.table)) is None:
         raise refused("table", reference.table, sorted(results))
     rows = {row.name: row for row in table.rows}
-    for name in (reference.row, reference.baseline):
+    if bool(reference.label) != (mean_rows.ANY in reference.row):
+        raise ValueError(f"system '{system}': label and a '*' in row '{reference.row}' go together")
+    named = mean_rows.pairs(table, reference.row, reference.baseline)
+    if not named:
+        raise refused(f"row in '{table.name}' named", reference.row, list(rows))
+    for name in (name for pair in named for name in pair):
         if name not in rows:
             raise refused(f"row in '{table.name}' named", name, list(rows))
         if reference.figure not in (figures := rows[name].figures):
             raise refused(f"figure of '{name}' named", reference.figure, list(figures))
-    row, baseline = rows[reference.row], rows[reference.baseline]
+    row, baseline = (
+        mean_rows.mean_row([rows[name] for name in names], reference.label, reference.figure)
+        for names in zip(*named, strict=True)
+    )
     return Result(
         reference=reference,
         table=table,
