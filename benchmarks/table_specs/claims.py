@@ -190,6 +190,8 @@ def rehearsal_features() -> Table:
         )
 
     no_self = {"denominator": "student_all_minus_self"}
+    once = {"phases": "1", "iterations": "150"}
+    plain = {"momentum": "0", "distillation": "0"}
     rows = [
         row("er", "er", "`er`, union", None, replay="union"),
         row("er_batch", "er", "`er`, a memory batch beside each batch", None),
@@ -210,14 +212,44 @@ def rehearsal_features() -> Table:
             "er",
             **no_self,
         ),
-        row("kfpf", "kfpf", "`kfpf`", "er"),
+        row(
+            "kfpf",
+            "kfpf",
+            "`kfpf`, five phases of 100 steps a session, logits of all classes seen",
+            "er",
+            phases="5",
+            distilled="seen",
+        ),
         row(
             "kfpf_plain",
             "kfpf",
-            "`kfpf`, cross-entropy, no momentum",
+            "`kfpf`, five phases, cross-entropy alone, no momentum",
             "er",
+            phases="5",
+            **plain,
+        ),
+        row(
+            "kfpf_once",
+            "kfpf",
+            "`kfpf`, one phase of 150 steps a session, cross-entropy alone, no momentum",
+            "er_batch",
+            **once,
+            **plain,
+        ),
+        row(
+            "kfpf_once_kd",
+            "kfpf",
+            "`kfpf`, one phase of 150 steps a session",
+            "er_batch",
+            **once,
+        ),
+        row(
+            "kfpf_once_kd0",
+            "kfpf",
+            "`kfpf`, one phase of 150 steps a session, no momentum",
+            "er_batch",
             momentum="0",
-            distillation="0",
+            **once,
         ),
         hosted("fpf_er", "{buffer: 120, replay: union}", "`fpf` around `er`, union", "er"),
         hosted("fpf_er_batch", "{buffer: 120}", "`fpf` around `er`, a memory batch", "er_batch"),

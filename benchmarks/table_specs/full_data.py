@@ -45,6 +45,34 @@ def _spoken_row(
     )
 
 
+def _phases_on_digits() -> list[Row]:
+    """Return the rows of `kfpf`: how many phases, of how many steps, and in which form."""
+    plain = {"momentum": "0", "distillation": "0"}
+
+    def row(name: str, label: str, phases: str, iterations: str, **own: str) -> Row:
+        given = {"buffer": "40", "phases": phases, "iterations": iterations, **own}
+        return _spoken_row(name, "kfpf", f"`kfpf`, {label}", **given)
+
+    return [
+        row(
+            "kfpf",
+            "five phases of 100 steps a session, logits of all classes seen",
+            "5",
+            "100",
+            distilled="seen",
+        ),
+        row("kfpf_plain", "five phases, cross-entropy alone, no momentum", "5", "100", **plain),
+        row("kfpf_once_kd", "one phase of 100 steps a session", "1", "100"),
+        row(
+            "kfpf_once",
+            "one phase of 36 steps, cross-entropy alone, no momentum",
+            "1",
+            "36",
+            **plain,
+        ),
+    ]
+
+
 def _coconut_part(name: str, label: str, **options: str) -> Row:
     given = {f"strategy.{key}": value for key, value in options.items()}
     return Row(
@@ -71,15 +99,7 @@ def spoken_digits() -> Table:
         _spoken_row("kd_feature", "kd_replay", "`kd_replay`, feature", union, distill="feature"),
         _spoken_row("kd_logit", "kd_replay", "`kd_replay`, logit", union, distill="logit"),
         _spoken_row("coconut", "coconut", baseline=union),
-        _spoken_row("kfpf", "kfpf", buffer="40"),
-        _spoken_row(
-            "kfpf_plain",
-            "kfpf",
-            "`kfpf`, cross-entropy, no momentum",
-            buffer="40",
-            momentum="0",
-            distillation="0",
-        ),
+        *_phases_on_digits(),
         _spoken_row("finetune", "finetune", baseline=None),
         Row(
             name="authors_er",

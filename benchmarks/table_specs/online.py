@@ -183,31 +183,32 @@ def kfpf_cifar10() -> Table:
         )
 
     kept = {"buffer": "500"}
-    short = {**kept, "iterations": "20"}
+    still, plain = {"momentum": "0"}, {"momentum": "0", "distillation": "0"}
+
+    def once(name: str, label: str, iterations: str = "64", **own: str) -> Row:
+        given = {"phases": "1", "iterations": iterations, **kept, **own}
+        return row(
+            name, "kfpf", f"`kfpf`, one phase of {iterations} steps a session{label}", "er", **given
+        )
+
+    def five(name: str, label: str, **own: str) -> Row:
+        given = {"phases": "5", "iterations": "20", **kept, **own}
+        return row(name, "kfpf", f"`kfpf`, five phases of 20 steps{label}", "er", **given)
+
+    seen = {"distilled": "seen"}
     rows = [
         row("er", "er", "`er`, a memory batch beside each batch", None, **kept),
         row("finetune", "finetune", "", "er"),
-        row("kfpf", "kfpf", "`kfpf`, five phases of 20 steps a session", "er", **short),
-        row("kfpf_fc", "kfpf", "`kfpf`, the classifier alone", "er", groups="fc", **short),
-        row("kfpf_all", "kfpf", "`kfpf`, all tensors", "er", groups="all", **short),
-        row(
-            "kfpf_momentum",
-            "kfpf",
-            "`kfpf`, cross-entropy alone",
-            "er",
-            distillation="0",
-            **short,
-        ),
-        row("kfpf_distillation", "kfpf", "`kfpf`, no momentum", "er", momentum="0", **short),
-        row(
-            "kfpf_plain",
-            "kfpf",
-            "`kfpf`, cross-entropy alone, no momentum",
-            "er",
-            momentum="0",
-            distillation="0",
-            **short,
-        ),
+        once("kfpf_once_kd", ""),
+        once("kfpf_once_kd0", ", no momentum", **still),
+        once("kfpf_once", ", cross-entropy alone, no momentum", **plain),
+        once("kfpf_once_128", ", cross-entropy alone, no momentum", "128", **plain),
+        five("kfpf", ", logits of all classes seen", **seen),
+        five("kfpf_fc", ", the same, the classifier alone", groups="fc", **seen),
+        five("kfpf_all", ", the same, all tensors", groups="all", **seen),
+        five("kfpf_momentum", ", cross-entropy alone", distillation="0"),
+        five("kfpf_distillation", ", logits of all classes seen, no momentum", **still, **seen),
+        five("kfpf_plain", ", cross-entropy alone, no momentum", **plain),
         row("fpf", "fpf", "`fpf` around `er`", "er", host="er", host_params="{buffer: 500}"),
     ]
     return Table(

@@ -94,6 +94,7 @@ def tune(
     lr: float,
     momentum: float = 0.0,
     distillation: float = 0.0,
+    centred: bool = False,
 ) -> None:
     """Take SGD steps on some tensors of a network.
 
@@ -105,6 +106,7 @@ def tune(
         names: names of tensors in the network's state, running statistics included.
         draw: returns a batch.
         distillation: weight of `logit_distance`, added to the cross-entropy.
+        centred: its form.
     """
     parameters = [p for name, p in model.named_parameters() if name in names]
     if not parameters:
@@ -118,7 +120,7 @@ def tune(
             logits = model(inputs)
             loss = F.cross_entropy(logits, labels)
             if distillation and kept is not None:
-                loss = loss + distillation * logit_distance(logits, kept)
+                loss = loss + distillation * logit_distance(logits, kept, centred=centred)
             if not loss.isfinite():
                 if step:  # else the session's own training diverged, and said so
                     warnings.warn(

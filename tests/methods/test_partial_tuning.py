@@ -69,6 +69,18 @@ def test_the_logit_distance_by_hand() -> None:
     assert logit_distance(logits, kept).item() == pytest.approx(1.25 / 3)
 
 
+def test_a_centred_distance_by_hand_leaves_out_a_constant_and_other_units() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.0, 9.0], [4.0, 9.0, 9.0, 1.0]])
+    kept = torch.tensor([[0.5, 2.0, 1.0, -math.inf], [2.0, -math.inf, -math.inf, 3.0]])
+    # rows differ by (1/2, 0, -1) and (2, -2): less their means, (2/3, 1/6, -5/6) and (2, -2)
+    wanted = (4 / 9 + 1 / 36 + 25 / 36 + 4 + 4) / 5
+    assert logit_distance(logits, kept, centred=True).item() == pytest.approx(wanted)
+    shifted = logits + torch.tensor([[7.0], [-3.0]])
+    assert logit_distance(shifted, kept, centred=True).item() == pytest.approx(wanted)
+    one_unit = torch.tensor([[5.0, -math.inf, -math.inf, -math.inf]])
+    assert logit_distance(logits[:1], one_unit, centred=True).item() == 0.0
+
+
 def test_units_that_came_later_have_no_distance_and_no_gradient() -> None:
     logits = torch.tensor([[1.0, 2.0, 5.0]], requires_grad=True)
     distance = logit_distance(logits, torch.tensor([[0.0, 2.0, -math.inf]]))

@@ -82,7 +82,13 @@ CASES = {
     # queues, a momentum copy, a past copy, a predictor, probes
     "sycon": Case({**SMALL_SSL, "--strategy.form": "moco"}),
     # phases within a session, dynamics noted
-    "kfpf": Case({"--strategy.iterations": "5", "--evaluation.dynamics": "true"}),
+    "kfpf": Case(
+        {
+            "--strategy.phases": "5",
+            "--strategy.iterations": "5",
+            "--evaluation.dynamics": "true",
+        }
+    ),
     # the support sets remembered
     "cfsl": Case(),
     # running sums of class means, episodes

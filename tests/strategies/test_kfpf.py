@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -93,8 +94,11 @@ def test_beside_an_adaptive_optimiser_phases_have_a_rate_of_their_own(
     assert set(rates) == {SGD_RATE}
 
 
-def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
-    plugin = KFPFPlugin(phases=1, iterations=1, batch=4, distillation=0.5, buffer=1000)
+@pytest.mark.parametrize(("distilled", "last_session"), [("session", [3, 4]), ("seen", range(8))])
+def test_each_sample_is_kept_once_with_the_logits_of_its_moment(
+    distilled: Any, last_session: Sequence[int]
+) -> None:
+    plugin = KFPFPlugin(iterations=1, batch=4, distilled=distilled, buffer=1000)
     trained(plugin)
     assert plugin.buffer_ is not None
     kept = plugin.buffer_.exemplars
@@ -102,7 +106,8 @@ def test_each_sample_is_kept_once_with_the_logits_of_its_moment() -> None:
     _, labels, extras = kept.batch(range(len(kept)), "eval")
     known = extras["logits"].isfinite()
     assert known[:48].sum(1).tolist() == [4] * 48  # the classes of the base session
-    assert known[-6:].all()
+    assert known[-6:].all(0).nonzero().flatten().tolist() == list(last_session)
+    assert known[-6:].sum() == 6 * len(last_session)
     assert labels[-6:].unique().tolist() == [3, 4]
 
 
@@ -131,9 +136,12 @@ def test_logits_kept_are_those_of_the_last_epoch_of_their_session(
     assert float(apart.min(1).values.max()) < 1e-4
 
 
-def test_logits_kept_widen_with_an_output_that_grows() -> None:
+@pytest.mark.parametrize(("distilled", "known"), [("session", (2, 2, 1)), ("seen", (2, 4, 5))])
+def test_logits_kept_widen_with_an_output_that_grows(
+    distilled: Any, known: tuple[int, int, int]
+) -> None:
     torch.manual_seed(0)
-    plugin, model = KFPFPlugin(phases=1, iterations=2, batch=4, distillation=0.5), Growing()
+    plugin, model = KFPFPlugin(iterations=2, batch=4, distilled=distilled), Growing()
     template = api.SupervisedTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05),
@@ -147,7 +155,8 @@ def test_logits_kept_widen_with_an_output_that_grows() -> None:
         template.train(experience)
     assert plugin.buffer_ is not None
     kept = plugin.buffer_.exemplars.batch(range(33), "eval")[2]["logits"]
-    assert kept.isfinite().sum(1).tolist() == [2] * 24 + [4] * 6 + [5] * 3
+    base, second, third = known
+    assert kept.isfinite().sum(1).tolist() == [base] * 24 + [second] * 6 + [third] * 3
 
 
 class Growing(nn.Module):
@@ -167,12 +176,14 @@ def test_it_cannot_begin_after_another_run_whose_steps_filled_no_reservoir() -> 
     assert requirements_of(KFPFPlugin()).carries_base_state
 
 
-def test_distillation_changes_what_a_phase_learns() -> None:
-    plain, distilled = (
-        state(trained(KFPFPlugin(iterations=5, batch=8, distillation=weight, buffer=30)))
-        for weight in (0.0, 1.0)
-    )
-    assert not plain["head.weight"].equal(distilled["head.weight"])
+def test_distillation_and_its_form_change_what_a_phase_learns() -> None:
+    def head(**given: Any) -> Tensor:
+        return state(trained(KFPFPlugin(iterations=5, batch=8, buffer=30, **given)))["head.weight"]
+
+    plain, session, seen = head(distillation=0), head(), head(distilled="seen")
+    assert not plain.equal(session)
+    assert not plain.equal(seen)
+    assert not session.equal(seen)
 
 
 def test_what_makes_no_sense_is_refused_before_training() -> None:

@@ -12,7 +12,7 @@ from cl_suite.methods.replay.exemplars import Exemplars
 LOGITS = "logits"  # their name among a sample's extras
 
 
-def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
+def logit_distance(logits: Tensor, kept: Tensor, *, centred: bool = False) -> Tensor:
     """Return the mean squared difference over the units that both sides have learned.
 
     Units not yet learned are minus infinity, so units added after a sample was kept are left out.
@@ -20,16 +20,23 @@ def logit_distance(logits: Tensor, kept: Tensor) -> Tensor:
     Args:
         logits: `(batch, classes)`.
         kept: `(batch, classes)`, or another number of columns.
+        centred: whether a constant added to a sample's logits makes no difference, as it makes none
+            to their softmax.
 
     Example:
         >>> import torch
         >>> logit_distance(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, 2.0, 1.0]]))
         tensor(0.4167)
+        >>> logit_distance(torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0, 0.0]]), centred=True)
+        tensor(0.)
     """
     num_outputs = max(logits.shape[1], kept.shape[1])
     logits, kept = padded(logits, num_outputs), padded(kept, num_outputs)
     known = kept.isfinite() & logits.isfinite()
     difference = logits.masked_fill(~known, 0.0) - kept.masked_fill(~known, 0.0)
+    if centred:
+        mean = difference.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
+        difference = (difference - mean).masked_fill(~known, 0.0)
     return difference.square().sum() / known.sum().clamp(min=1)
 
 
