@@ -56,7 +56,7 @@ def cler_cifar10() -> Table:
 
 def cler_cifar10_long() -> Table:
     """Return the table `cler_cifar10_long`."""
-    rows = _beside_hosts(ONE_PASS | FIVE_PASSES, "0.3", (0, 1, 2))
+    rows = _beside_hosts(ONE_PASS | FIVE_PASSES, "0.3", FIVE)
     return Table(
         name="cler_cifar10_long",
         title="A pretext task beside a host, five passes: `cler` on CIFAR-10",
