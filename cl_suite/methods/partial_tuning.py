@@ -106,7 +106,7 @@ def tune(
         names: names of tensors in the network's state, running statistics included.
         draw: returns a batch.
         distillation: weight of `logit_distance`, added to the cross-entropy.
-        centred: its form.
+        centred: whether that distance is, as `logit_distance` says.
     """
     parameters = [p for name, p in model.named_parameters() if name in names]
     if not parameters:
