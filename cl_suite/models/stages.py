@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -46,8 +47,12 @@ class Stages(nn.Module):
         self.blocks = tuple(blocks)
         self.finish = finish
         self.finish_parts = tuple(finish_parts)
-        names = {part: name for name, part in body.named_modules()}
-        self.block_names = tuple(names[block] for block in self.blocks)
+
+    @cached_property  # a body is cut in every step, and few of these cuts ask for names
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the blocks in the body."""
+        names = {part: name for name, part in self.body.named_modules()}
+        return tuple(names[block] for block in self.blocks)
 
     @property
     def num_blocks(self) -> int:

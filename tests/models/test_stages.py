@@ -107,3 +107,20 @@ def test_a_body_with_its_own_way_through_the_blocks_is_one_block() -> None:
             return x
 
     assert cut(Backwards(nn.ReLU(), nn.Linear(4, 4))).num_blocks == 1
+
+
+@every_body
+def test_a_cut_walks_the_body_only_for_the_names_of_its_blocks(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = BODIES[name][0]()
+    walks: list[nn.Module] = []
+    walk = nn.Module.named_modules
+    monkeypatch.setattr(
+        nn.Module, "named_modules", lambda self, *a, **k: walks.append(self) or walk(self, *a, **k)
+    )
+    stages = cut(body)
+    stages.suffix(stages.prefix(torch.randn(2, 3, 32, 32), 1), 1)
+    assert not walks
+    assert len(stages.block_names) == stages.num_blocks > 0
+    assert walks[0] is body
