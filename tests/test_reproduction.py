@@ -26,10 +26,11 @@ import tables
 from cl_suite import cli, registry
 from cl_suite.runs.arguments import with_all_seeds
 from cl_suite.runs.config import resolve
-from site_writer import reproduction
+from site_writer import overview, reproduction, reproduction_facts
 
 PAGE = ROOT / "docs/reproduction.md"
-FACTS = reproduction.load()
+README = ROOT / "README.md"
+FACTS = reproduction_facts.load()
 RESULTS = {table.name: table for table in tables.load_all()}
 NAMES = (
     *("CoACT", "CPE-CLIP", "COCONUT", "CLER", "MAMLCon", "CFSL with the instance test"),
@@ -61,6 +62,34 @@ def test_the_committed_page_is_what_the_program_writes() -> None:
     assert PAGE.read_text("utf-8") == written
 
 
+def test_the_readme_has_todays_table_of_systems() -> None:
+    text = README.read_text("utf-8")
+    assert reproduction.readme(text) == text
+    for system in FACTS.systems:
+        assert text.count(f"| [{system.name}](docs/reproduction.md#") == 1
+
+
+def test_a_row_of_the_readme_has_the_figures_of_its_ground() -> None:
+    system = next(system for system in FACTS.systems if system.name == "LIMIT")
+    results = [result(table(), ground="a small ground"), result(table())]
+    lines = overview.table([(system, results)]).splitlines()
+    assert lines[2:] == [
+        "| [LIMIT](docs/reproduction.md#limit) | a small ground; last "
+        "| `ours` 72.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}9.0 "
+        "| `base` 70.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}9.0 "
+        "| +2.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}1.2 |"
+    ]
+
+
+def test_a_page_without_a_place_for_the_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="once, in this order"):
+        overview.inserted(f"{overview.END}\n\n{overview.BEGIN}", "| a |")
+    page = f"{overview.BEGIN}\nold\n{overview.END}\nrest"
+    assert overview.inserted(page, "| a |") == (
+        f"{overview.BEGIN}\n\n| a |\n\n{overview.END}\nrest"
+    )
+
+
 def test_every_system_has_a_row_and_a_section() -> None:
     assert {system.name for system in FACTS.systems} == set(NAMES)
     text = PAGE.read_text("utf-8")
@@ -72,7 +101,7 @@ def test_every_system_has_a_row_and_a_section() -> None:
 
 @pytest.mark.parametrize("system", BY_NAME)
 def test_the_page_shows_each_figure_that_a_reference_names(
-    system: reproduction.System,
+    system: reproduction_facts.System,
 ) -> None:
     (section,) = re.findall(
         rf"\n## {re.escape(system.name)}\n(.*?)(?=\n## |\Z)", PAGE.read_text("utf-8"), re.S
@@ -182,7 +211,7 @@ def test_without_values_the_intervals_must_lie_apart(
 def result(found: tables.Table, **changed: Any) -> reproduction.Result:
     names: dict[str, Any] = {"table": "small", "row": "ours", "baseline": "base", "figure": "last"}
     return reproduction.Result(
-        reference=reproduction.Reference(**names | changed),
+        reference=reproduction_facts.Reference(**names | changed),
         table=found,
         row=found.row("ours"),
         baseline=found.row("base"),
@@ -208,7 +237,7 @@ def test_a_gap_to_a_published_figure_is_in_points() -> None:
         ours=[result(table(), published=74.25).reference],
         verdict="verified",  # within 72 ± 9
     )
-    facts = reproduction.Facts(data=FACTS.data, systems=[system])
+    facts = reproduction_facts.Facts(data=FACTS.data, systems=[system])
     text = reproduction.page(facts, {"small": table()})
     assert (
         "**Gap.** \N{MINUS SIGN}2.25 points to the published 74.25 (`small`, `ours`, last)." in text
@@ -235,7 +264,7 @@ def two_hosts() -> tables.Table:
 
 def mean_of_rows(found: tables.Table, **changed: Any) -> reproduction.Result:
     given = {"row": "in_*", "baseline": "*", "label": "over hosts", "figure": "last"}
-    reference = reproduction.Reference(table="small", **{**given, **changed})
+    reference = reproduction_facts.Reference(table="small", **{**given, **changed})
     system = dataclasses.replace(FACTS.systems[0], ours=[reference], verdict="partly")
     (result,) = reproduction.resolve(system, {"small": found})
     return result
@@ -271,12 +300,12 @@ def refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], record: str = "TEEN"
 ) -> str:
     """Return the sentence that answers a change of one system of the file."""
-    content = copy.deepcopy(yaml.safe_load(reproduction.FACTS.read_text("utf-8")))
+    content = copy.deepcopy(yaml.safe_load(reproduction_facts.FACTS.read_text("utf-8")))
     change(next(system for system in content["systems"] if system["name"] == record))
     path = tmp_path / "reproduction.yaml"
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=record) as error:
-        reproduction.page(reproduction.load(path), RESULTS)
+        reproduction.page(reproduction_facts.load(path), RESULTS)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -322,7 +351,7 @@ def test_the_program_answers_with_one_sentence(
 
 
 @pytest.mark.parametrize("system", BY_NAME)
-def test_every_full_command_resolves(system: reproduction.System) -> None:
+def test_every_full_command_resolves(system: reproduction_facts.System) -> None:
     for call in system.full:
         words = arguments(call.command, lambda name: Path(f"some/{name}"))[1:]
         pair = registry.get("scenario", words[0]), registry.get("strategy", words[1])
@@ -332,7 +361,7 @@ def test_every_full_command_resolves(system: reproduction.System) -> None:
 
 @pytest.mark.parametrize("system", TRIALS)
 def test_every_full_command_runs_to_the_end_on_a_shortened_schedule(
-    system: reproduction.System, here: Path, monkeypatch: pytest.MonkeyPatch
+    system: reproduction_facts.System, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
     written: dict[str, Path] = {}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import tables
 
 if TYPE_CHECKING:
-    from site_writer.reproduction import Gain, Result, System
+    from site_writer.reproduction import Gain, Result
+    from site_writer.reproduction_facts import System
 
 INTRODUCTION = """# Reproduction
 
@@ -45,7 +46,7 @@ LINE = 96  # characters of a command's line, about
 
 def page(found: Sequence[tuple[System, Sequence[Result]]], data: Mapping[str, str]) -> str:
     """Return the page: the rules, a table of all systems, and a section for each."""
-    lines = [_line(HEAD), _line(["---"] * 4 + ["---:", "---:", "---", "---"])]
+    lines = [row(HEAD), row(["---"] * 4 + ["---:", "---:", "---", "---"])]
     lines += [line for system, results in found for line in _summary(system, results)]
     sections = [_section(system, results, data) for system, results in found]
     count = _count([system for system, _ in found])
@@ -62,16 +63,16 @@ def _count(systems: Sequence[System]) -> str:
 
 def _summary(system: System, results: Sequence[Result]) -> list[str]:
     """Return a line for each measured claim; the first one says what is true of them all."""
-    link = f"[{system.name}](#{_anchor(system.name)})"
+    link = f"[{system.name}](#{anchor(system.name)})"
     claims = [
-        [f"{r.table.title}; {_where(r)}", _number(r.ours), _gain(r.gain, r.ours.decimals)]
+        [f"{r.table.title}; {_where(r)}", number(r.ours), gain(r.gain, r.ours.decimals)]
         for r in results
         if not r.reference.beside
     ]
     first, *others = claims or [["not measured", "", ""]]
     head = [link, system.claim, system.published.figures]
     tail = [system.formulas, f"**{system.verdict}**"]
-    return [_line([*head, *first, *tail]), *(_line(["", "", "", *o, "", ""]) for o in others)]
+    return [row([*head, *first, *tail]), *(row(["", "", "", *o, "", ""]) for o in others)]
 
 
 def _where(result: Result) -> str:
@@ -100,18 +101,18 @@ def _ours(results: Sequence[Result]) -> list[str]:
     if not results:
         return ["**Ours.** Not measured."]
     head = ["table", "row, figure", "seeds", "ours", "baseline", "gain"]
-    lines = [_line(head), _line(["---"] * 3 + ["---:"] * 3)]
+    lines = [row(head), row(["---"] * 3 + ["---:"] * 3)]
     for result in results:
         beside = " (beside the claim)" if result.reference.beside else ""
         lines.append(
-            _line(
+            row(
                 [
                     f"`{result.table.name}`",
                     f"{_where(result)}{beside}",
                     _seeds(result.row),
-                    _number(result.ours),
-                    f"{result.baseline.label}: {_number(result.theirs)}",
-                    _gain(result.gain, result.ours.decimals),
+                    number(result.ours),
+                    f"{result.baseline.label}: {number(result.theirs)}",
+                    gain(result.gain, result.ours.decimals),
                 ]
             )
         )
@@ -178,13 +179,15 @@ def _program(command: str) -> str:
 # --- words and numbers ---
 
 
-def _number(figure: tables.Figure) -> str:
-    mean = f"{figure.mean:.{figure.decimals}f}"
-    half = figure.half_width
-    return mean if half is None else f"{mean}{PLUS_MINUS}{half:.{figure.decimals}f}"
+def number(figure: tables.Figure, decimals: int | None = None) -> str:
+    """Return a figure with its interval, with its own number of decimals by default."""
+    decimals = figure.decimals if decimals is None else decimals
+    mean, half = f"{figure.mean:.{decimals}f}", figure.half_width
+    return mean if half is None else f"{mean}{PLUS_MINUS}{half:.{decimals}f}"
 
 
-def _gain(gain: Gain, decimals: int) -> str:
+def gain(gain: Gain, decimals: int) -> str:
+    """Return a gain with its sign and its interval."""
     mean = _signed(gain.mean, decimals)
     return mean if gain.half_width is None else f"{mean}{PLUS_MINUS}{gain.half_width:.{decimals}f}"
 
@@ -203,10 +206,10 @@ def _seeds(row: tables.Row) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if is_run else f"{len(seeds)} of {seeds[0]} to {seeds[-1]}"
 
 
-def _anchor(name: str) -> str:
+def anchor(name: str) -> str:
     """Return the anchor that GitHub and the site both give a heading."""
     return re.sub(r"[^\w\- ]", "", name).strip().lower().replace(" ", "-")
 
 
-def _line(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
