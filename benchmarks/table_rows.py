@@ -15,6 +15,8 @@ ROOTS: Mapping[str, str] = {
     "MINI_IMAGENET": "the folder of miniImageNet",
     "MINI_60": "a folder with class folders of 60 classes of miniImageNet in train/ and in test/",
     "CIFAR10": "the folder of CIFAR-10",
+    "CALTECH101": "the folder of Caltech-101",
+    "STANFORD_CARS": "the folder of Stanford Cars",
     "DEIT_TINY": "the weights file of DeiT-tiny",
     "LITE0": "the weights file of EfficientNet-Lite0",
     "OMNIGLOT": "the folder of Omniglot's images_background/ and images_evaluation/",

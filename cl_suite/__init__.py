@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cl_suite.runs.launch import run
     from cl_suite.runs.saved_model import load_model
 
-__version__ = "0.12.0"
+__version__ = "0.13.0"
 __all__ = ["Learner", "StrategyPlugin", "__version__", "load_model", "run"]
 
 _HOME = {

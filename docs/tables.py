@@ -28,7 +28,10 @@ RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 OWN_GROUND = (
     "cfsl",
     "cler_cifar10",
+    "cler_cifar10_long",
     "coact_grounds",
+    "limit_frozen",
+    "mamlcon_whole_omniglot",
     "picle",
     "rehearsal_features",
     "spoken_digits",

@@ -37,6 +37,13 @@ Differences from the authors' code:
     - Unchanged: the whole network is in eval mode in stage 2, so BatchNorm's statistics are
       those of stage 1 and no dropout acts. `dropout` applies to what attention adds to a vector,
       0.5 in their text; dropout of the attention weights is left out.
+
+What it gains depends on the features (tables `limit_frozen`, `limit_long`; harmonic mean, three
+seeds). On a frozen EfficientNet-Lite0 it is 6.8 points ahead of class means on miniImageNet and 5.3
+on Stanford cars; attention that was not trained is level with them. Where class means are good
+(Caltech-101, 90 %), and on a conv4 that the base session itself trained, `limit` is level too. The
+authors' rate suits networks trained from scratch. A frozen one wants more: `lr_head` 0.02 without
+milestones there, 0.004 for DeiT-tiny, both chosen on fake streams of miniImageNet's base classes.
 """
 
 from __future__ import annotations
@@ -52,6 +59,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_suite.errors import option
 from cl_suite.methods.episodes.fake_sessions import FakeSessionLoader, draw_fake_session, meta_loss
 from cl_suite.methods.head_plugin import HeadPlugin
 from cl_suite.methods.optimizer_groups import own_group
@@ -60,6 +68,8 @@ from cl_suite.models.features import FeatureTap, unreduced
 from cl_suite.models.heads.class_head import ClassHead, CosineHead
 from cl_suite.models.heads.set_attention import Score, SetHead
 from cl_suite.plugin import Above, Template, Within, session_classes, session_stats
+
+LOW_RATE = 2e-3  # of attention on a frozen network
 
 
 @dataclass(kw_only=True, eq=False)
@@ -124,6 +134,7 @@ class LIMITPlugin(HeadPlugin):
         head, classes = self._head(template), session_classes(template)
         assert isinstance(head, CosineHead), "made by make_head"
         self._warn_of_few(len(classes))
+        self._warn_of_low_rate(template.model)
         head.grow(classes)
         head.requires_grad_(True)
         self._rehearsed = head
@@ -189,6 +200,16 @@ class LIMITPlugin(HeadPlugin):
             warnings.warn(
                 f"LIMIT has {num_classes} base classes, so only {way} play new ones in a task, not "
                 f"sample_way = {self.sample_way}",
+                stacklevel=2,
+            )
+
+    def _warn_of_low_rate(self, model: nn.Module) -> None:
+        is_frozen = isinstance(model, Classifier) and model.backbone.frozen
+        if is_frozen and self.meta_epochs and self.calibrate and 0 < self.lr_head < LOW_RATE:
+            warnings.warn(
+                f"LIMIT trains its attention alone on a frozen network, for which a rate of "
+                f"{self.lr_head:g} is low; pass {option('strategy.lr_head', 0.02)} and "
+                f"{option('strategy.milestones', [])}",
                 stacklevel=2,
             )
 

@@ -74,14 +74,12 @@ def ssl_streams() -> Table:
     """Return the table `ssl_streams`."""
     way = MILD | {"scenario.way": "12"}
     rows, differences = _without_labels(way, THREE, "class_incremental", "new classes")
-    new_images = _without_labels(MILD, THREE, "data_incremental", "new images", forms=("simclr",))
+    new_images = _without_labels(MILD, THREE, "data_incremental", "new images")
     shifts = {
         "scenario.shifts": "[none, rotate90, invert, blur, noise]",
         "training.base_epochs": "12",  # each session has all images
     }
-    new_shifts = _without_labels(
-        MILD | shifts, THREE, "domain_incremental", "shifts", forms=("simclr",)
-    )
+    new_shifts = _without_labels(MILD | shifts, THREE, "domain_incremental", "shifts")
     rows += [*new_images[0], *new_shifts[0]]
     differences += [*new_images[1], *new_shifts[1]]
     return Table(
@@ -117,6 +115,24 @@ def ssl_cifar10() -> Table:
         setting="The sessions bring 2 classes of 500 training images of 32 pixels each. conv4 is "
         "trained from random weights, on two new views of each image a step. Probes see all "
         "training images of the stream.",
+        columns=PROBED,
+        rows=rows,
+        differences=differences,
+    )
+
+
+def ssl_cifar10_features() -> Table:
+    """Return the table `ssl_cifar10_features`."""
+    stream = {name: value for name, value in MILD.items() if name != "scenario.test_root"}
+    rows, differences = _without_labels(stream | CIFAR10, THREE)
+    return Table(
+        name="ssl_cifar10_features",
+        title="Without labels, on features of CIFAR-10: five sessions of 2 classes, 60 epochs each",
+        scenario="class_incremental",
+        setting="The sessions bring 2 classes of 500 training images of 32 pixels each. Two layers "
+        "(256 and 128 units) are trained on a frozen EfficientNet-Lite0's features of eight views "
+        "of each image, random crops and mirror images at 84 pixels. Probes see all training "
+        "images of the stream.",
         columns=PROBED,
         rows=rows,
         differences=differences,

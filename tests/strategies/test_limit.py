@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -248,6 +249,23 @@ def test_few_base_classes_are_warned_of() -> None:
     engine = make_engine(make_plugin(sample_way=3))
     with pytest.warns(UserWarning, match="4 base classes, so only 2 play .* not sample_way = 3"):
         engine.train_session(0)
+
+
+def test_a_rate_for_networks_from_scratch_is_warned_of_on_a_frozen_one() -> None:
+    def notes(**settings: Any) -> list[str]:
+        model = {"backbone": "identity", "frozen": True}
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            losses_of(make_plugin(**settings), make_feature_stream(), **model)
+        return [str(each.message) for each in seen if "frozen network" in str(each.message)]
+
+    assert notes(lr_head=2e-4) == [
+        "LIMIT trains its attention alone on a frozen network, for which a rate of 0.0002 is low; "
+        "pass lr_head=0.02 and milestones=[]"
+    ]
+    assert not notes(lr_head=0.02)
+    assert not notes(lr_head=0.0)  # asked for: attention as it was drawn
+    assert not notes(lr_head=2e-4, calibrate=False)
 
 
 def test_a_base_session_of_one_class_works() -> None:
