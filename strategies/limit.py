@@ -43,7 +43,8 @@ seeds). On a frozen EfficientNet-Lite0 it is 6.8 points ahead of class means on 
 on Stanford cars; attention that was not trained is level with them. Where class means are good
 (Caltech-101, 90 %), and on a conv4 that the base session itself trained, `limit` is level too. The
 authors' rate suits networks trained from scratch. A frozen one wants more: `lr_head` 0.02 without
-milestones there, 0.004 for DeiT-tiny, both chosen on fake streams of miniImageNet's base classes.
+milestones and with the cosine score there, 0.004 for DeiT-tiny with the scenario's score. Both were
+chosen on fake streams of miniImageNet's base classes.
 """
 
 from __future__ import annotations
@@ -206,9 +207,13 @@ class LIMITPlugin(HeadPlugin):
     def _warn_of_low_rate(self, model: nn.Module) -> None:
         is_frozen = isinstance(model, Classifier) and model.backbone.frozen
         if is_frozen and self.meta_epochs and self.calibrate and 0 < self.lr_head < LOW_RATE:
+            form = ""
+            if self.score != "cosine":  # the rate was tried with cosines alone
+                score = option("strategy.score", "cosine")
+                form = f"{score}, {option('strategy.temperature', 16.0)}, "
             warnings.warn(
                 f"LIMIT trains its attention alone on a frozen network, for which a rate of "
-                f"{self.lr_head:g} is low; pass {option('strategy.lr_head', 0.02)} and "
+                f"{self.lr_head:g} is low; pass {form}{option('strategy.lr_head', 0.02)} and "
                 f"{option('strategy.milestones', [])}",
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""The page on reproduction: it is what the program writes, and its commands run."""
+"""The page on reproduction: it is what the program writes, by the rules that it prints."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ import dataclasses
 import fnmatch
 import json
 import re
-import shlex
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pytest
-import torchvision
 import yaml
 from helpers.programs import ROOT, load_program
-from helpers.reproduction_data import WRITERS
 
 import tables
-from cl_suite import cli, registry
-from cl_suite.runs.arguments import with_all_seeds
-from cl_suite.runs.config import resolve
+from cl_suite import registry
 from site_writer import overview, reproduction, reproduction_facts
 
 PAGE = ROOT / "docs/reproduction.md"
@@ -37,20 +31,6 @@ NAMES = (
     *("FPF and k-FPF", "Sy-CON", "LIMIT", "TEEN", "PICLE"),
 )
 BY_NAME = [pytest.param(system, id=system.name) for system in FACTS.systems]
-# more than some five seconds
-SLOW = {"TEEN", "CoACT", "CPE-CLIP", "CLER", "FPF and k-FPF", "Sy-CON", "LIMIT"}
-TRIALS = [
-    pytest.param(s, id=s.name, marks=[pytest.mark.slow] if s.name in SLOW else [])
-    for s in FACTS.systems
-]
-
-
-def arguments(call: str, folders: Callable[[str], Path]) -> list[str]:
-    """Return the words of a call after `cl-suite`, with folders in place of variables."""
-    names = re.findall(r"\$(\w+)", call)
-    words = shlex.split(Template(call).substitute({name: str(folders(name)) for name in names}))
-    assert words[:2] == ["cl-suite", "run"]
-    return words[1:]
 
 
 # --- the page ---
@@ -79,6 +59,13 @@ def test_a_row_of_the_readme_has_the_figures_of_its_ground() -> None:
         "| `base` 70.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}9.0 "
         "| +2.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}1.2 |"
     ]
+
+
+def test_a_measured_system_without_a_ground_is_refused() -> None:
+    system = next(system for system in FACTS.systems if system.name == "LIMIT")
+    with pytest.raises(ValueError, match="system 'LIMIT': none of its references has a ground"):
+        overview.table([(system, [result(table())])])
+    assert "| not measured |" in overview.table([(system, [])])
 
 
 def test_a_page_without_a_place_for_the_table_is_refused() -> None:
@@ -345,36 +332,3 @@ def test_the_program_answers_with_one_sentence(
     monkeypatch.setattr(program.reproduction, "page", page)
     assert program.main() == 2
     assert capsys.readouterr() == ("", "there is no table 'nothing'\n")
-
-
-# --- the commands ---
-
-
-@pytest.mark.parametrize("system", BY_NAME)
-def test_every_full_command_resolves(system: reproduction_facts.System) -> None:
-    for call in system.full:
-        words = arguments(call.command, lambda name: Path(f"some/{name}"))[1:]
-        pair = registry.get("scenario", words[0]), registry.get("strategy", words[1])
-        configs, _ = resolve(*pair, with_all_seeds(words[2:]))
-        assert configs
-
-
-@pytest.mark.parametrize("system", TRIALS)
-def test_every_full_command_runs_to_the_end_on_a_shortened_schedule(
-    system: reproduction_facts.System, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
-    written: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in written:
-            (data := here / "data" / name).mkdir(parents=True)
-            written[name] = WRITERS[name](data)
-        return written[name]
-
-    for number, call in enumerate(system.full, start=1):
-        words = arguments(f"{call.command} {call.trial} --device cpu", folder)
-        assert cli.main(words) == 0
-        finished = [json.loads(path.read_text())["finished"] for path in here.rglob("run.json")]
-        assert len(finished) == number
-        assert all(finished)

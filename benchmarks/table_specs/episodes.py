@@ -152,12 +152,12 @@ def limit_frozen() -> Table:
         name="limit_frozen",
         title="`limit` on the features of a frozen EfficientNet-Lite0",
         scenario="mini_imagenet",
-        setting="The grounds are those of our data sets that have at least 100 classes: the subset "
-        "of miniImageNet (60 base classes of 100 images, then 8 x 5 of 5 shots), Caltech-101 (62, "
-        "then 4 x 10) and Stanford cars (96, then 5 x 20), both with 10 shots in every session. "
-        "The network stays frozen, and attention alone is trained, at a constant rate, "
-        "for 20 epochs on miniImageNet (940 steps) and 100 on the others, on one view of each "
-        "image. Its rate was chosen on a fake stream of miniImageNet's base classes (their "
+        setting="The grounds are our data sets of photographs with at least 100 classes: the "
+        "subset of miniImageNet (60 base classes of 100 images, then 8 x 5 of 5 shots), "
+        "Caltech-101 (62, then 4 x 10) and Stanford cars (96, then 5 x 20), both with 10 shots in "
+        "every session. The network stays frozen, and attention alone is trained, at a constant "
+        "rate, for 20 epochs on miniImageNet (940 steps) and 100 on the others, on one view of "
+        "each image. Its rate was chosen on a fake stream of miniImageNet's base classes (their "
         "training images) and serves all three.",
         columns={"average": "average", "last": "last", "harmonic": "harmonic mean"},
         rows=rows,

@@ -1,11 +1,10 @@
-"""The table of the README: each system beside its baseline, on its own ground.
+"""The README's table: what each system gains over its baseline, on one ground or two.
 
 The rows are the references of `benchmarks/reproduction.yaml` that have a `ground`, in its words.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -25,11 +24,16 @@ def table(found: Sequence[tuple[System, Sequence[Result]]]) -> str:
 
     Args:
         found: systems with what their references name.
+
+    Raises:
+        ValueError: if a system was measured, but no reference has a ground.
     """
     lines = [text.row(HEAD), text.row(["---", "---", "---:", "---:", "---:"])]
     for system, results in found:
         link = f"[{system.name}](docs/reproduction.md#{text.anchor(system.name)})"
         shown = [_cells(result) for result in results if result.reference.ground]
+        if results and not shown:
+            raise ValueError(f"system '{system.name}': none of its references has a ground")
         first, *others = shown or [["not measured", "", "", ""]]
         lines += [text.row([link, *first]), *(text.row(["", *cells]) for cells in others)]
     return "\n".join(lines)
@@ -41,10 +45,11 @@ def inserted(page: str, table: str) -> str:
     Raises:
         ValueError: if the page does not have each mark once, in order.
     """
-    pattern = rf"({re.escape(BEGIN)}\n).*?(\n{re.escape(END)})"
-    if len(re.findall(pattern, page, re.DOTALL)) != 1 or page.count(BEGIN) + page.count(END) != 2:
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end or BEGIN in rest or END in before + after:
         raise ValueError(f"the page must have '{BEGIN}' and '{END}' once, in this order")
-    return re.sub(pattern, lambda marks: f"{marks[1]}\n{table}\n{marks[2]}", page, flags=re.DOTALL)
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
 
 def _cells(result: Result) -> list[str]:

@@ -80,18 +80,13 @@ def page(facts: Facts | None = None, results: Mapping[str, tables.Table] | None 
     return reproduction_text.page(_found(facts, results), facts.data)
 
 
-def readme(page: str, facts: Facts | None = None) -> str:
-    """Return the README with today's table of systems, each on its own ground.
-
-    Args:
-        page: the README.
-        facts: `benchmarks/reproduction.yaml` by default.
+def readme(page: str) -> str:
+    """Return the README, `page`, with today's table of systems.
 
     Raises:
         ValueError: as `page` does, or if the README has no place for the table.
     """
-    found = _found(load() if facts is None else facts, None)
-    return overview.inserted(page, overview.table(found))
+    return overview.inserted(page, overview.table(_found(load(), None)))
 
 
 def resolve(system: System, results: Mapping[str, tables.Table]) -> list[Result]:

@@ -263,6 +263,8 @@ def test_a_rate_for_networks_from_scratch_is_warned_of_on_a_frozen_one() -> None
         "LIMIT trains its attention alone on a frozen network, for which a rate of 0.0002 is low; "
         "pass lr_head=0.02 and milestones=[]"
     ]
+    (said,) = notes(lr_head=2e-4, score="semi", temperature=0.5)
+    assert said.endswith("pass score='cosine', temperature=16.0, lr_head=0.02 and milestones=[]")
     assert not notes(lr_head=0.02)
     assert not notes(lr_head=0.0)  # asked for: attention as it was drawn
     assert not notes(lr_head=2e-4, calibrate=False)
